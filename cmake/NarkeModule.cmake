@@ -1,0 +1,88 @@
+# narke_module(<name> [DEPS <modules>...] [LIBS <external targets>...])
+#
+# Turns the folder src/<name>/ into targets by the names of its files:
+#   *.cc            static library narke_<name> (an INTERFACE library while there are none)
+#   *_test.cc       with testing/*.cc: one GoogleTest program narke_<name>_test, every case known to ctest
+#   x_fuzz.cc       narke_<name>_x_fuzz: libFuzzer with NARKE_FUZZ, else a seeded smoke run known to ctest
+#   *_bench.cc      narke_<name>_bench: Google Benchmark, with NARKE_BENCH
+#   x_main.cc       program narke-x, underscores turned into dashes
+# DEPS are modules of this repository (the tidy check holds #include to them); LIBS are imported targets.
+# Includes are rooted at src/ ("rpc/frame.h") and at the generated code ("schema/x_generated.h").
+function(narke_module name)
+  cmake_parse_arguments(ARG "" "" "DEPS;LIBS" ${ARGN})
+  if(ARG_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "narke_module(${name}): unknown arguments ${ARG_UNPARSED_ARGUMENTS}")
+  endif()
+  list(TRANSFORM ARG_DEPS PREPEND narke_ OUTPUT_VARIABLE deps)
+
+  foreach(role IN ITEMS test fuzz bench main)
+    file(GLOB ${role}_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_${role}.cc)
+  endforeach()
+  file(GLOB testing_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/testing/*.cc)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  list(REMOVE_ITEM sources ${test_sources} ${fuzz_sources} ${bench_sources} ${main_sources} "")
+
+  _narke_library(${name} "${sources}" "${deps};${ARG_LIBS}")
+  _narke_programs(${name} "${main_sources}")
+  if(NARKE_TESTS)
+    _narke_unit_tests(${name} "${test_sources}" "${testing_sources}")
+    _narke_fuzzers(${name} "${fuzz_sources}")
+  endif()
+  if(NARKE_BENCH AND bench_sources)
+    add_executable(narke_${name}_bench ${bench_sources})
+    target_link_libraries(narke_${name}_bench PRIVATE narke_${name} benchmark::benchmark_main)
+  endif()
+endfunction()
+
+function(_narke_library name sources deps)
+  if(sources)
+    add_library(narke_${name} STATIC ${sources})
+    set(scope PUBLIC)
+  else()
+    add_library(narke_${name} INTERFACE)
+    set(scope INTERFACE)
+  endif()
+  target_include_directories(narke_${name} ${scope} ${PROJECT_SOURCE_DIR}/src)
+  target_compile_definitions(narke_${name} ${scope} NARKE_VERSION="${PROJECT_VERSION}")
+  target_link_libraries(narke_${name} ${scope} ${deps} narke_schema Threads::Threads)
+  add_dependencies(narke_${name} narke_schema_headers)
+endfunction()
+
+function(_narke_programs name sources)
+  foreach(source IN LISTS sources)
+    get_filename_component(stem ${source} NAME_WE)
+    string(REGEX REPLACE "_main$" "" stem ${stem})
+    string(REPLACE "_" "-" stem ${stem})
+    add_executable(narke-${stem} ${source})
+    target_link_libraries(narke-${stem} PRIVATE narke_${name})
+  endforeach()
+endfunction()
+
+function(_narke_unit_tests name sources testing_sources)
+  if(NOT sources)
+    return()
+  endif()
+  add_executable(narke_${name}_test ${sources} ${testing_sources})
+  target_link_libraries(narke_${name}_test PRIVATE narke_${name} GTest::gmock GTest::gtest_main)
+  add_dependencies(narke_tests narke_${name}_test)
+  # PRE_TEST: a test program that crashes fails its tests, not the build.
+  gtest_discover_tests(narke_${name}_test
+    TEST_PREFIX "${name}: " DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 60)
+endfunction()
+
+function(_narke_fuzzers name sources)
+  foreach(source IN LISTS sources)
+    get_filename_component(stem ${source} NAME_WE)
+    set(target narke_${name}_${stem})
+    add_executable(${target} ${source})
+    target_link_libraries(${target} PRIVATE narke_${name})
+    add_dependencies(narke_tests ${target})
+    if(NARKE_FUZZ)
+      target_link_options(${target} PRIVATE -fsanitize=fuzzer)
+    else()
+      target_sources(${target} PRIVATE ${PROJECT_SOURCE_DIR}/cmake/fuzz_smoke_main.cc)
+      add_test(NAME "${name}: ${stem} smoke" COMMAND ${target})
+      set_tests_properties("${name}: ${stem} smoke" PROPERTIES TIMEOUT 60)
+    endif()
+  endforeach()
+endfunction()
