@@ -1,0 +1,94 @@
+// Waits for sockets, descriptors and timers and dispatches what happened.
+//
+// wait() needs no lock and touches no state; dispatch() must run under the lock that guards everything this
+// reactor's connections touch. So a thread can wait without stopping others, and any thread may be the one that
+// waits (see worker/engine.h for leader and followers). One thread at a time in wait().
+#pragma once
+
+#include <sys/epoll.h>
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/result.h"
+#include "rpc/connection.h"
+
+namespace narke::rpc {
+
+class Reactor {
+ public:
+  using Clock = std::chrono::steady_clock;
+  using TimerId = uint64_t;
+
+  explicit Reactor(Identity identity);
+  ~Reactor();
+  Reactor(const Reactor&) = delete;
+  Reactor& operator=(const Reactor&) = delete;
+
+  // Connects to a Unix socket. Fails at once when nobody listens.
+  Result<ConnectionPtr> connect(const std::string& path, Handler* handler);
+  // Listens on a Unix socket (made 0600; a stale file is replaced). on_accept may set the handler's context.
+  Status listen(const std::string& path, std::function<Handler*(Connection&)> on_accept);
+  // Talks over an already connected descriptor (socketpair); takes it over. trusted: no handshake.
+  ConnectionPtr adopt(int fd, bool is_server, Handler* handler, bool trusted = false);
+
+  // Any other descriptor: callback from dispatch() whenever it is readable.
+  void watch(int fd, std::function<void()> on_readable);
+  void unwatch(int fd);
+
+  TimerId after(std::chrono::milliseconds delay, std::function<void()> callback);
+  void cancel(TimerId timer);
+
+  // Waits until something happened, a timer is due, wake() was called, or timeout_ms passed (-1: no limit).
+  // Returns the number of events; negative when a signal interrupted it.
+  int wait(int timeout_ms);
+  // Handles what wait() saw, runs due timers, delivers on_closed, flushes every connection written to.
+  void dispatch();
+  // Flushes every connection with unsent frames.
+  void flush_all();
+  // Ends a wait() of another thread. Any thread.
+  void wake();
+
+  int epoll_fd() const { return epoll_; }  // readable when dispatch() has work: for asyncio loops
+  const Identity& identity() const { return identity_; }
+
+ private:
+  friend class Connection;
+  struct Slot {
+    uint32_t generation = 0;
+    ConnectionPtr connection;
+    std::function<void()> callback;
+    int fd = -1;
+  };
+  uint32_t add_slot(int fd);
+  void free_slot(uint32_t slot);
+  void arm(uint32_t slot, uint32_t events, int op);
+  void mark_dirty(Connection& connection);
+  void mark_closing(Connection& connection);
+  void deliver_closed();
+  void run_timers();
+  int clamp_to_timers(int timeout_ms) const;
+  void handle_event(const epoll_event& event);
+
+  Identity identity_;
+  int epoll_, wake_fd_;
+  std::vector<Slot> slots_;
+  std::vector<uint32_t> free_slots_;
+  std::unordered_map<int, uint32_t> watched_;
+  std::vector<ConnectionPtr> closing_;
+  std::vector<ConnectionPtr> dirty_;
+  std::multimap<Clock::time_point, std::pair<TimerId, std::function<void()>>> timers_;
+  TimerId next_timer_ = 1;
+  std::atomic<int64_t> next_due_ns_;
+  epoll_event events_[64];
+  int event_count_ = 0;
+  std::string listen_path_;
+};
+
+}  // namespace narke::rpc
