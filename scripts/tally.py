@@ -40,7 +40,7 @@ class Tally:
         print(f"== {name}", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "report.xml"
-            ending = run_with_deadline([*command, f"{report_flag}{report}"], **options)
+            ending = run_with_deadline([*command, report_flag, str(report)], **options)
             passed, failed = read_junit(report) if report.exists() else (0, [])
         self.passed += passed
         self.failures += [f"{name}: {test}" for test in failed]
@@ -74,7 +74,8 @@ def read_junit(path: Path) -> tuple[int, list[str]]:
     passed, failed = 0, []
     for case in ElementTree.parse(path).iter("testcase"):
         if case.find("failure") is not None or case.find("error") is not None:
-            failed.append(f"{case.get('classname')} {case.get('name')}")
+            # ctest gives a case one name twice, pytest the module and the function.
+            failed.append(" ".join(dict.fromkeys([case.get("classname", ""), case.get("name", "")])))
             print(case.findtext("system-out") or "", end="", flush=True)
         elif case.find("skipped") is None:
             passed += 1
