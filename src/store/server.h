@@ -1,0 +1,118 @@
+// The node's side of the object store: the arena, who owns which part of it, and the disk behind it.
+//
+// Lifecycle: make() -> tick() and on_frame() -> destroyed (the spill directory is removed).
+// Threads: one, the daemon's. Two threads of its own (warming pages, disk) touch nothing of the caller's.
+// Time: now_ns is a monotonic clock's.
+//
+// What a node does: hand fd() to each program (Connection::send_fd) with Registered.store_bytes =
+// arena_bytes(); pass frames of the types StoreFirst..StoreLast to on_frame(); watch event_fd(); call tick()
+// when it asked for it; call detach() when a program's process has ended. ClientKey is any number of the
+// node's that names the program's connection. A node that wants to read or write objects itself holds a
+// Client whose Transport calls on_frame().
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <flatbuffers/flatbuffers.h>
+
+#include "base/id.h"
+#include "base/result.h"
+#include "rpc/frame.h"
+#include "schema/store_generated.h"
+#include "store/spill_io.h"
+
+namespace narke::store {
+
+using ClientKey = uint64_t;
+
+struct ServerConfig {
+  uint64_t capacity_bytes = 0;               // for objects; the index comes on top
+  std::string spill_dir;                     // made, emptied at start, removed at the end; empty: never spill
+  uint64_t spill_quota_bytes = 0;            // most bytes on disk; 0: as much as the disk takes
+  uint64_t spill_file_bytes = 100ull << 20;  // small objects are put together in files of this size
+  int64_t full_wait_ms = 10'000;             // how long a creator waits when nothing can be freed
+  bool warm = true;                          // keep some pages present ahead of use
+};
+
+class ServerOut {
+ public:
+  virtual ~ServerOut() = default;
+  // A frame with call_id 0 and no raw bytes; dropped when the client is gone. The builder is finished.
+  virtual void send(ClientKey client, wire::MessageType type,
+                    const flatbuffers::FlatBufferBuilder& table) = 0;
+  // Something a person should read: spilling failed, a spilled object was unreadable.
+  virtual void log(const std::string& message) = 0;
+};
+
+struct Stats {
+  uint64_t capacity_bytes = 0;
+  uint64_t used_bytes = 0;    // of objects in memory
+  uint64_t cached_bytes = 0;  // free space kept by programs
+  uint64_t free_bytes = 0;
+  uint64_t objects = 0;  // in memory
+  uint64_t pinned_bytes = 0;
+  uint64_t pinned_objects = 0;
+  uint64_t spilled_bytes = 0;  // of objects that are only on disk
+  uint64_t spilled_objects = 0;
+  uint64_t disk_bytes = 0;      // in spill files, of deleted objects too
+  uint64_t written_bytes = 0;   // to disk, since the start
+  uint64_t restored_bytes = 0;  // from disk, since the start
+  uint64_t clients = 0;         // attached
+  uint64_t waiting = 0;         // creators and readers that wait for space
+};
+
+struct ObjectInfo {
+  ObjectId id;
+  uint64_t size_bytes = 0;
+  bool sealed = false;
+  bool spilled = false;
+  bool pinned = false;
+};
+
+class StoreCore;
+class Warmer;
+
+class Server {
+ public:
+  // io: nullptr for real files in config.spill_dir.
+  static Result<std::unique_ptr<Server>> make(const ServerConfig& config, ServerOut& out,
+                                              std::unique_ptr<SpillIo> io = nullptr);
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  int fd() const { return fd_; }  // of the arena; stays the server's
+  uint64_t arena_bytes() const { return arena_bytes_; }
+
+  // Any bytes are safe: false when the frame's type is not one of the store's or its table is malformed.
+  bool on_frame(ClientKey client, const rpc::Frame& frame, int64_t now_ns);
+  // The program's process has ended: its pins, unsealed objects and space are taken back. Unknown keys are
+  // fine.
+  void detach(ClientKey client, int64_t now_ns);
+  // The owner of the object is gone, and nobody else will erase it.
+  void erase(const ObjectId& id, int64_t now_ns);
+  // Readable when the disk has done something: call tick().
+  int event_fd() const;
+  // Deadlines, space that readers gave up, finished disk work. Returns in how many milliseconds to call
+  // again.
+  int tick(int64_t now_ns);
+
+  Stats stats() const;  // scans the index
+  std::vector<ObjectInfo> list(size_t limit) const;
+
+ private:
+  Server() = default;
+
+  int fd_ = -1;
+  uint64_t arena_bytes_ = 0;
+  std::unique_ptr<SpillIo> io_;
+  std::unique_ptr<StoreCore> core_;
+  std::unique_ptr<Warmer> warmer_;
+  void* base_ = nullptr;
+  std::string spill_dir_;
+};
+
+}  // namespace narke::store
