@@ -6,6 +6,7 @@
 #   x_fuzz.cc       narke_<name>_x_fuzz: libFuzzer with NARKE_FUZZ, else a seeded smoke run known to ctest
 #   *_bench.cc      narke_<name>_bench: Google Benchmark, with NARKE_BENCH
 #   x_main.cc       program narke-x, underscores turned into dashes
+#   *.h             one unit each in narke_<name>_headers, which proves that every header stands alone
 # DEPS are modules of this repository (the tidy check holds #include to them); LIBS are imported targets.
 # Includes are rooted at src/ ("rpc/frame.h") and at the generated code ("schema/x_generated.h").
 function(narke_module name)
@@ -25,6 +26,7 @@ function(narke_module name)
   _narke_library(${name} "${sources}" "${deps};${ARG_LIBS}")
   _narke_programs(${name} "${main_sources}")
   if(NARKE_TESTS)
+    _narke_headers(${name})
     _narke_unit_tests(${name} "${test_sources}" "${testing_sources}")
     _narke_fuzzers(${name} "${fuzz_sources}")
   endif()
@@ -56,6 +58,22 @@ function(_narke_programs name sources)
     add_executable(narke-${stem} ${source})
     target_link_libraries(narke-${stem} PRIVATE narke_${name})
   endforeach()
+endfunction()
+
+function(_narke_headers name)
+  file(GLOB headers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR}/src ${CMAKE_CURRENT_SOURCE_DIR}/*.h)
+  set(units "")
+  foreach(header IN LISTS headers)
+    set(unit ${CMAKE_BINARY_DIR}/headers/${header}.cc)
+    file(CONFIGURE OUTPUT ${unit} CONTENT "#include \"${header}\"\n")
+    list(APPEND units ${unit})
+  endforeach()
+  if(units)
+    add_library(narke_${name}_headers OBJECT EXCLUDE_FROM_ALL ${units})
+    target_link_libraries(narke_${name}_headers PRIVATE narke_${name})
+    target_compile_options(narke_${name}_headers PRIVATE -O0 -g0)
+    add_dependencies(narke_headers narke_${name}_headers)
+  endif()
 endfunction()
 
 function(_narke_unit_tests name sources testing_sources)
