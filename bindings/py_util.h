@@ -2,9 +2,9 @@
 #pragma once
 
 #define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
 #include <utility>
+
+#include <Python.h>
 
 namespace narke::py {
 
@@ -58,7 +58,8 @@ class GilRelease {
   PyThreadState* thread_;
 };
 
-// Takes the exception that is set, normalised and with its traceback attached, and clears it. Null: none was set.
+// Takes the exception that is set, normalised and with its traceback attached, and clears it. Null: none was
+// set.
 PyRef take_exception();
 // Sets `exception` (an instance, reference taken over) as the current exception.
 void set_exception(PyRef exception);

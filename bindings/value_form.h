@@ -5,9 +5,9 @@
 //   kInt                 i64
 //   kFloat               f64
 //   kStr kBytes          the bytes (utf-8 for kStr) up to the end of the value
-//   kPickle kError       PickleHeader, n_buffers of BufferEntry, the pickle, then the buffers (see place_buffer)
-//   kArray               ArrayHeader, ndim of u64 (shape), then the items (see place_buffer)
-//   kRefList kRefTuple   u32 count, count of (u8 id size, id, u32 owner size, owner)
+//   kPickle kError       PickleHeader, n_buffers of BufferEntry, the pickle, then the buffers (see
+//   place_buffer) kArray               ArrayHeader, ndim of u64 (shape), then the items (see place_buffer)
+//   kRefList kRefTuple   u32 count, count of (u8 id size, id, u32 owner size, owner); see kSameOwner
 //   kEngineError         u8 kind size, kind, u32 message size, message, id in hex up to the end
 #pragma once
 
@@ -66,9 +66,12 @@ inline constexpr size_t kArrayItemSizes[] = {1, 1, 1, 2, 2, 4, 4, 8, 8, 2, 4, 8,
 inline constexpr size_t kArrayTypeCount = sizeof(kArrayItemSizes) / sizeof(kArrayItemSizes[0]);
 inline constexpr size_t kMaxDims = 32;
 
-// Buffers from this size on start on a 64-byte boundary and are read in place; smaller ones start on a 16-byte
-// boundary and are copied when read, so that a handful of bytes never pins a stored object.
+// Buffers from this size on start on a 64-byte boundary and are read in place; smaller ones start on a
+// 16-byte boundary and are copied when read, so that a handful of bytes never pins a stored object.
 inline constexpr uint64_t kInPlaceBytes = 512;
+
+// In place of an owner's size: the owner of the ref before, and nothing follows.
+inline constexpr uint32_t kSameOwner = UINT32_MAX;
 
 // The offset at which a buffer of `size` bytes goes when everything before `end` is taken.
 constexpr uint64_t place_buffer(uint64_t end, uint64_t size) {
@@ -81,8 +84,8 @@ inline bool is_error(const uint8_t* data, size_t size) {
   return size > 0 && (data[0] == uint8_t(Form::kError) || data[0] == uint8_t(Form::kEngineError));
 }
 
-// A failure born in the engine. `kind` is the name of a class of narke.exceptions (at most 255 bytes, longer ones
-// are cut), `id_hex` the id of the task, actor or object it is about, in hex, or empty.
+// A failure born in the engine. `kind` is the name of a class of narke.exceptions (at most 255 bytes, longer
+// ones are cut), `id_hex` the id of the task, actor or object it is about, in hex, or empty.
 std::string encode_engine_error(std::string_view kind, std::string_view message, std::string_view id_hex);
 
 // An exception that is pickled already (without out-of-band buffers), as narke._private.execution gives it.
