@@ -1,8 +1,8 @@
 // The shared memory of the store: header, index, data. Mapped by the node and by every program.
 //
 //   Header   4 KiB
-//   tags     buckets of 8 x u64: hash of the id in the slot of the same number, 0 = none
-//   slots    one per tag: what the object is, where it lies, who reads it
+//   slots    what each object is, where it lies, who reads it
+//   tags     buckets of 8 x u64: hash of the id in the slot of the same number
 //   data     capacity_bytes
 //
 // An object's slot is in one of two buckets, chosen by its id; there are no chains, so nothing ever needs to
@@ -103,7 +103,8 @@ class Arena {
   Control control(uint32_t slot) const { return Control::unpack(slots_[slot].control.load()); }
   ObjectId id_of(uint32_t slot) const;
   Slot& at(uint32_t slot) const { return slots_[slot]; }
-  bool is_tagged(uint32_t slot) const { return tags_[slot].load(std::memory_order_acquire) != 0; }
+  // False: the slot was never touched, and looking at it would only bring in its page.
+  bool was_used(uint32_t slot) const;
   void touch(uint32_t slot);  // used now
 
   void set_reader(uint32_t slot, uint16_t bit) { word(slot, bit).fetch_or(mask(bit)); }

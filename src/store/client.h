@@ -133,11 +133,15 @@ class Client {
   void acquire(const ObjectId& id, uint64_t block);
   GetResult pin_by_bit(const ObjectId& id);
   GetResult fetch(const ObjectId& id);
-  GetResult take_fetched(const ObjectId& id, Fetching& fetching);
+  GetResult pin_by_node(const ObjectId& id);
+  GetResult take_fetched(Fetching& answer);
+  void forget_acquire(const ObjectId& id);
+  void forget_fetch(const ObjectId& id);
+  void send_forget(const ObjectId& id, bool fetch);
   View view_of(uint32_t slot) const;
   void free_block(Extent block);
-  void give_back(std::vector<Extent> extents);
-  void send_unpin(std::vector<uint32_t> slots);
+  void give_back(const std::vector<Extent>& extents);
+  void send_unpin(const std::vector<uint32_t>& slots);
   void on_granted(const wire::StoreGranted& message);
   void on_refused(const wire::StoreRefused& message);
   void on_fetched(const wire::StoreFetched& message);

@@ -7,6 +7,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -44,11 +45,17 @@ class Mapping {
   Arena& arena() { return arena_; }
 
  private:
-  Mapping(Arena arena, const std::atomic<uint8_t>* alive);
+  struct Free {
+    void operator()(void* memory) const { std::free(memory); }
+  };
+  template <class T>
+  using Lazy = std::unique_ptr<T[], Free>;  // zeroed, present only where touched
+
+  Mapping(Arena arena, const uint8_t* alive);
   std::mutex& stripe(uint32_t slot) { return stripes_[slot % stripes_.size()]; }
 
   Arena arena_;
-  const std::atomic<uint8_t>* alive_;  // a page that reads 0 in forked children
+  const volatile uint8_t* alive_;  // a page that reads 0 in forked children
   std::atomic<uint16_t> client_{kNoClient};
   std::array<std::mutex, 64> stripes_;
   std::unique_ptr<uint32_t[]> pins_;                  // by slot

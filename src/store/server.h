@@ -94,7 +94,7 @@ class Server {
   void detach(ClientKey client, int64_t now_ns);
   // The owner of the object is gone, and nobody else will erase it.
   void erase(const ObjectId& id, int64_t now_ns);
-  // Readable when the disk has done something: call tick().
+  // Readable when the disk has done something: call tick(). -1 when nothing is ever spilled.
   int event_fd() const;
   // Deadlines, space that readers gave up, finished disk work. Returns in how many milliseconds to call
   // again.
@@ -104,11 +104,17 @@ class Server {
   std::vector<ObjectInfo> list(size_t limit) const;
 
  private:
+  class Out;
+
   Server() = default;
+  void start(const ServerConfig& config, ServerOut& out);
+  bool dispatch(ClientKey client, const rpc::Frame& frame, int64_t now_ns);
+  bool on_return(ClientKey client, const rpc::Frame& frame, int64_t now_ns);
 
   int fd_ = -1;
   uint64_t arena_bytes_ = 0;
   std::unique_ptr<SpillIo> io_;
+  std::unique_ptr<Out> out_;
   std::unique_ptr<StoreCore> core_;
   std::unique_ptr<Warmer> warmer_;
   void* base_ = nullptr;

@@ -22,10 +22,10 @@ struct SpillPart {
   uint64_t size = 0;        // bytes
   uint64_t position = 0;    // in the file; set by write jobs
   uint64_t checksum = 0;    // XXH3; set by write jobs
+  uint32_t slot = 0;        // of the caller's choice; comes back
 };
 
 struct SpillJob {
-  uint64_t number = 0;  // of the caller's choice; comes back
   bool is_write = false;
   uint64_t file = 0;
   std::vector<SpillPart> parts;  // several for writes, one for reads
@@ -45,7 +45,11 @@ class SpillIo {
 // Bytes a write job's file takes.
 uint64_t spill_file_bytes(const std::vector<SpillPart>& parts);
 
-// Files "<directory>/<number>.spill", written by one thread.
+// Removes the files that a SpillIo of this directory has left; nothing else.
+void clear_spill_directory(const std::string& directory);
+
+// Files "<directory>/<number>.spill", written by one thread. The directory is made and cleared; it must
+// belong to one store only.
 Result<std::unique_ptr<SpillIo>> make_file_spill_io(const std::string& directory);
 
 }  // namespace narke::store

@@ -1,0 +1,204 @@
+#include "store/server.h"
+
+#include <filesystem>
+#include <utility>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "store/core.h"
+#include "store/warmer.h"
+
+namespace narke::store {
+namespace {
+
+template <class Build>
+void send_table(ServerOut& out, ClientKey client, wire::StoreMessage message, Build build) {
+  flatbuffers::FlatBufferBuilder builder(128);
+  builder.Finish(build(builder));
+  out.send(client, static_cast<wire::MessageType>(message), builder);
+}
+
+Result<int> make_memfd(uint64_t bytes) {
+  int fd = memfd_create("narke-store", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  // Sealed, since a program that shrank it would kill all others.
+  if (fd >= 0 && ftruncate(fd, static_cast<off_t>(bytes)) == 0 &&
+      fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
+    return fd;
+  Error error{ErrorCode::kFailed, "The object store of " + std::to_string(bytes) +
+                                      " bytes could not be made: " + strerror(errno) +
+                                      ". Choose a smaller object_store_memory."};
+  if (fd >= 0) close(fd);
+  return error;
+}
+
+}  // namespace
+
+// Turns the core's decisions into frames and disk jobs.
+class Server::Out : public CoreOut {
+ public:
+  Out(ServerOut& out, SpillIo* io) : out_(out), io_(io) {}
+
+  void attached(ClientKey client, uint16_t number) override {
+    send_table(out_, client, wire::StoreMessage::Attached,
+               [&](auto& b) { return wire::CreateStoreAttached(b, number); });
+  }
+  void granted(ClientKey client, const ObjectId& id, Extent extent) override {
+    auto wire_id = id.to_wire<wire::ObjectId>();
+    wire::Extent wire_extent(extent.offset, extent.size);
+    send_table(out_, client, wire::StoreMessage::Granted,
+               [&](auto& b) { return wire::CreateStoreGranted(b, &wire_id, &wire_extent); });
+  }
+  void refused(ClientKey client, const ObjectId& id, const std::string& why) override {
+    auto wire_id = id.to_wire<wire::ObjectId>();
+    send_table(out_, client, wire::StoreMessage::Refused,
+               [&](auto& b) { return wire::CreateStoreRefused(b, &wire_id, b.CreateString(why)); });
+  }
+  void reclaim(ClientKey client) override {
+    send_table(out_, client, wire::StoreMessage::Reclaim,
+               [](auto& b) { return wire::CreateStoreReclaim(b); });
+  }
+  void fetched(ClientKey client, const ObjectId& id, wire::FetchStatus status, uint32_t slot,
+               const std::string& why) override {
+    auto wire_id = id.to_wire<wire::ObjectId>();
+    send_table(out_, client, wire::StoreMessage::Fetched, [&](auto& b) {
+      return wire::CreateStoreFetched(b, &wire_id, status, slot, b.CreateString(why));
+    });
+  }
+  void start(SpillJob job) override { io_->start(std::move(job)); }
+  void remove_file(uint64_t file) override { io_->remove(file); }
+  void log(const std::string& message) override { out_.log(message); }
+
+ private:
+  ServerOut& out_;
+  SpillIo* io_;
+};
+
+Result<std::unique_ptr<Server>> Server::make(const ServerConfig& config, ServerOut& out,
+                                             std::unique_ptr<SpillIo> io) {
+  if (config.capacity_bytes == 0)
+    return Error{ErrorCode::kFailed, "The object store's capacity is 0 bytes; set object_store_memory."};
+  auto server = std::unique_ptr<Server>(new Server());
+  if (!io && !config.spill_dir.empty()) {
+    auto files = make_file_spill_io(config.spill_dir);
+    if (!files.ok()) return files.error();
+    io = std::move(files).value();
+    server->spill_dir_ = config.spill_dir;
+  }
+  server->io_ = std::move(io);
+  server->arena_bytes_ = Arena::bytes_for(config.capacity_bytes);
+  auto fd = make_memfd(server->arena_bytes_);
+  if (!fd.ok()) return fd.error();
+  server->fd_ = fd.value();
+  void* base =
+      mmap(nullptr, server->arena_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, server->fd_, 0);
+  if (base == MAP_FAILED)
+    return Error{ErrorCode::kFailed, std::string("The object store could not be mapped: ") + strerror(errno) +
+                                         ". Check the limit on address space (ulimit -v)."};
+  server->base_ = base;
+  madvise(base, server->arena_bytes_, MADV_DONTDUMP);
+  server->start(config, out);
+  return server;
+}
+
+void Server::start(const ServerConfig& config, ServerOut& out) {
+  Arena arena = Arena::format(base_, config.capacity_bytes);
+  out_ = std::make_unique<Out>(out, io_.get());
+  CoreConfig core{.can_spill = io_ != nullptr,
+                  .spill_quota_bytes = config.spill_quota_bytes,
+                  .spill_file_bytes = config.spill_file_bytes,
+                  .full_wait_ns = config.full_wait_ms * 1'000'000};
+  core_ = std::make_unique<StoreCore>(arena, core, *out_);
+  if (config.warm) warmer_ = std::make_unique<Warmer>(arena.data(0), arena.capacity_bytes());
+}
+
+Server::~Server() {
+  warmer_.reset();
+  io_.reset();  // its thread uses the arena
+  if (!spill_dir_.empty()) {
+    clear_spill_directory(spill_dir_);
+    rmdir(spill_dir_.c_str());  // stays when someone else's files are in it
+  }
+  if (base_ != nullptr) munmap(base_, arena_bytes_);
+  if (fd_ >= 0) close(fd_);
+}
+
+bool Server::on_frame(ClientKey client, const rpc::Frame& frame, int64_t now_ns) {
+  bool known = dispatch(client, frame, now_ns);
+  if (warmer_ && core_->high_water() != 0) warmer_->want(core_->high_water());
+  return known;
+}
+
+bool Server::dispatch(ClientKey client, const rpc::Frame& frame, int64_t now_ns) {
+  switch (static_cast<wire::StoreMessage>(frame.type)) {
+    case wire::StoreMessage::Attach:
+      if (!frame.as<wire::StoreAttach>()) return false;
+      core_->on_attach(client);
+      return true;
+    case wire::StoreMessage::Acquire: {
+      auto* m = frame.as<wire::StoreAcquire>();
+      if (m == nullptr || m->id() == nullptr) return false;
+      core_->on_acquire(client, ObjectId::from_wire(m->id()), m->size(), m->at_least(), now_ns);
+      return true;
+    }
+    case wire::StoreMessage::Forget: {
+      auto* m = frame.as<wire::StoreForget>();
+      if (m == nullptr || m->id() == nullptr) return false;
+      core_->on_forget(client, ObjectId::from_wire(m->id()), m->fetch());
+      return true;
+    }
+    case wire::StoreMessage::Return:
+      return on_return(client, frame, now_ns);
+    case wire::StoreMessage::Delete: {
+      auto* m = frame.as<wire::StoreDelete>();
+      if (m == nullptr || m->id() == nullptr) return false;
+      core_->on_delete(client, ObjectId::from_wire(m->id()), m->slot(), now_ns);
+      return true;
+    }
+    case wire::StoreMessage::Fetch: {
+      auto* m = frame.as<wire::StoreFetch>();
+      if (m == nullptr || m->id() == nullptr) return false;
+      core_->on_fetch(client, ObjectId::from_wire(m->id()), now_ns);
+      return true;
+    }
+    case wire::StoreMessage::Unpin: {
+      auto* m = frame.as<wire::StoreUnpin>();
+      if (m == nullptr || m->slots() == nullptr) return false;
+      core_->on_unpin(client, {m->slots()->begin(), m->slots()->end()}, now_ns);
+      return true;
+    }
+    default:
+      return false;
+  }
+}
+
+bool Server::on_return(ClientKey client, const rpc::Frame& frame, int64_t now_ns) {
+  auto* message = frame.as<wire::StoreReturn>();
+  if (message == nullptr) return false;
+  std::vector<Extent> extents;
+  if (message->extents() != nullptr)
+    for (const auto* extent : *message->extents()) extents.push_back({extent->offset(), extent->size()});
+  core_->on_return(client, extents, now_ns);
+  return true;
+}
+
+void Server::detach(ClientKey client, int64_t now_ns) { core_->on_detach(client, now_ns); }
+
+void Server::erase(const ObjectId& id, int64_t now_ns) { core_->erase(id, now_ns); }
+
+int Server::event_fd() const { return io_ ? io_->event_fd() : -1; }
+
+int Server::tick(int64_t now_ns) {
+  if (io_)
+    for (SpillJob& job : io_->take_done()) core_->on_job_done(std::move(job), now_ns);
+  return core_->tick(now_ns);
+}
+
+Stats Server::stats() const { return core_->stats(); }
+
+std::vector<ObjectInfo> Server::list(size_t limit) const { return core_->list(limit); }
+
+}  // namespace narke::store
