@@ -43,7 +43,7 @@ struct Identity {
 
 inline constexpr uint16_t kProtocolVersion = 1;
 
-class Connection {
+class Connection : public std::enable_shared_from_this<Connection> {
  public:
   // Made by the reactor.
   Connection(Reactor& reactor, int fd, bool is_server, Handler* handler, const Identity& identity);
@@ -75,6 +75,8 @@ class Connection {
   size_t unsent_bytes() const { return out_.size() - out_sent_; }
   const WorkerId& peer() const { return peer_; }
   int peer_pid() const { return peer_pid_; }
+  // Whom this side connected to, where the handshake does not tell.
+  void set_peer(const WorkerId& peer) { peer_ = peer; }
   void set_handler(Handler* handler) { handler_ = handler; }
 
   void* context = nullptr;  // for the handler's use

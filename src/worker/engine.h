@@ -1,0 +1,307 @@
+// The worker library: what a driver or a worker process is made of, without a word of Python.
+//
+// One lock guards everything; it is never held while user code runs. No thread owns the sockets: a thread that
+// waits for something becomes the leader, waits on the reactor itself, and dispatches what came, so a
+// synchronous call costs no thread hop; other waiting threads are followers that the leader wakes when their
+// condition holds. A background thread leads only while nobody else does, and looks once a millisecond whether
+// that is so while calls are being made.
+//
+// Lifecycle: connect() -> used by any thread -> disconnect(). Interrupts: set_interrupt_check() is called without
+// the lock whenever a signal ended a wait.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "rpc/reactor.h"
+#include "store/client.h"
+#include "worker/actors.h"
+#include "worker/executor.h"
+#include "worker/objects.h"
+#include "worker/submitter.h"
+
+namespace narke::worker {
+
+using Lock = std::unique_lock<std::mutex>;
+using Deadline = Clock::time_point;
+inline constexpr Deadline kNoDeadline = Deadline::max();
+
+// Values above this travel by the store (bytes).
+inline constexpr size_t kInlineLimit = 100 << 10;
+
+struct EngineConfig {
+  wire::ProgramKind kind = wire::ProgramKind::Driver;
+  std::string node_socket;
+  std::string token;
+  std::string session_dir;
+  WorkerId worker;       // nil: made up
+  std::string job_config;  // drivers: FlexBuffers, see Register
+};
+
+struct LogLine {
+  int pid = 0;
+  WorkerId worker;
+  std::string name, text;
+  bool is_error = false;
+  std::string notice;  // kind of a Notice; then text alone is set
+};
+
+enum class Waited { kReady, kTimeout, kInterrupted, kStopped };
+
+// What runs on this thread.
+struct Running {
+  InboundPtr call;
+  TaskId task;
+  int depth = 0;
+};
+Running& running_here();
+
+class Engine final : public Links,
+                     public Objects::Out,
+                     public Submitter::Out,
+                     public Actors::Out,
+                     public rpc::Handler,
+                     public store::Transport {
+ public:
+  static Result<std::unique_ptr<Engine>> connect(const EngineConfig& config);
+  ~Engine() override;
+  // Tells the node and leaves; waits at most `grace` for the last output of workers.
+  void disconnect(std::chrono::milliseconds grace);
+
+  // ---- waiting ----
+  Lock lock() { return Lock(mutex_); }
+  // Until ready() (called under the lock; it may take something for the caller) or the deadline.
+  Waited wait(Lock& lock, const std::function<bool()>& ready, Deadline deadline);
+  void set_interrupt_check(std::function<bool()> check) { interrupt_check_ = std::move(check); }
+  // For event loops: handles what has arrived without waiting.
+  void poll();
+  int poll_fd() const { return reactor_.epoll_fd(); }
+  // While an event loop polls, the background thread leaves the sockets to it.
+  void set_polled(bool polled);
+
+  // ---- objects ----
+  ObjectPtr put_value(ValuePtr value, std::vector<ObjectPtr> contained);
+  struct Room {
+    uint8_t* data = nullptr;
+    Error error;
+    Waited waited = Waited::kReady;
+  };
+  // Space in the store for an object; waits while the store makes room.
+  Room make_room(const ObjectId& id, uint64_t size, Deadline deadline);
+  void seal(const ObjectId& id);
+  ObjectPtr put_stored(const ObjectId& id, std::vector<ObjectPtr> contained);
+  ObjectId new_object_id();
+  struct Viewed {
+    Waited waited = Waited::kReady;
+    std::shared_ptr<store::Mapping> mapping;
+    store::View view;
+    bool changed = false;  // the object is not in the store (any more): look at its state again
+    std::string full;      // no memory for an object on disk
+  };
+  Viewed view(Object& object, Deadline deadline);
+  // The same without waiting: kTimeout when view() would wait.
+  Viewed try_view(Object& object);
+  Waited wait_ready(Object& object, Deadline deadline);
+  void drop_use(Object& object);
+  // Until `count` of the objects are ready; `objects` may be reordered.
+  Waited wait_some(std::vector<Object*>& objects, size_t count, Deadline deadline);
+  // A reference among a call's arguments that the submitter says is in the store.
+  ObjectPtr receive_stored(const ObjectId& id, const Address& owner);
+  void on_ready_token(Object& object, uint64_t token);
+  std::vector<uint64_t> take_tokens();
+  int token_fd() const { return token_fd_; }
+  void drop_from_store(Object& object);  // tests of recovery
+
+  // ---- tasks and actors ----
+  TaskPtr new_task(CallSpecPtr spec, size_t return_count);
+  void submit(TaskPtr task);
+  struct SubmitResult {
+    bool ok = true;
+    std::string error;
+  };
+  SubmitResult submit_call(const ActorId& actor, TaskPtr task, int max_pending);
+  void cancel(Object& object, bool force, bool recursive);
+  struct StreamNext {
+    Waited waited = Waited::kReady;
+    ObjectPtr item;  // null: the end
+  };
+  StreamNext stream_next(Task& task, Deadline deadline);
+  bool stream_ready(Task& task);
+  bool stream_token(Task& task, uint64_t token);
+  void abandon_stream(Task& task);
+  struct Created {
+    wire::CreateActorStatus status = wire::CreateActorStatus::Created;
+    ActorId existing;
+    std::string methods, message, class_name;
+    Address owner;
+    Waited waited = Waited::kReady;
+  };
+  // Sends CreateActor; waits for the answer when the actor has a name.
+  Created create_actor(const ActorId& id, const flatbuffers::FlatBufferBuilder& create, rpc::Bytes raw, bool wait_for,
+                       bool detached, std::vector<ObjectPtr> pinned, bool out_of_order);
+  ActorId new_actor_id();
+  static ObjectId handle_object(const ActorId& actor);
+  ObjectPtr actor_handle(const ActorId& actor, const Address& owner, bool covered);
+  void kill_actor(const ActorId& actor, bool no_restart);
+
+  // ---- the node ----
+  struct Answer {
+    Waited waited = Waited::kReady;
+    std::string error, error_kind, body;
+  };
+  Answer control(const std::string& method, const std::string& body, Deadline deadline);
+  // Lines and notices for the driver's terminal; waits at most `limit`. Needs no lock.
+  std::vector<LogLine> take_logs(std::chrono::milliseconds limit);
+
+  // ---- running what others sent (workers) ----
+  // The next call of a group; null when the program shall leave or on timeout.
+  InboundPtr next_call(const std::string& group, Deadline deadline, Waited* waited);
+  InboundPtr try_next_call(const std::string& group);
+  Executor& executor() { return executor_; }
+  Objects& objects() { return objects_; }
+  Actors& actors() { return actors_; }
+  Submitter& submitter() { return submitter_; }
+  void reply_started(Inbound& start, const Outcome* error);
+  void actor_exits(const ActorId& actor);
+  Waited wait_stream_room(Inbound& call);
+  bool is_leaving() const { return leaving_; }
+  void leave();
+  // Called under the lock when a running call shall stop: (task, force).
+  void set_cancel_hook(std::function<void(const TaskId&, bool)> hook) { cancel_hook_ = std::move(hook); }
+  void set_node_lost_hook(std::function<void()> hook) { node_lost_hook_ = std::move(hook); }
+
+  // ---- Links, and facts ----
+  rpc::ConnectionPtr program(const Address& address) override;
+  rpc::ConnectionPtr open_program(const WorkerId& worker) override;
+  rpc::ConnectionPtr node() override { return node_ && !node_->is_closed() ? node_ : nullptr; }
+  const Address& self() override { return self_; }
+  JobId job() override { return job_; }
+  const std::string& job_config() const { return job_config_; }
+  const std::string& session_dir() const { return session_dir_; }
+  bool is_stopped() const { return stopped_; }
+  bool is_worker() const { return kind_ == wire::ProgramKind::Worker; }
+  store::Client* store() { return store_.get(); }
+
+  // ---- what the parts ask of the engine ----
+  void erase_stored(const ObjectId& id) override;
+  void actor_out_of_scope(const ObjectId& id) override;
+  void recover(Object& object) override;
+  bool is_stored(const ObjectId& id) override;
+  void drop_lineage(TaskPtr task) override;
+  void became_ready() override;
+  Peer* peer(const Address& address) override;
+  void fail(Task& task, ValuePtr error) override;
+  void fail_worker_died(TaskPtr task, const WorkerId& worker) override;
+  void on_open(rpc::Connection& link) override;
+  void on_frame(rpc::Connection& link, const rpc::Frame& frame) override;
+  void on_closed(rpc::Connection& link, const Error& why) override;
+  void send(wire::MessageType type, const flatbuffers::FlatBufferBuilder& table) override;
+
+ private:
+  enum class Leader { kNone, kThread, kBackground, kLoop };
+  struct Waiter {
+    std::condition_variable cv;
+    const std::function<bool()>* ready;
+    bool done = false;
+  };
+  struct Dependent;     // waits for a task's references
+  struct TokenListener;
+  using NodeCallback = std::function<void(const rpc::Frame*)>;
+
+  explicit Engine(const EngineConfig& config);
+  Status start(const EngineConfig& config);
+  Status listen();
+  Status register_here(const EngineConfig& config);
+  void start_background();
+
+  int lead(Lock& lock, int timeout_ms);
+  void serve_waiters();
+  void leave_wait(Lock& lock);
+  void background_loop();
+  void background_tick();
+  bool interrupted(Lock& lock);
+  void send_blocked(bool blocked);
+
+  void resolve(const TaskPtr& task);
+  void dispatch_task(TaskPtr task);
+  void pin(Task& task);
+  void unpin(Task& task);
+  void on_task_reply(rpc::Connection& link, const rpc::Frame& frame);
+  void finish(Task& task, const wire::TaskReply& reply, rpc::Bytes raw);
+  void finish_failed(Task& task, const wire::TaskReply& reply, rpc::Bytes raw);
+  void finish_stream(Task& task);
+  bool keep_lineage(Task& task);
+  void settled(Task& task);
+  void maybe_end_actor(Actor& actor);
+  void on_stream_item(const rpc::Frame& frame);
+  void add_stream_item(Task& task, ObjectPtr item);
+  void wake_stream(Task& task);
+  void ack_stream(Task& task, bool stop);
+  void on_cancel(rpc::Connection& link, const rpc::Frame& frame);
+  void cancel_task(Task& task, bool force, bool recursive);
+  void cancel_children(const TaskId& parent, bool force);
+  void on_node_frame(rpc::Connection& link, const rpc::Frame& frame);
+  void on_node_closed(const Error& why);
+  void on_peer_closed(Peer& peer, const Error& why);
+  void on_log_lines(const rpc::Frame& frame);
+  void on_notice(const rpc::Frame& frame);
+  void add_logs(std::vector<LogLine> lines);
+  uint32_t call_node(wire::MessageType type, const flatbuffers::FlatBufferBuilder& table, rpc::Bytes raw,
+                     NodeCallback callback);
+  void arm_idle_timer();
+  void arm_doubt_timer();
+  TaskId new_task_id();
+  void add_token(uint64_t token);
+
+  std::mutex mutex_;
+  rpc::Reactor reactor_;
+  wire::ProgramKind kind_;
+  std::string session_dir_, job_config_;
+  Address self_;
+  JobId job_;
+  rpc::ConnectionPtr node_;
+  std::unique_ptr<store::Client> store_;
+  Objects objects_;
+  Submitter submitter_;
+  Actors actors_;
+  Executor executor_;
+
+  std::map<rpc::Connection*, std::unique_ptr<Peer>> links_;
+  std::unordered_map<WorkerId, Peer*> peers_;
+  std::unordered_map<uint32_t, NodeCallback> node_calls_;
+  std::unordered_map<TaskId, Task*> streams_;
+
+  Leader leader_ = Leader::kNone;
+  uint64_t lead_count_ = 0;
+  std::vector<Waiter*> waiters_;
+  bool dispatching_ = false;
+  bool background_asked_ = false, background_deep_ = false;
+  bool polled_ = false;
+  bool idle_timer_armed_ = false, doubt_timer_armed_ = false;
+  int blocked_ = 0;
+  int submitted_since_poll_ = 0;
+  std::condition_variable background_cv_;
+  std::thread background_;
+  std::atomic<bool> stopped_{false};
+  bool stopping_ = false, leaving_ = false, goodbye_ = false;
+  std::string stop_reason_;
+  std::function<bool()> interrupt_check_;
+  std::function<void(const TaskId&, bool)> cancel_hook_;
+  std::function<void()> node_lost_hook_;
+
+  std::string process_unique_;  // 12 random bytes
+  std::atomic<uint64_t> next_id_{1};
+  std::vector<uint64_t> tokens_;
+  int token_fd_ = -1;
+
+  std::mutex log_mutex_;
+  std::condition_variable log_cv_;
+  std::deque<LogLine> logs_;
+};
+
+}  // namespace narke::worker

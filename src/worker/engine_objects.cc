@@ -1,0 +1,241 @@
+// The engine's objects: values, the store, tokens for event loops.
+#include <unistd.h>
+
+#include "worker/engine.h"
+
+namespace narke::worker {
+
+struct Engine::TokenListener : ReadyListener {
+  Engine* engine;
+  uint64_t token;
+  void on_ready(Object&) override {
+    engine->add_token(token);
+    delete this;
+  }
+};
+
+TaskId Engine::new_task_id() {
+  TaskId id;
+  uint64_t count = next_id_.fetch_add(1, std::memory_order_relaxed);
+  std::memcpy(id.data(), &count, 8);
+  std::memcpy(id.data() + 8, process_unique_.data(), 12);
+  std::memcpy(id.data() + 20, job_.data(), 4);
+  return id;
+}
+
+ObjectId Engine::new_object_id() { return object_of(new_task_id(), kPutBit | 1); }
+
+ObjectPtr Engine::put_value(ValuePtr value, std::vector<ObjectPtr> contained) {
+  ObjectPtr object = objects_.make_owned(new_object_id());
+  object->value = std::move(value);
+  object->state.store(ObjectState::kValue, std::memory_order_release);
+  Objects::add_use(*object);
+  if (contained.empty()) return object;
+  Lock held = lock();
+  objects_.set_contained(*object, std::move(contained));
+  return object;
+}
+
+Engine::Room Engine::make_room(const ObjectId& id, uint64_t size, Deadline deadline) {
+  Lock held = lock();
+  Room room;
+  if (!store_) {
+    room.error = {ErrorCode::kFailed, "this program has no object store"};
+    return room;
+  }
+  room.waited = wait(
+      held,
+      [&] {
+        store::CreateResult r = store_->try_create(id, size);
+        if (r.status == store::CreateResult::Status::kWait) return false;
+        if (r.status == store::CreateResult::Status::kFull) room.error = {ErrorCode::kOverloaded, r.error};
+        if (r.status == store::CreateResult::Status::kExists) room.error = {ErrorCode::kNotFound, "exists"};
+        room.data = r.data;
+        return true;
+      },
+      deadline);
+  if (room.waited != Waited::kReady) store_->forget(id);
+  return room;
+}
+
+void Engine::seal(const ObjectId& id) {
+  Lock held = lock();
+  store_->seal(id);
+}
+
+ObjectPtr Engine::put_stored(const ObjectId& id, std::vector<ObjectPtr> contained) {
+  Lock held = lock();
+  store_->seal(id);
+  ObjectPtr object = objects_.make_owned(id);
+  object->state.store(ObjectState::kStore, std::memory_order_release);
+  Objects::add_use(*object);
+  objects_.set_contained(*object, std::move(contained));
+  return object;
+}
+
+Engine::Viewed Engine::view(Object& object, Deadline deadline) {
+  Lock held = lock();
+  Viewed out;
+  if (!store_ || object.state.load() != ObjectState::kStore) {
+    out.changed = true;
+    return out;
+  }
+  out.waited = wait(
+      held,
+      [&] {
+        store::GetResult r = store_->get(object.id);
+        if (r.status == store::GetResult::Status::kWait) return false;
+        if (r.status == store::GetResult::Status::kOk) out.view = r.view;
+        if (r.status == store::GetResult::Status::kFull) out.full = r.error;
+        if (r.status == store::GetResult::Status::kAbsent) out.changed = true;
+        return true;
+      },
+      deadline);
+  if (out.waited != Waited::kReady) store_->forget(object.id);
+  if (out.changed) objects_.on_lost(object);
+  out.mapping = store_->mapping();
+  return out;
+}
+
+Engine::Viewed Engine::try_view(Object& object) {
+  Lock held = lock();
+  Viewed out;
+  out.waited = Waited::kTimeout;
+  if (!store_ || object.state.load() != ObjectState::kStore) return out;
+  store::GetResult r = store_->get(object.id);
+  if (r.status != store::GetResult::Status::kOk) return out;
+  out.waited = Waited::kReady;
+  out.view = r.view;
+  out.mapping = store_->mapping();
+  return out;
+}
+
+ObjectPtr Engine::receive_stored(const ObjectId& id, const Address& owner) {
+  Lock held = lock();
+  ObjectPtr object = objects_.receive(id, owner, true);
+  objects_.set_stored(*object);
+  Objects::add_use(*object);
+  return object;
+}
+
+namespace {
+
+// Counts objects that become ready; for waits on more of them than can be looked at again and again.
+struct Countdown : ReadyListener {
+  size_t ready = 0;
+  void on_ready(Object&) override { ++ready; }
+};
+constexpr size_t kScanLimit = 4096;
+
+}  // namespace
+
+Waited Engine::wait_some(std::vector<Object*>& objects, size_t count, Deadline deadline) {
+  Lock held = lock();
+  for (Object* object : objects)
+    if (!object->owned && !object->is_ready()) objects_.fetch(*object);
+  if (objects.size() <= kScanLimit) {
+    size_t ready = 0, left = objects.size();
+    return wait(
+        held,
+        [&] {
+          for (size_t i = 0; i < left && ready < count;) {
+            if (!objects[i]->is_ready()) {
+              ++i;
+              continue;
+            }
+            ++ready;
+            std::swap(objects[i], objects[--left]);
+          }
+          return ready >= count;
+        },
+        deadline);
+  }
+  Countdown countdown;
+  for (Object* object : objects) objects_.listen(*object, &countdown);
+  Waited waited = wait(held, [&] { return countdown.ready >= count; }, deadline);
+  for (Object* object : objects) objects_.unlisten(*object, &countdown);
+  return waited;
+}
+
+Waited Engine::wait_ready(Object& object, Deadline deadline) {
+  if (object.is_ready()) return Waited::kReady;
+  Lock held = lock();
+  if (!object.owned) objects_.fetch(object);
+  return wait(held, [&] { return object.is_ready(); }, deadline);
+}
+
+void Engine::drop_use(Object& object) {
+  // Above one nothing can end here: no lock.
+  int uses = object.uses.load(std::memory_order_relaxed);
+  while (uses > 1)
+    if (object.uses.compare_exchange_weak(uses, uses - 1, std::memory_order_acq_rel)) return;
+  Lock held = lock();
+  objects_.drop_use(object);
+}
+
+void Engine::add_token(uint64_t token) {
+  tokens_.push_back(token);
+  uint64_t one = 1;
+  [[maybe_unused]] ssize_t n = write(token_fd_, &one, sizeof(one));
+}
+
+void Engine::on_ready_token(Object& object, uint64_t token) {
+  Lock held = lock();
+  auto* listener = new TokenListener;
+  listener->engine = this;
+  listener->token = token;
+  objects_.listen(object, listener);
+  if (leader_ == Leader::kNone) reactor_.flush_all();
+}
+
+std::vector<uint64_t> Engine::take_tokens() {
+  Lock held = lock();
+  uint64_t count;
+  [[maybe_unused]] ssize_t n = read(token_fd_, &count, sizeof(count));
+  return std::move(tokens_);
+}
+
+void Engine::drop_from_store(Object& object) {
+  Lock held = lock();
+  if (store_) store_->erase(object.id);
+}
+
+void Engine::erase_stored(const ObjectId& id) {
+  if (store_ && node()) store_->erase(id);
+}
+
+bool Engine::is_stored(const ObjectId& id) {
+  if (!store_) return false;
+  store::ObjectState state = store_->state(id);
+  return state == store::ObjectState::kSealed || state == store::ObjectState::kSpilled;
+}
+
+void Engine::send(wire::MessageType type, const flatbuffers::FlatBufferBuilder& table) {
+  if (rpc::ConnectionPtr link = node()) {
+    link->send(type, 0, table);
+    link->flush();
+  }
+}
+
+void Engine::recover(Object& object) {
+  Task* task = object.find_extra() == nullptr ? nullptr : object.find_extra()->task.get();
+  if (task == nullptr || task->retries_left == 0) {
+    std::string why = task == nullptr ? "it was made by put(), which can't be repeated"
+                                      : "the task that made it may not run again (max_retries)";
+    return objects_.set_value(object,
+                              make_failure(task == nullptr ? "ObjectLostError" : "ObjectReconstructionFailedError",
+                                           "the object's value is gone from the store and " + why, object.id.hex()),
+                              ObjectState::kError);
+  }
+  if (task->state != Task::State::kDone) return;
+  if (task->retries_left > 0) --task->retries_left;
+  ++task->attempt;
+  task->state = Task::State::kWaiting;
+  resolve(task);
+}
+
+void Engine::drop_lineage(TaskPtr task) {
+  if (--task->lineage_holders == 0 && task->state == Task::State::kDone) unpin(*task);
+}
+
+}  // namespace narke::worker

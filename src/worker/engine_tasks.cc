@@ -1,0 +1,492 @@
+// The engine's tasks: dependencies, sending, replies, streams, cancelling.
+#include <flatbuffers/flexbuffers.h>
+
+#include "worker/engine.h"
+#include "worker/wire_task.h"
+
+namespace narke::worker {
+namespace {
+
+constexpr int kPollEvery = 64;  // submissions between two looks at what has come back
+constexpr uint32_t kStreamFirstIndex = 2;
+
+struct Fate {
+  std::string kind = "WorkerCrashedError", message = "its end was not seen by the node";
+};
+
+// The node's answer to worker_fate; null when the node is gone too.
+Fate read_fate(const rpc::Frame* frame) {
+  Fate fate;
+  const auto* reply = frame == nullptr ? nullptr : frame->as<wire::ControlReply>();
+  if (reply == nullptr || reply->body() == nullptr || reply->body()->size() == 0) return fate;
+  auto map = flexbuffers::GetRoot(reply->body()->data(), reply->body()->size()).AsMap();
+  if (map["cause"].AsString().str() == "oom") fate.kind = "OutOfMemoryError";
+  if (std::string message = map["message"].AsString().str(); !message.empty()) fate.message = message;
+  return fate;
+}
+
+}  // namespace
+
+// Waits, under the lock, until all references among a task's arguments are ready.
+struct Engine::Dependent : ReadyListener {
+  Engine* engine;
+  TaskPtr task;
+  void on_ready(Object&) override {
+    if (--task->unresolved > 0) return;
+    TaskPtr ready = task;
+    Engine* e = engine;
+    delete this;
+    if (ready->state == Task::State::kWaiting) return e->dispatch_task(ready);
+    if (ready->actor != nullptr) e->actors_.pump(*ready->actor);
+  }
+};
+
+TaskPtr Engine::new_task(CallSpecPtr spec, size_t return_count) {
+  TaskPtr task = new Task;
+  task->spec = std::move(spec);
+  task->id = new_task_id();
+  const Running& here = running_here();
+  task->parent = here.task;
+  task->depth = here.depth + 1;
+  task->retries_left = task->spec->max_retries;
+  for (size_t i = 0; i < return_count; ++i) {
+    ObjectPtr object = objects_.make_owned(object_of(task->id, static_cast<uint32_t>(i) + 1));
+    object->producer = task.get();
+    if (i == 0)
+      task->first_return = std::move(object);
+    else
+      task->more_returns.push_back(std::move(object));
+  }
+  if (task->spec->num_returns == kStreaming) task->stream = std::make_unique<Task::Stream>();
+  return task;
+}
+
+void Engine::pin(Task& task) {
+  task.args_pinned = true;
+  for (Arg& arg : task.args)
+    if (arg.ref) Objects::add_use(*arg.ref);
+  for (ObjectPtr& ref : task.nested) Objects::add_use(*ref);
+}
+
+void Engine::unpin(Task& task) {
+  if (!task.args_pinned) return;
+  task.args_pinned = false;
+  for (Arg& arg : task.args)
+    if (arg.ref) objects_.drop_use(*arg.ref);
+  for (ObjectPtr& ref : task.nested) objects_.drop_use(*ref);
+}
+
+void Engine::resolve(const TaskPtr& task) {
+  Dependent* dependent = nullptr;
+  for (Arg& arg : task->args) {
+    if (!arg.ref || arg.ref->is_ready()) continue;
+    if (dependent == nullptr) {
+      dependent = new Dependent;
+      dependent->engine = this;
+      dependent->task = task;
+      task->unresolved = 1;  // held until all are counted
+    }
+    ++task->unresolved;
+    objects_.listen(*arg.ref, dependent);
+  }
+  if (dependent == nullptr) return dispatch_task(task);
+  if (task->unresolved == 1) {
+    task->unresolved = 0;
+    delete dependent;
+    return dispatch_task(task);
+  }
+  --task->unresolved;
+}
+
+void Engine::dispatch_task(TaskPtr task) {
+  if (task->cancelled) return fail(*task, make_failure("TaskCancelledError", "the task was cancelled", task->id.hex()));
+  if (Object* failed = failed_argument(*task)) return fail(*task, failed->value);
+  submitter_.enqueue(std::move(task));
+  arm_idle_timer();
+}
+
+void Engine::submit(TaskPtr task) {
+  Lock held = lock();
+  pin(*task);
+  if (task->stream) streams_[task->id] = task.get(), task->ref();
+  if (stopped_ || !node())
+    return fail(*task, make_failure("LocalRayletDiedError", "the node is gone: " + stop_reason_, task->id.hex()));
+  if (task->args.empty())
+    dispatch_task(std::move(task));
+  else
+    resolve(task);
+  if (polled_) return reactor_.flush_all();
+  if (leader_ == Leader::kBackground && !background_asked_) {
+    background_asked_ = true;  // it flushes what follows within a tick
+    reactor_.wake();
+  }
+  if (leader_ == Leader::kNone && ++submitted_since_poll_ >= kPollEvery) {
+    submitted_since_poll_ = 0;
+    reactor_.wait(0);
+    dispatching_ = true;
+    reactor_.dispatch();
+    dispatching_ = false;
+    if (!waiters_.empty()) serve_waiters();
+  }
+}
+
+Engine::SubmitResult Engine::submit_call(const ActorId& id, TaskPtr task, int max_pending) {
+  Lock held = lock();
+  Actor& actor = actors_.get(id);
+  if (max_pending >= 0 && actors_.pending(actor) >= static_cast<size_t>(max_pending))
+    return {false, "the actor " + actor.class_name + " has " + std::to_string(max_pending) +
+                       " calls under way, its max_pending_calls; wait for some of them"};
+  pin(*task);
+  task->actor = &actor;
+  if (task->stream) streams_[task->id] = task.get(), task->ref();
+  if (stopped_ || !node()) {
+    fail(*task, make_failure("ActorDiedError", "the node is gone: " + stop_reason_, id.hex()));
+    return {};
+  }
+  Dependent* dependent = nullptr;
+  task->state = Task::State::kQueued;
+  for (Arg& arg : task->args) {
+    if (!arg.ref || arg.ref->is_ready()) continue;
+    if (dependent == nullptr) {
+      dependent = new Dependent;
+      dependent->engine = this;
+      dependent->task = task;
+    }
+    ++task->unresolved;
+  }
+  if (dependent != nullptr) {
+    std::vector<ObjectPtr> pending;
+    for (Arg& arg : task->args)
+      if (arg.ref && !arg.ref->is_ready()) pending.push_back(arg.ref);
+    task->unresolved = static_cast<int>(pending.size());
+    actors_.submit(actor, task);
+    for (ObjectPtr& object : pending) objects_.listen(*object, dependent);
+  } else {
+    actors_.submit(actor, std::move(task));
+  }
+  if (polled_) {
+    reactor_.flush_all();
+  } else if (leader_ == Leader::kBackground && !background_asked_) {
+    background_asked_ = true;
+    reactor_.wake();
+  } else if (leader_ == Leader::kNone && ++submitted_since_poll_ >= kPollEvery) {
+    submitted_since_poll_ = 0;
+    reactor_.wait(0);
+    dispatching_ = true;
+    reactor_.dispatch();
+    dispatching_ = false;
+    if (!waiters_.empty()) serve_waiters();
+  }
+  return {};
+}
+
+// ---- replies ----
+
+void Engine::on_task_reply(rpc::Connection& link, const rpc::Frame& frame) {
+  const auto* reply = frame.as<wire::TaskReply>();
+  auto* peer = static_cast<Peer*>(link.context);
+  if (reply == nullptr || peer == nullptr) return link.close({ErrorCode::kRefused, "a damaged TaskReply"});
+  TaskPtr task = peer->calls.take(frame.call_id);
+  if (!task) return;
+  Lease* lease = task->lease;
+  task->lease = nullptr;
+  wire::TaskStatus status = reply->status();
+  if (status == wire::TaskStatus::NotStarted) {
+    if (task->actor != nullptr) {  // the actor is leaving: its end decides
+      task->actor->in_doubt.push_back(task);
+      task->actor->broken_since = Clock::now();
+      arm_doubt_timer();
+    } else if (task->cancelled) {
+      fail(*task, make_failure("TaskCancelledError", "the task was cancelled", task->id.hex()));
+    } else {
+      if (lease != nullptr) lease->stalled = true;
+      submitter_.requeue(task);
+    }
+  } else if (status == wire::TaskStatus::Done || status == wire::TaskStatus::Exiting) {
+    finish(*task, *reply, frame.raw);
+  } else {
+    finish_failed(*task, *reply, frame.raw);
+  }
+  if (lease != nullptr) {
+    if (status == wire::TaskStatus::Exiting)
+      submitter_.on_worker_leaves(*lease);
+    else
+      submitter_.on_finished(*lease, reply->duration_ns(), status == wire::TaskStatus::NotStarted);
+  }
+  if (task->actor != nullptr) maybe_end_actor(*task->actor);
+}
+
+bool Engine::keep_lineage(Task& task) {
+  return task.actor == nullptr && task.lineage_holders > 0 && task.retries_left != 0 && !task.stream;
+}
+
+void Engine::settled(Task& task) {
+  task.state = Task::State::kDone;
+  for (size_t i = 0; i < task.return_count(); ++i) {
+    Object& object = *task.returned(i);
+    object.producer = nullptr;
+    if (object.uses.load(std::memory_order_relaxed) == 0) objects_.maybe_release(object);
+  }
+  if (!keep_lineage(task)) unpin(task);
+}
+
+void Engine::finish(Task& task, const wire::TaskReply& reply, rpc::Bytes raw) {
+  size_t at = 0;
+  size_t count = reply.results() == nullptr ? 0 : reply.results()->size();
+  TaskPtr alive(&task);
+  for (size_t i = 0; i < count && i < task.return_count(); ++i) {
+    const wire::Result* result = reply.results()->Get(static_cast<flatbuffers::uoffset_t>(i));
+    Object& object = *task.returned(i);
+    if (result->contained() != nullptr)
+      objects_.set_contained(object, objects_.receive_contained(result->contained()));
+    if (result->kind() == wire::ResultKind::Store) {
+      if (task.actor == nullptr && task.retries_left != 0 && !task.stream && object.uses.load() > 0 &&
+          !object.extra().task) {
+        object.extra().task = alive;
+        ++task.lineage_holders;
+      }
+      objects_.set_stored(object);
+      continue;
+    }
+    size_t size = std::min<size_t>(result->size(), raw.size() - at);
+    bool is_error = result->kind() == wire::ResultKind::Error;
+    objects_.set_value(object, Value::copy(raw.subspan(at, size)),
+                       is_error ? ObjectState::kError : ObjectState::kValue);
+    at += size;
+  }
+  if (task.stream) {
+    task.stream->total = task.stream->received;
+    finish_stream(task);
+  }
+  settled(task);
+}
+
+void Engine::finish_failed(Task& task, const wire::TaskReply& reply, rpc::Bytes raw) {
+  TaskPtr alive(&task);
+  bool again = reply.status() == wire::TaskStatus::Failed && reply.retriable() && task.retries_left != 0 &&
+               !task.cancelled;
+  if (again) {
+    if (task.retries_left > 0) --task.retries_left;
+    ++task.attempt;
+    if (task.stream) task.stream->received = 0;
+    if (task.actor == nullptr) return submitter_.requeue(alive);
+    task.state = Task::State::kQueued;
+    task.actor->queue.push_front(alive);
+    return actors_.pump(*task.actor);
+  }
+  fail(task, Value::copy(raw));
+}
+
+void Engine::fail(Task& task, ValuePtr error) {
+  TaskPtr alive(&task);
+  for (size_t i = 0; i < task.return_count(); ++i) objects_.set_value(*task.returned(i), error, ObjectState::kError);
+  if (task.stream && !task.stream->total) {
+    uint32_t index = kStreamFirstIndex + static_cast<uint32_t>(task.stream->received);
+    ObjectPtr item = objects_.make_owned(object_of(task.id, index));
+    objects_.set_value(*item, error, ObjectState::kError);
+    add_stream_item(task, item);
+    task.stream->total = task.stream->received;
+    finish_stream(task);
+  }
+  settled(task);
+}
+
+void Engine::fail_worker_died(TaskPtr task, const WorkerId& worker) {
+  flexbuffers::Builder body;
+  body.Map([&] { body.Blob("worker_id", worker.data(), WorkerId::kSize); });
+  body.Finish();
+  flatbuffers::FlatBufferBuilder b(256);
+  auto method = b.CreateString("worker_fate");
+  b.Finish(wire::CreateControl(b, method, b.CreateVector(body.GetBuffer())));
+  call_node(wire::MessageType::Control, b, {}, [this, task](const rpc::Frame* frame) {
+    Fate fate = read_fate(frame);
+    std::string name = task->spec->function ? task->spec->function->name : task->spec->method;
+    fail(*task, make_failure(fate.kind, "the worker process that ran " + name + " ended: " + fate.message,
+                             task->id.hex()));
+  });
+}
+
+// ---- streams ----
+
+void Engine::finish_stream(Task& task) {
+  auto found = streams_.find(task.id);
+  if (found != streams_.end()) {
+    streams_.erase(found);
+    wake_stream(task);
+    task.unref();
+  }
+}
+
+void Engine::wake_stream(Task& task) {
+  for (uint64_t token : std::exchange(task.stream->tokens, {})) add_token(token);
+  became_ready();
+}
+
+void Engine::add_stream_item(Task& task, ObjectPtr item) {
+  Objects::add_use(*item);
+  task.stream->items.push_back(std::move(item));
+  ++task.stream->received;
+  wake_stream(task);
+}
+
+void Engine::on_stream_item(const rpc::Frame& frame) {
+  const auto* message = frame.as<wire::StreamItem>();
+  if (message == nullptr || message->task() == nullptr || message->result() == nullptr) return;
+  auto found = streams_.find(TaskId::from_wire(message->task()));
+  if (found == streams_.end()) return;
+  Task& task = *found->second;
+  std::vector<ObjectPtr> contained = objects_.receive_contained(message->result()->contained());
+  bool seen = message->index() < task.stream->received;  // a retried generator starts again
+  ObjectPtr item = objects_.make_owned(
+      object_of(task.id, kStreamFirstIndex + static_cast<uint32_t>(message->index())));
+  objects_.set_contained(*item, std::move(contained));
+  if (message->result()->kind() == wire::ResultKind::Store)
+    objects_.set_stored(*item);
+  else
+    objects_.set_value(*item, Value::copy(frame.raw),
+                       message->result()->kind() == wire::ResultKind::Error ? ObjectState::kError
+                                                                            : ObjectState::kValue);
+  if (seen) return;
+  if (task.stream->abandoned) {
+    ++task.stream->received;
+    return objects_.maybe_release(*item);
+  }
+  add_stream_item(task, std::move(item));
+}
+
+void Engine::ack_stream(Task& task, bool stop) {
+  auto send_to = [&](rpc::ConnectionPtr link) {
+    if (!link) return;
+    flatbuffers::FlatBufferBuilder b(64);
+    auto id = task.id.to_wire<wire::TaskId>();
+    b.Finish(wire::CreateStreamAck(b, &id, task.stream->first, stop));
+    link->send(wire::MessageType::StreamAck, 0, b);
+    link->flush();
+  };
+  if (task.lease != nullptr && task.lease->peer != nullptr) return send_to(task.lease->peer->link);
+  if (task.actor != nullptr && task.actor->peer != nullptr) send_to(task.actor->peer->link);
+}
+
+Engine::StreamNext Engine::stream_next(Task& task, Deadline deadline) {
+  Lock held = lock();
+  StreamNext next;
+  Task::Stream& stream = *task.stream;
+  next.waited = wait(
+      held, [&] { return !stream.items.empty() || (stream.total && stream.first >= *stream.total); }, deadline);
+  if (next.waited != Waited::kReady || stream.items.empty()) return next;
+  next.item = std::move(stream.items.front());  // its use goes to the caller
+  stream.items.pop_front();
+  ++stream.first;
+  if (task.spec->backpressure > 0) ack_stream(task, false);
+  return next;
+}
+
+bool Engine::stream_ready(Task& task) {
+  Lock held = lock();
+  const Task::Stream& stream = *task.stream;
+  return !stream.items.empty() || (stream.total && stream.first >= *stream.total);
+}
+
+bool Engine::stream_token(Task& task, uint64_t token) {
+  Lock held = lock();
+  Task::Stream& stream = *task.stream;
+  if (!stream.items.empty() || (stream.total && stream.first >= *stream.total)) return true;
+  stream.tokens.push_back(token);
+  return false;
+}
+
+void Engine::abandon_stream(Task& task) {
+  Lock held = lock();
+  Task::Stream& stream = *task.stream;
+  stream.abandoned = true;
+  for (ObjectPtr& item : std::exchange(stream.items, {})) objects_.drop_use(*item);
+  if (!stream.total) ack_stream(task, true);
+}
+
+Waited Engine::wait_stream_room(Inbound& call) {
+  int limit = call.push->backpressure();
+  if (limit <= 0) return call.stopped ? Waited::kStopped : Waited::kReady;
+  Lock held = lock();
+  if (call.link) call.link->flush();
+  Waited waited = wait(
+      held, [&] { return call.stopped || call.produced - call.consumed < static_cast<uint64_t>(limit); }, kNoDeadline);
+  return call.stopped ? Waited::kStopped : waited;
+}
+
+// ---- cancelling ----
+
+void Engine::cancel(Object& object, bool force, bool recursive) {
+  Lock held = lock();
+  if (object.producer != nullptr) {
+    TaskPtr task(object.producer);
+    cancel_task(*task, force, recursive);
+  } else if (!object.owned) {
+    auto found = peers_.find(object.extra().owner.worker);
+    if (found != peers_.end()) {
+      flatbuffers::FlatBufferBuilder b(64);
+      auto id = task_of(object.id).to_wire<wire::TaskId>();
+      b.Finish(wire::CreateCancelTask(b, &id, force, recursive));
+      found->second->link->send(wire::MessageType::CancelTask, 0, b);
+    }
+  }
+  if (leader_ == Leader::kNone) reactor_.flush_all();
+}
+
+void Engine::cancel_task(Task& task, bool force, bool recursive) {
+  TaskPtr alive(&task);
+  task.cancelled = true;
+  ValuePtr error = make_failure("TaskCancelledError", "the task was cancelled before it ended", task.id.hex());
+  if (task.state == Task::State::kWaiting) return fail(task, error);
+  if (task.state == Task::State::kQueued) {
+    bool removed = task.actor != nullptr ? actors_.remove(*task.actor, task) : submitter_.remove(task);
+    if (removed) fail(task, error);
+    return;
+  }
+  if (task.state != Task::State::kSent) return;
+  Peer* peer = task.actor != nullptr ? task.actor->peer : task.lease != nullptr ? task.lease->peer : nullptr;
+  if (peer == nullptr) return;
+  flatbuffers::FlatBufferBuilder b(64);
+  auto id = task.id.to_wire<wire::TaskId>();
+  b.Finish(wire::CreateCancelTask(b, &id, force, recursive));
+  peer->link->send(wire::MessageType::CancelTask, 0, b);
+  peer->link->flush();
+}
+
+void Engine::cancel_children(const TaskId& parent, bool force) {
+  std::vector<TaskPtr> children;
+  submitter_.for_each_queued([&](Task& task) {
+    if (task.parent == parent) children.emplace_back(&task);
+  });
+  for (auto& [link, peer] : links_)
+    peer->calls.for_each([&](Task& task) {
+      if (task.parent == parent && task.actor == nullptr) children.emplace_back(&task);
+    });
+  for (TaskPtr& child : children) cancel_task(*child, force, true);
+}
+
+void Engine::on_cancel(rpc::Connection&, const rpc::Frame& frame) {
+  const auto* cancel = frame.as<wire::CancelTask>();
+  if (cancel == nullptr || cancel->task() == nullptr) return;
+  TaskId id = TaskId::from_wire(cancel->task());
+  if (cancel->recursive()) cancel_children(id, cancel->force());
+  if (InboundPtr queued = executor_.remove_queued(id)) {
+    Outcome error;
+    error.kind = wire::ResultKind::Error;
+    ValuePtr value = make_failure("TaskCancelledError", "the task was cancelled before it started", id.hex());
+    error.bytes.assign(reinterpret_cast<const char*>(value->bytes().data()), value->bytes().size());
+    queued->began = Clock::now();
+    return executor_.reply(*queued, wire::TaskStatus::Cancelled, {error});
+  }
+  if (InboundPtr running = executor_.find_running(id)) {
+    running->cancelled = true;
+    running->stopped = true;
+    if (cancel_hook_) cancel_hook_(id, cancel->force());
+    return;
+  }
+  if (ObjectPtr object = objects_.find(object_of(id, 1)); object && object->producer != nullptr) {
+    TaskPtr task(object->producer);  // a borrower asks for a task of ours
+    cancel_task(*task, cancel->force(), cancel->recursive());
+  }
+}
+
+}  // namespace narke::worker

@@ -1,0 +1,440 @@
+#include "worker/objects.h"
+
+#include <algorithm>
+
+namespace narke::worker {
+namespace {
+
+wire::ObjectStatus status_of(const Object& object) {
+  switch (object.state.load(std::memory_order_acquire)) {
+    case ObjectState::kStore: return wire::ObjectStatus::Store;
+    case ObjectState::kError: return wire::ObjectStatus::Error;
+    default: return wire::ObjectStatus::Value;
+  }
+}
+
+}  // namespace
+
+void Object::unref() {
+  if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+}
+
+ValuePtr make_failure(const std::string& kind, const std::string& message, const std::string& id_hex) {
+  constexpr uint8_t kEngineErrorForm = 0x20;  // bindings/value_form.h: Form::kEngineError
+  auto kind_size = static_cast<uint8_t>(std::min<size_t>(kind.size(), 255));
+  auto message_size = static_cast<uint32_t>(message.size());
+  ByteBuffer bytes;
+  bytes.append(&kEngineErrorForm, 1);
+  bytes.append(&kind_size, 1);
+  bytes.append(kind.data(), kind_size);
+  bytes.append(&message_size, 4);
+  bytes.append(message.data(), message.size());
+  bytes.append(id_hex.data(), id_hex.size());
+  return Value::copy(bytes.span());
+}
+
+Objects::~Objects() {
+  for (auto& [id, object] : table_) {
+    object->in_table = false;
+    object->unref();
+  }
+}
+
+// ---- making and finding ----
+
+ObjectPtr Objects::make_owned(const ObjectId& id) { return new Object(id, true); }
+
+void Objects::add_to_table(Object& object) {
+  if (object.in_table) return;
+  object.in_table = true;
+  object.ref();
+  table_.emplace(object.id, &object);
+  if (object.owned) ++owned_in_table_;
+}
+
+void Objects::remove_from_table(Object& object) {
+  if (!object.in_table) return;
+  object.in_table = false;
+  table_.erase(object.id);
+  if (object.owned) --owned_in_table_;
+  object.unref();
+}
+
+ObjectPtr Objects::find(const ObjectId& id) {
+  auto found = table_.find(id);
+  return found == table_.end() ? ObjectPtr() : ObjectPtr(found->second);
+}
+
+ObjectPtr Objects::receive(const ObjectId& id, const Address& owner, bool covered) {
+  if (ObjectPtr known = find(id)) return known;
+  bool is_mine = owner.worker == links_.self().worker;
+  ObjectPtr object = new Object(id, is_mine);
+  add_to_table(*object);
+  if (is_mine) {  // given up earlier: whoever asks is told so
+    set_value(*object, make_failure("ReferenceCountingAssertionError",
+                                    "the object was already given up by its owner, this program", id.hex()),
+              ObjectState::kError);
+    return object;
+  }
+  object->extra().owner = owner;
+  if (covered) {
+    unregistered_.push_back(object);
+    return object;
+  }
+  object->registered = true;
+  if (rpc::ConnectionPtr link = links_.program(owner))
+    send_add_borrow(*link, *object, links_.self(), 0);
+  else
+    fail_owner_died(*object, "nobody answers at its socket");
+  return object;
+}
+
+// ---- uses ----
+
+void Objects::drop_use(Object& object) {
+  if (object.uses.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  maybe_release(object);
+  object.unref();
+}
+
+void Objects::maybe_release(Object& object) {
+  if (object.uses.load(std::memory_order_relaxed) > 0) return;
+  Object::Extra* extra = object.find_extra();
+  if (object.owned && extra != nullptr && !extra->borrowers.empty()) return;
+  release(object);
+}
+
+void Objects::release(Object& object) {
+  ObjectPtr alive(&object);
+  remove_from_table(object);
+  Object::Extra* extra = object.find_extra();
+  if (!object.owned) {
+    if (object.registered && extra != nullptr) {
+      object.registered = false;
+      if (rpc::ConnectionPtr link = links_.open_program(extra->owner.worker)) {
+        flatbuffers::FlatBufferBuilder b(128);
+        auto id = object.id.to_wire<wire::ObjectId>();
+        auto ids = b.CreateVectorOfStructs(&id, 1);
+        auto self = links_.self().worker.to_wire<wire::WorkerId>();
+        b.Finish(wire::CreateRemoveBorrow(b, ids, &self));
+        link->send(wire::MessageType::RemoveBorrow, 0, b);
+      }
+    }
+  } else if (extra != nullptr && extra->is_actor) {
+    out_.actor_out_of_scope(object.id);
+  } else if (object.state.load(std::memory_order_relaxed) == ObjectState::kStore) {
+    out_.erase_stored(object.id);
+  }
+  if (extra != nullptr) {
+    release_contained(object);
+    if (extra->task) out_.drop_lineage(std::exchange(extra->task, {}));
+  }
+}
+
+void Objects::release_contained(Object& object) {
+  std::vector<ObjectPtr> contained = std::move(object.extra().contained);
+  object.extra().contained.clear();
+  for (ObjectPtr& inner : contained) drop_use(*inner);
+}
+
+// ---- becoming ready ----
+
+void Objects::set_value(Object& object, ValuePtr value, ObjectState state) {
+  if (object.is_ready() && object.state.load() != ObjectState::kStore) return;  // a second reply changes nothing
+  object.value = std::move(value);
+  object.state.store(state, std::memory_order_release);
+  became_ready(object);
+}
+
+void Objects::set_stored(Object& object) {
+  if (object.is_ready()) return;
+  object.state.store(ObjectState::kStore, std::memory_order_release);
+  became_ready(object);
+  if (object.owned && object.uses.load() == 0) maybe_release(object);
+}
+
+void Objects::set_contained(Object& object, std::vector<ObjectPtr> contained) {
+  if (contained.empty()) return;
+  for (ObjectPtr& inner : contained) add_use(*inner);
+  auto& old = object.extra().contained;
+  std::vector<ObjectPtr> before = std::move(old);
+  old = std::move(contained);
+  for (ObjectPtr& inner : before) drop_use(*inner);
+}
+
+void Objects::became_ready(Object& object) {
+  out_.became_ready();
+  Object::Extra* extra = object.find_extra();
+  if (extra == nullptr) return;
+  extra->lost = false;
+  std::vector<ReadyListener*> listeners = std::move(extra->listeners);
+  extra->listeners.clear();
+  for (ReadyListener* listener : listeners) listener->on_ready(object);
+}
+
+void Objects::listen(Object& object, ReadyListener* listener) {
+  if (object.is_ready()) return listener->on_ready(object);
+  object.extra().listeners.push_back(listener);
+  if (!object.owned) fetch(object);
+}
+
+void Objects::unlisten(Object& object, ReadyListener* listener) {
+  Object::Extra* extra = object.find_extra();
+  if (extra != nullptr) std::erase(extra->listeners, listener);
+}
+
+void Objects::fetch(Object& object, bool recover) {
+  if (object.owned || object.requested || (object.is_ready() && !recover)) return;
+  rpc::ConnectionPtr link = links_.program(object.extra().owner);
+  if (!link) return fail_owner_died(object, "nobody answers at its socket");
+  object.requested = true;
+  add_to_table(object);
+  flatbuffers::FlatBufferBuilder b(128);
+  auto id = object.id.to_wire<wire::ObjectId>();
+  b.Finish(wire::CreateGetObject(b, &id, true, recover));
+  link->send(wire::MessageType::GetObject, link->next_call_id(), b);
+}
+
+void Objects::fail_owner_died(Object& object, const std::string& why) {
+  const Address& owner = object.extra().owner;
+  set_value(object,
+            make_failure("OwnerDiedError",
+                         "the program that owned this object (worker " + owner.worker.hex().substr(0, 16) + ", " +
+                             owner.endpoint + ") is gone: " + why +
+                             ". Its objects are gone with it; make them again, or let a longer-lived program own "
+                             "them (put(..., _owner=actor)).",
+                         object.id.hex()),
+            ObjectState::kError);
+}
+
+void Objects::on_lost(Object& object) {
+  if (object.state.load() != ObjectState::kStore) return;
+  object.extra().lost = true;
+  object.state.store(ObjectState::kPending, std::memory_order_release);
+  if (object.owned) return out_.recover(object);
+  object.requested = false;
+  fetch(object, true);
+}
+
+// ---- references on their way out ----
+
+Address Objects::owner_of(Object& object) {
+  return object.owned ? links_.self() : object.extra().owner;
+}
+
+flatbuffers::Offset<wire::Ref> Objects::describe(flatbuffers::FlatBufferBuilder& b, Object& object) {
+  add_to_table(object);
+  object.escaped = true;
+  auto owner = owner_of(object).to_wire(b);
+  auto id = object.id.to_wire<wire::ObjectId>();
+  return wire::CreateRef(b, &id, owner);
+}
+
+void Objects::send_add_borrow(rpc::Connection& to, Object& object, const Address& borrower, uint32_t call_id) {
+  flatbuffers::FlatBufferBuilder b(256);
+  auto id = object.id.to_wire<wire::ObjectId>();
+  auto ids = b.CreateVectorOfStructs(&id, 1);
+  b.Finish(wire::CreateAddBorrow(b, ids, borrower.to_wire(b)));
+  to.send(wire::MessageType::AddBorrow, call_id, b);
+}
+
+void Objects::lend(Object& object, const Address& receiver) {
+  if (receiver.worker == links_.self().worker) return;
+  add_to_table(object);
+  object.escaped = true;
+  if (object.owned) {
+    int& count = object.extra().borrowers[receiver.worker];
+    if (++count == 0) object.extra().borrowers.erase(receiver.worker);
+    return;
+  }
+  const Address& owner = object.extra().owner;
+  if (owner.worker == receiver.worker) return;
+  if (rpc::ConnectionPtr link = links_.program(owner)) send_add_borrow(*link, object, receiver, 0);
+}
+
+bool Objects::register_kept(const WorkerId& submitter, std::function<void()> done) {
+  auto acks = std::make_shared<Acks>();
+  std::vector<ObjectPtr> covered = std::move(unregistered_);
+  unregistered_.clear();
+  for (ObjectPtr& object : covered) {
+    if (object->registered) continue;
+    if (object->uses.load() == 0) {
+      release(*object);
+      continue;
+    }
+    rpc::ConnectionPtr link = links_.program(object->extra().owner);
+    if (!link) continue;
+    object->registered = true;
+    bool in_order = object->extra().owner.worker == submitter;  // arrives before the reply on the same link
+    uint32_t call_id = in_order ? 0 : link->next_call_id();
+    if (!in_order) waiting_acks_.emplace(AckKey{link.get(), call_id}, acks), ++acks->left;
+    send_add_borrow(*link, *object, links_.self(), call_id);
+  }
+  if (acks->left == 0) return true;
+  acks->done = std::move(done);
+  return false;
+}
+
+std::vector<ObjectPtr> Objects::receive_contained(const flatbuffers::Vector<flatbuffers::Offset<wire::Ref>>* refs) {
+  std::vector<ObjectPtr> out;
+  if (refs == nullptr) return out;
+  for (const wire::Ref* ref : *refs) {
+    Address owner = Address::from_wire(ref->owner());
+    ObjectId id = ObjectId::from_wire(ref->id());
+    ObjectPtr known = find(id);
+    if (known && !known->owned && known->registered) {
+      // Lent a second time: the owner counts twice, so one of them is given back.
+      if (rpc::ConnectionPtr link = links_.program(owner)) {
+        flatbuffers::FlatBufferBuilder b(128);
+        auto wire_id = id.to_wire<wire::ObjectId>();
+        auto ids = b.CreateVectorOfStructs(&wire_id, 1);
+        auto self = links_.self().worker.to_wire<wire::WorkerId>();
+        b.Finish(wire::CreateRemoveBorrow(b, ids, &self));
+        link->send(wire::MessageType::RemoveBorrow, 0, b);
+      }
+    }
+    ObjectPtr object = known ? known : receive(id, owner, true);
+    if (!object->owned) object->registered = true;
+    out.push_back(std::move(object));
+  }
+  return out;
+}
+
+// ---- messages ----
+
+void Objects::Request::on_ready(Object& object) {
+  if (rpc::ConnectionPtr link = objects->links_.open_program(from)) objects->reply(*link, call_id, object);
+  delete this;
+}
+
+void Objects::reply(rpc::Connection& to, uint32_t call_id, Object& object) {
+  flatbuffers::FlatBufferBuilder b(256);
+  std::vector<flatbuffers::Offset<wire::Ref>> contained;
+  if (Object::Extra* extra = object.find_extra()) {
+    Address receiver;
+    receiver.worker = to.peer();
+    for (ObjectPtr& inner : extra->contained) {
+      lend(*inner, receiver);
+      contained.push_back(describe(b, *inner));
+    }
+  }
+  auto refs = contained.empty() ? 0 : b.CreateVector(contained);
+  auto id = object.id.to_wire<wire::ObjectId>();
+  b.Finish(wire::CreateObjectReply(b, &id, status_of(object), refs));
+  to.send(wire::MessageType::ObjectReply, call_id, b, object.value ? object.value->bytes() : rpc::Bytes());
+}
+
+void Objects::reply_missing(rpc::Connection& to, uint32_t call_id, const ObjectId& id) {
+  flatbuffers::FlatBufferBuilder b(128);
+  auto wire_id = id.to_wire<wire::ObjectId>();
+  b.Finish(wire::CreateObjectReply(b, &wire_id, wire::ObjectStatus::Freed));
+  to.send(wire::MessageType::ObjectReply, call_id, b);
+}
+
+void Objects::on_get_object(rpc::Connection& from, const rpc::Frame& frame) {
+  const auto* request = frame.as<wire::GetObject>();
+  if (request == nullptr || request->id() == nullptr) return from.close({ErrorCode::kRefused, "a damaged GetObject"});
+  ObjectId id = ObjectId::from_wire(request->id());
+  ObjectPtr object = find(id);
+  if (!object) return reply_missing(from, frame.call_id, id);
+  bool is_lost = request->recover() && object->state.load() == ObjectState::kStore && !out_.is_stored(id);
+  if (is_lost) on_lost(*object);
+  if (object->is_ready()) return reply(from, frame.call_id, *object);
+  auto* waiting = new Request;
+  waiting->objects = this;
+  waiting->from = from.peer();
+  waiting->call_id = frame.call_id;
+  listen(*object, waiting);
+}
+
+void Objects::on_object_reply(const rpc::Frame& frame) {
+  const auto* reply = frame.as<wire::ObjectReply>();
+  if (reply == nullptr || reply->id() == nullptr) return;
+  ObjectPtr object = find(ObjectId::from_wire(reply->id()));
+  std::vector<ObjectPtr> contained = receive_contained(reply->contained());
+  if (!object) {  // nobody waits any more: what came with it is given back
+    for (ObjectPtr& inner : contained) maybe_release(*inner);
+    return;
+  }
+  object->requested = false;
+  set_contained(*object, std::move(contained));
+  switch (reply->status()) {
+    case wire::ObjectStatus::Value: return set_value(*object, Value::copy(frame.raw));
+    case wire::ObjectStatus::Error: return set_value(*object, Value::copy(frame.raw), ObjectState::kError);
+    case wire::ObjectStatus::Store: return set_stored(*object);
+    default:
+      set_value(*object,
+                make_failure("ObjectFreedError", "its owner has given the object up; keep a reference to it for as "
+                                                 "long as it is needed", object->id.hex()),
+                ObjectState::kError);
+  }
+}
+
+void Objects::on_add_borrow(rpc::Connection& from, const rpc::Frame& frame) {
+  const auto* add = frame.as<wire::AddBorrow>();
+  if (add == nullptr || add->ids() == nullptr) return from.close({ErrorCode::kRefused, "a damaged AddBorrow"});
+  Address borrower = Address::from_wire(add->borrower());
+  for (const wire::ObjectId* wire_id : *add->ids()) {
+    ObjectPtr object = find(ObjectId::from_wire(wire_id));
+    if (!object || !object->owned || borrower.worker == links_.self().worker) continue;
+    auto& borrowers = object->extra().borrowers;
+    if (++borrowers[borrower.worker] == 0) borrowers.erase(borrower.worker);
+    maybe_release(*object);
+  }
+  if (frame.call_id == 0) return;
+  flatbuffers::FlatBufferBuilder b(32);
+  b.Finish(wire::CreateBorrowAck(b));
+  from.send(wire::MessageType::BorrowAck, frame.call_id, b);
+}
+
+void Objects::on_borrow_ack(rpc::Connection& from, uint32_t call_id) {
+  auto found = waiting_acks_.find(AckKey{&from, call_id});
+  if (found == waiting_acks_.end()) return;
+  std::shared_ptr<Acks> acks = std::move(found->second);
+  waiting_acks_.erase(found);
+  if (--acks->left == 0 && acks->done) acks->done();
+}
+
+void Objects::on_link_closed(rpc::Connection& link) {
+  for (auto it = waiting_acks_.lower_bound(AckKey{&link, 0}); it != waiting_acks_.end() && it->first.first == &link;
+       it = waiting_acks_.lower_bound(AckKey{&link, 0}))
+    on_borrow_ack(link, it->first.second);  // an owner that is gone needs no telling
+}
+
+void Objects::on_remove_borrow(const rpc::Frame& frame) {
+  const auto* remove = frame.as<wire::RemoveBorrow>();
+  if (remove == nullptr || remove->ids() == nullptr) return;
+  WorkerId borrower = WorkerId::from_wire(remove->borrower());
+  for (const wire::ObjectId* wire_id : *remove->ids()) {
+    ObjectPtr object = find(ObjectId::from_wire(wire_id));
+    if (!object || !object->owned) continue;
+    auto& borrowers = object->extra().borrowers;
+    if (--borrowers[borrower] == 0) borrowers.erase(borrower);
+    maybe_release(*object);
+  }
+}
+
+void Objects::on_program_gone(const WorkerId& worker, const std::string& why) {
+  std::vector<ObjectPtr> touched;
+  for (auto& [id, object] : table_) {
+    Object::Extra* extra = object->find_extra();
+    if (extra == nullptr) continue;
+    bool borrows = object->owned && extra->borrowers.contains(worker);
+    bool owned_it = !object->owned && extra->owner.worker == worker && !object->is_ready();
+    if (borrows || owned_it) touched.emplace_back(object);
+  }
+  for (ObjectPtr& object : touched) {
+    if (!object->owned) {
+      fail_owner_died(*object, why);
+      continue;
+    }
+    object->extra().borrowers.erase(worker);
+    maybe_release(*object);
+  }
+}
+
+void Objects::for_each(const std::function<void(Object&)>& visit) {
+  for (auto& [id, object] : table_) visit(*object);
+}
+
+}  // namespace narke::worker

@@ -1,0 +1,128 @@
+// Ownership: every object this program owns or borrows, and the messages that keep owners and borrowers in step.
+//
+// The rules (who may drop what, when):
+// - The program that makes a reference owns the object and keeps it while uses > 0 or somebody borrows.
+// - Whoever sends a value that contains references first makes the receiver a borrower (lend()), so a receiver
+//   never has to hurry.
+// - References that arrive inside a task's arguments are covered by the submitter until the task's reply; those
+//   still held then are registered with their owners before the reply leaves (register_kept()).
+// - A borrower that holds nothing any more says so (RemoveBorrow). Adding and removing may overtake each other on
+//   different links: owners count, and a count may be negative for a moment.
+// Threads: the engine's lock.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "worker/links.h"
+#include "worker/object.h"
+#include "worker/task.h"
+
+namespace narke::worker {
+
+class Objects {
+ public:
+  // What the table asks of others.
+  class Out {
+   public:
+    virtual ~Out() = default;
+    virtual void erase_stored(const ObjectId& id) = 0;        // the owner gives up a value in the store
+    virtual void actor_out_of_scope(const ObjectId& id) = 0;  // nobody holds the actor's handle
+    virtual void recover(Object& object) = 0;                 // run its task again
+    virtual bool is_stored(const ObjectId& id) = 0;
+    virtual void drop_lineage(TaskPtr task) = 0;              // one stored return of it is given up
+    virtual void became_ready() = 0;
+  };
+
+  Objects(Links& links, Out& out) : links_(links), out_(out) {}
+  ~Objects();
+
+  // ---- making and finding ----
+  ObjectPtr make_owned(const ObjectId& id);
+  // The object behind a reference that arrived: ours, one already borrowed, or a new borrowed one.
+  // covered: a submitter's or container's hold lasts until register_kept(); otherwise the owner is told at once.
+  ObjectPtr receive(const ObjectId& id, const Address& owner, bool covered);
+  ObjectPtr find(const ObjectId& id);
+
+  // ---- uses ----
+  static void add_use(Object& object) {
+    if (object.uses.fetch_add(1, std::memory_order_relaxed) == 0) object.ref();
+  }
+  void drop_use(Object& object);
+  // Gives the object up if nothing holds it.
+  void maybe_release(Object& object);
+  void add_to_table(Object& object);
+
+  // ---- becoming ready ----
+  void set_value(Object& object, ValuePtr value, ObjectState state = ObjectState::kValue);
+  void set_stored(Object& object);
+  void set_contained(Object& object, std::vector<ObjectPtr> contained);
+  void listen(Object& object, ReadyListener* listener);
+  void unlisten(Object& object, ReadyListener* listener);
+  // Asks the owner of a borrowed object that is not here yet.
+  void fetch(Object& object, bool recover = false);
+  // The stored value is gone from the store: make it again or end in an error.
+  void on_lost(Object& object);
+
+  // ---- references on their way out ----
+  // Marks the reference as known outside; returns what a message says of it.
+  flatbuffers::Offset<wire::Ref> describe(flatbuffers::FlatBufferBuilder& b, Object& object);
+  Address owner_of(Object& object);
+  // `receiver` becomes a borrower before a message that carries the reference leaves.
+  void lend(Object& object, const Address& receiver);
+  // Registers every covered reference that is still held. Returns true when all owners among `expected` know
+  // (nothing to wait for); otherwise `done` runs once they have answered.
+  bool register_kept(const WorkerId& submitter, std::function<void()> done);
+  std::vector<ObjectPtr> receive_contained(const flatbuffers::Vector<flatbuffers::Offset<wire::Ref>>* refs);
+
+  // ---- messages ----
+  void on_get_object(rpc::Connection& from, const rpc::Frame& frame);
+  void on_object_reply(const rpc::Frame& frame);
+  void on_add_borrow(rpc::Connection& from, const rpc::Frame& frame);
+  void on_borrow_ack(rpc::Connection& from, uint32_t call_id);
+  void on_remove_borrow(const rpc::Frame& frame);
+  void on_link_closed(rpc::Connection& link);
+  void on_program_gone(const WorkerId& worker, const std::string& why);
+
+  size_t owned_in_table() const { return owned_in_table_; }
+  size_t size() const { return table_.size(); }
+  void for_each(const std::function<void(Object&)>& visit);
+
+ private:
+  struct Request : ReadyListener {  // a borrower that waits for our object
+    Objects* objects;
+    WorkerId from;
+    uint32_t call_id;
+    void on_ready(Object& object) override;
+  };
+  struct Acks {
+    int left = 0;
+    std::function<void()> done;
+  };
+
+  void remove_from_table(Object& object);
+  void release(Object& object);
+  void release_contained(Object& object);
+  void became_ready(Object& object);
+  void reply(rpc::Connection& to, uint32_t call_id, Object& object);
+  void reply_missing(rpc::Connection& to, uint32_t call_id, const ObjectId& id);
+  void send_add_borrow(rpc::Connection& to, Object& object, const Address& borrower, uint32_t call_id);
+  void fail_owner_died(Object& object, const std::string& why);
+
+  Links& links_;
+  Out& out_;
+  std::unordered_map<ObjectId, Object*> table_;  // each holds one intrusive reference
+  std::vector<ObjectPtr> unregistered_;
+  using AckKey = std::pair<rpc::Connection*, uint32_t>;  // link, call id
+  std::map<AckKey, std::shared_ptr<Acks>> waiting_acks_;
+  size_t owned_in_table_ = 0;
+};
+
+// An engine failure as a value: see bindings/value.h, form 0x20.
+ValuePtr make_failure(const std::string& kind, const std::string& message, const std::string& id_hex);
+
+}  // namespace narke::worker
