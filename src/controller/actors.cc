@@ -1,0 +1,270 @@
+#include "controller/actors.h"
+
+#include <utility>
+
+#include "base/result.h"
+#include "controller/nodes.h"
+
+namespace narke::controller {
+
+using wire::ActorState;
+using wire::DeathCause;
+
+static constexpr size_t kMaxDeadRecords = 10'000;
+
+static std::string name_key(const std::string& name_space, const std::string& name) {
+  return name_space + '\0' + name;
+}
+
+std::string actor_text(const Actor& actor) {
+  std::string text = "actor " + actor.spec.class_name + " (id " + actor.spec.id.hex();
+  if (!actor.spec.name.empty()) text += ", name '" + actor.spec.name + "'";
+  return text + ")";
+}
+
+Actor* Actors::get(const ActorId& id) {
+  const auto at = actors_.find(id);
+  return at == actors_.end() ? nullptr : &at->second;
+}
+
+const Actor* Actors::find(const ActorId& id) const {
+  const auto at = actors_.find(id);
+  return at == actors_.end() ? nullptr : &at->second;
+}
+
+const Actor* Actors::find_named(const std::string& name_space, const std::string& name) const {
+  const auto at = names_.find(name_key(name_space, name));
+  return at == names_.end() ? nullptr : find(at->second);
+}
+
+bool Actors::owns_living(const WorkerId& program) const {
+  const auto at = owned_.find(program);
+  return at != owned_.end() && !at->second.empty();
+}
+
+Actors::Created Actors::create(ActorSpec spec, ActorFrame frame, const WorkerId& creator) {
+  if (!spec.name.empty()) {
+    if (const Actor* holder = find_named(spec.name_space, spec.name)) {
+      if (spec.get_if_exists) return {wire::CreateActorStatus::Existing, holder, ""};
+      return {wire::CreateActorStatus::NameTaken, nullptr,
+              "The name " + spec.name + " (namespace=" + spec.name_space + ") is already taken by the " +
+                  actor_text(*holder) + ". Choose another name, kill that actor, or pass get_if_exists=True."};
+    }
+  }
+  if (actors_.contains(spec.id))
+    return {wire::CreateActorStatus::Invalid, nullptr, "An actor with the id " + spec.id.hex() + " exists already."};
+
+  const ActorId id = spec.id;
+  Actor& actor = actors_[id];
+  actor.spec = std::move(spec);
+  actor.frame = std::make_shared<const ActorFrame>(std::move(frame));
+  actor.created_ms = out_.now_ms();
+  actor.watchers.insert(creator);
+  watched_[creator].insert(id);
+  if (!actor.spec.name.empty()) names_[name_key(actor.spec.name_space, actor.spec.name)] = id;
+  if (!actor.spec.detached) owned_[actor.spec.owner.worker].insert(id);
+  if (!actor.spec.pg.is_nil()) in_group_[actor.spec.pg].insert(id);
+  place(actor);
+  return {wire::CreateActorStatus::Created, &actor, ""};
+}
+
+void Actors::place(Actor& actor) {
+  const sched::Choice choice = nodes_.choose(actor.spec.placement, actor.spec.strategy);
+  size_t index = choice.node;
+  if (choice.kind == sched::Choice::Kind::kInfeasible) {
+    const sched::Strategy& strategy = actor.spec.strategy;
+    const bool pinned = strategy.kind == sched::Strategy::Kind::kAffinity && !strategy.soft;
+    if (pinned && nodes_.find(strategy.node) == nullptr) {
+      die(actor, DeathCause::Unschedulable,
+          "The " + actor_text(actor) + " must run on node " + strategy.node.hex() +
+              ", which is not in the cluster. Use a live node's id (ray.nodes()) or soft=True.");
+      return;
+    }
+    index = 0;  // it waits there, shown as demand that nothing can serve
+  }
+  actor.node = nodes_.all()[index].id;
+  out_.place_actor(actor.node, actor);
+}
+
+void Actors::on_started(const ActorId& id, int incarnation, const Address& address, int pid) {
+  Actor* actor = get(id);
+  if (!actor || actor->incarnation != incarnation || actor->state == ActorState::Dead) return;
+  actor->state = ActorState::Alive;
+  actor->address = address;
+  actor->pid = pid;
+  if (!actor->ending) actor->message.clear();
+  tell(*actor);
+}
+
+void Actors::on_init_failed(const ActorId& id, int incarnation, std::vector<uint8_t> error) {
+  Actor* actor = get(id);
+  if (!actor || actor->incarnation != incarnation || actor->state == ActorState::Dead) return;
+  actor->error = std::move(error);
+  const std::string message = "The " + actor_text(*actor) + " died because its __init__ raised an exception.";
+  end(*actor, DeathCause::InitFailed, message, EndKind::kKill);
+  die(*actor, actor->cause, actor->message);
+}
+
+void Actors::on_gone(const ActorId& id, int incarnation, const Fate& fate) {
+  Actor* actor = get(id);
+  if (!actor || actor->incarnation != incarnation || actor->state == ActorState::Dead) return;
+  if (actor->ending) {
+    die(*actor, actor->cause, actor->message);
+    return;
+  }
+  const int allowed = actor->spec.max_restarts;
+  if (allowed < 0 || actor->restarts < allowed) {
+    restart(*actor, fate);
+    return;
+  }
+  const bool oom = fate.cause == Fate::Cause::kOutOfMemory;
+  std::string message = "The " + actor_text(*actor) + " died because its worker process ended. " + fate.message;
+  if (allowed > 0) message += " It had been restarted " + std::to_string(actor->restarts) + " times, the most allowed.";
+  die(*actor, oom ? DeathCause::OutOfMemory : DeathCause::WorkerDied, message);
+}
+
+void Actors::restart(Actor& actor, const Fate& fate) {
+  ++actor.restarts;
+  ++actor.incarnation;
+  actor.state = ActorState::Restarting;
+  actor.address = {};
+  actor.pid = 0;
+  actor.message = "The " + actor_text(actor) + " is being restarted. " + fate.message;
+  tell(actor);
+  place(actor);
+}
+
+void Actors::on_unplaceable(const ActorId& id, DeathCause cause, const std::string& message) {
+  Actor* actor = get(id);
+  if (!actor || actor->state == ActorState::Dead) return;
+  if (actor->ending) die(*actor, actor->cause, actor->message);
+  else die(*actor, cause, "The " + actor_text(*actor) + " cannot run. " + message);
+}
+
+void Actors::kill(const ActorId& id, bool no_restart) {
+  Actor* actor = get(id);
+  if (!actor || actor->state == ActorState::Dead) return;
+  const bool may_restart = actor->spec.max_restarts < 0 || actor->restarts < actor->spec.max_restarts;
+  if (!no_restart && may_restart) {
+    if (actor->state == ActorState::Alive) out_.end_actor(actor->node, id, EndKind::kKill);
+    return;  // one that is not alive yet will begin afresh anyway
+  }
+  end(*actor, DeathCause::Killed, "The " + actor_text(*actor) + " was killed by ray.kill.", EndKind::kKill);
+  die(*actor, actor->cause, actor->message);
+}
+
+void Actors::out_of_scope(const ActorId& id) {
+  Actor* actor = get(id);
+  if (!actor || actor->state == ActorState::Dead || actor->ending) return;
+  end(*actor, DeathCause::OutOfScope,
+      "The " + actor_text(*actor) + " ended because all handles to it went out of scope.", EndKind::kGraceful);
+}
+
+void Actors::exiting(const ActorId& id) {
+  Actor* actor = get(id);
+  if (!actor || actor->state == ActorState::Dead || actor->ending) return;
+  actor->ending = true;
+  actor->cause = DeathCause::Exited;
+  actor->message = "The " + actor_text(*actor) + " left by itself (exit_actor or sys.exit).";
+  free_name(*actor);
+}
+
+// Marks it as ending and asks its node to end it. The first cause wins, but a kill hastens a graceful end.
+void Actors::end(Actor& actor, DeathCause cause, const std::string& message, EndKind kind) {
+  if (!actor.ending) {
+    actor.ending = true;
+    actor.cause = cause;
+    actor.message = message;
+    free_name(actor);
+  }
+  out_.end_actor(actor.node, actor.spec.id, kind);
+}
+
+void Actors::die(Actor& actor, DeathCause cause, const std::string& message) {
+  actor.ending = true;
+  actor.state = ActorState::Dead;
+  actor.cause = cause;
+  actor.message = message;
+  actor.address = {};
+  actor.frame.reset();
+  actor.died_ms = out_.now_ms();
+  free_name(actor);
+  unindex(actor);
+  tell(actor);
+  for (const WorkerId& watcher : actor.watchers)
+    if (const auto at = watched_.find(watcher); at != watched_.end()) at->second.erase(actor.spec.id);
+  actor.watchers.clear();
+  dead_.push_back(actor.spec.id);
+  forget_oldest_dead();
+}
+
+void Actors::free_name(const Actor& actor) {
+  if (actor.spec.name.empty()) return;
+  const auto at = names_.find(name_key(actor.spec.name_space, actor.spec.name));
+  if (at != names_.end() && at->second == actor.spec.id) names_.erase(at);
+}
+
+void Actors::unindex(const Actor& actor) {
+  const auto drop = [&actor](auto& index, const auto& key) {
+    const auto at = index.find(key);
+    if (at == index.end()) return;
+    at->second.erase(actor.spec.id);
+    if (at->second.empty()) index.erase(at);
+  };
+  drop(owned_, actor.spec.owner.worker);
+  drop(in_group_, actor.spec.pg);
+}
+
+void Actors::forget_oldest_dead() {
+  while (dead_.size() > kMaxDeadRecords) {
+    actors_.erase(dead_.front());
+    dead_.pop_front();
+  }
+}
+
+void Actors::tell(const Actor& actor) {
+  for (const WorkerId& watcher : actor.watchers) out_.actor_changed(watcher, actor);
+}
+
+const Actor* Actors::watch(const ActorId& id, const WorkerId& watcher) {
+  Actor* actor = get(id);
+  if (actor && actor->state != ActorState::Dead) {
+    actor->watchers.insert(watcher);
+    watched_[watcher].insert(id);
+  }
+  return actor;
+}
+
+void Actors::on_program_gone(const WorkerId& program, DeathCause cause, const std::string& message) {
+  if (const auto at = watched_.find(program); at != watched_.end()) {
+    for (const ActorId& id : at->second)
+      if (Actor* actor = get(id)) actor->watchers.erase(program);
+    watched_.erase(at);
+  }
+  const auto at = owned_.find(program);
+  if (at == owned_.end()) return;
+  const std::set<ActorId> orphans = std::move(at->second);
+  owned_.erase(at);
+  for (const ActorId& id : orphans) {
+    Actor* actor = get(id);
+    if (!actor || actor->state == ActorState::Dead) continue;
+    end(*actor, cause, "The " + actor_text(*actor) + " ended because " + message, EndKind::kKill);
+    die(*actor, actor->cause, actor->message);
+  }
+}
+
+void Actors::on_group_removed(const PlacementGroup& group) {
+  const auto at = in_group_.find(group.id);
+  if (at == in_group_.end()) return;
+  const std::set<ActorId> members = std::move(at->second);
+  in_group_.erase(at);
+  for (const ActorId& id : members) {
+    Actor& actor = *get(id);
+    end(actor, DeathCause::PlacementGroupRemoved,
+        "The " + actor_text(actor) + " ended because its placement group " + group.id.hex() + " was removed.",
+        EndKind::kKill);
+    die(actor, actor.cause, actor.message);
+  }
+}
+
+}  // namespace narke::controller

@@ -1,0 +1,77 @@
+// The actors of the cluster: one record each, from creation to some time after death.
+//
+// States: Pending -> Alive -> (Restarting -> Alive)* -> Dead. An actor that is to end (killed, out of scope, left
+// by itself) is marked `ending` first: its name is free at once, and its process' end makes it Dead.
+#pragma once
+
+#include <deque>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "controller/types.h"
+
+namespace narke::controller {
+
+class NodeTable;
+
+class Actors {
+ public:
+  Actors(Out& out, NodeTable& nodes) : out_(out), nodes_(nodes) {}
+
+  struct Created {
+    wire::CreateActorStatus status = wire::CreateActorStatus::Created;
+    const Actor* actor = nullptr;  // Created and Existing
+    std::string message;
+  };
+  // The creator watches from the start.
+  Created create(ActorSpec spec, ActorFrame frame, const WorkerId& creator);
+
+  // From the node.
+  void on_started(const ActorId& id, int incarnation, const Address& address, int pid);
+  void on_init_failed(const ActorId& id, int incarnation, std::vector<uint8_t> error);
+  // Its process is gone, or it was forgotten while it waited.
+  void on_gone(const ActorId& id, int incarnation, const Fate& fate);
+  // It can never be placed again.
+  void on_unplaceable(const ActorId& id, wire::DeathCause cause, const std::string& message);
+
+  // From programs. kill: with no_restart, Dead at once.
+  void kill(const ActorId& id, bool no_restart);
+  void out_of_scope(const ActorId& id);
+  void exiting(const ActorId& id);
+  const Actor* watch(const ActorId& id, const WorkerId& watcher);  // null: unknown
+  // The program is gone: it watches no more, and what it owns ends.
+  void on_program_gone(const WorkerId& program, wire::DeathCause cause, const std::string& message);
+  void on_group_removed(const PlacementGroup& group);
+
+  const Actor* find(const ActorId& id) const;
+  const Actor* find_named(const std::string& name_space, const std::string& name) const;
+  const std::unordered_map<ActorId, Actor>& all() const { return actors_; }
+  // Whether any actor that lives belongs to the program.
+  bool owns_living(const WorkerId& program) const;
+
+ private:
+  Actor* get(const ActorId& id);
+  void place(Actor& actor);
+  void restart(Actor& actor, const Fate& fate);
+  void end(Actor& actor, wire::DeathCause cause, const std::string& message, EndKind kind);
+  void die(Actor& actor, wire::DeathCause cause, const std::string& message);
+  void free_name(const Actor& actor);
+  void tell(const Actor& actor);
+  void unindex(const Actor& actor);
+  void forget_oldest_dead();
+
+  Out& out_;
+  NodeTable& nodes_;
+  std::unordered_map<ActorId, Actor> actors_;
+  std::unordered_map<std::string, ActorId> names_;  // "namespace\0name"
+  std::unordered_map<WorkerId, std::set<ActorId>> owned_;     // those that live and end with their owner
+  std::unordered_map<PgId, std::set<ActorId>> in_group_;
+  std::unordered_map<WorkerId, std::set<ActorId>> watched_;
+  std::deque<ActorId> dead_;  // oldest first
+};
+
+// "actor MyClass (id 0123..., name 'x')", for messages.
+std::string actor_text(const Actor& actor);
+
+}  // namespace narke::controller

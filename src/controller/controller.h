@@ -1,0 +1,40 @@
+// The state of the cluster, whatever the number of its nodes: jobs, actors, placement groups, keys, nodes.
+//
+// Pure: stimuli in, instructions to Out. One owner calls it, one call at a time; Out never calls back into it.
+#pragma once
+
+#include <string>
+
+#include "controller/actors.h"
+#include "controller/groups.h"
+#include "controller/jobs.h"
+#include "controller/kv.h"
+#include "controller/nodes.h"
+
+namespace narke::controller {
+
+class Controller {
+ public:
+  explicit Controller(Out& out) : actors(out, nodes), groups(out, nodes), out_(out) {}
+
+  const Job& start_job(const WorkerId& driver, int pid, std::string config) {
+    return jobs.start(driver, pid, std::move(config), out_.now_ms());
+  }
+  // The driver left or died: its actors and placement groups end, except the detached ones.
+  void finish_job(const JobId& id, const std::string& why);
+  // A worker died: the actors it owns end. who: shown in their cause of death.
+  void on_worker_gone(const WorkerId& worker, const std::string& who);
+  // What runs in the group ends with it. False: no such group.
+  bool remove_group(const PgId& id);
+
+  NodeTable nodes;
+  Jobs jobs;
+  Actors actors;
+  Groups groups;
+  KeyValue kv;
+
+ private:
+  Out& out_;
+};
+
+}  // namespace narke::controller

@@ -1,0 +1,53 @@
+// Placement groups: pending ones wait in the order they came and are tried again whenever resources are freed.
+#pragma once
+
+#include <list>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "base/result.h"
+#include "controller/types.h"
+
+namespace narke::controller {
+
+class NodeTable;
+
+class Groups {
+ public:
+  Groups(Out& out, NodeTable& nodes) : out_(out), nodes_(nodes) {}
+
+  // Placed at once when the resources are free. Fails when the name or the id is taken.
+  Status create(PlacementGroup group);
+  // Gives its resources back; what runs in it ends. False: there is no such group (or it is removed already).
+  bool remove(const PgId& id);
+  // Resources were freed: places what fits, first come first.
+  void retry();
+  bool any_pending() const { return !pending_.empty(); }
+  // Bundles of the pending groups, in their order; for showing demand and calling leases back.
+  const std::list<PgId>& pending() const { return pending_; }
+
+  // The groups that end with the job.
+  std::vector<PgId> of_job(const JobId& job) const;
+
+  const PlacementGroup* find(const PgId& id) const;
+  const PlacementGroup* find_named(const std::string& name_space, const std::string& name) const;
+  const std::unordered_map<PgId, PlacementGroup>& all() const { return groups_; }
+
+ private:
+  bool place(PlacementGroup& group);
+  bool reserve(PlacementGroup& group, const std::vector<size_t>& nodes);
+
+  Out& out_;
+  NodeTable& nodes_;
+  std::unordered_map<PgId, PlacementGroup> groups_;
+  std::unordered_map<std::string, PgId> names_;
+  std::list<PgId> pending_;
+  std::list<PgId> removed_;  // oldest first; a bounded memory of what was
+};
+
+const char* strategy_name(sched::BundleStrategy strategy);  // "PACK"...
+const char* state_name(GroupState state);                   // "PENDING"...
+
+}  // namespace narke::controller

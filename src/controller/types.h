@@ -1,0 +1,116 @@
+// What the controller knows of jobs, actors, placement groups and nodes.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/id.h"
+#include "controller/fate.h"
+#include "sched/policy.h"
+#include "sched/resources.h"
+#include "schema/narke_generated.h"
+
+namespace narke::controller {
+
+struct Address {
+  WorkerId worker;
+  NodeId node;
+  std::string endpoint;
+};
+
+struct Job {
+  JobId id;
+  WorkerId driver;
+  int driver_pid = 0;
+  std::string config;  // FlexBuffers, as the driver sent it
+  int64_t start_ms = 0, end_ms = 0;
+  bool running = true;
+};
+
+// A CreateActor frame as it came: workers are started from these bytes, at first and after every death.
+struct ActorFrame {
+  std::vector<uint8_t> table, raw;
+};
+
+// The fields of the frame that the control plane reads.
+struct ActorSpec {
+  ActorId id;
+  JobId job;
+  Address owner;
+  std::string name, name_space, class_name, runtime_env, methods;
+  bool detached = false, get_if_exists = false, capture = false;
+  int max_restarts = 0, max_task_retries = 0;
+  sched::ResourceSet placement, running;
+  PgId pg;
+  int bundle = -1;
+  sched::Strategy strategy;
+};
+
+struct Actor {
+  ActorSpec spec;
+  std::shared_ptr<const ActorFrame> frame;  // null once dead; shared with a restart that is under way
+  wire::ActorState state = wire::ActorState::Pending;
+  int incarnation = 0;
+  int restarts = 0;
+  NodeId node;      // where it was placed
+  Address address;  // alive only
+  int pid = 0;
+  bool ending = false;  // it will not be restarted; `cause` and `message` are already the final ones
+  wire::DeathCause cause = wire::DeathCause::None;
+  std::string message;
+  std::vector<uint8_t> error;  // InitFailed: the encoded exception
+  std::set<WorkerId> watchers;
+  int64_t created_ms = 0, died_ms = 0;
+};
+
+enum class GroupState : uint8_t { kPending, kCreated, kRemoved };
+
+struct PlacementGroup {
+  PgId id;
+  std::string name, name_space;
+  sched::BundleStrategy strategy = sched::BundleStrategy::kPack;
+  std::vector<sched::ResourceSet> bundles;
+  std::vector<NodeId> nodes;  // by bundle, once created
+  GroupState state = GroupState::kPending;
+  bool detached = false;
+  JobId job;
+  WorkerId creator;
+  int64_t asked_ms = 0, created_ms = 0;
+};
+
+struct Node {
+  NodeId id;
+  std::string address, hostname;
+  sched::Labels labels;
+  const sched::ResourcePool* pool = nullptr;  // kept up to date by the link to that node
+  bool alive = true;
+};
+
+enum class EndKind : uint8_t {
+  kKill,      // at once
+  kGraceful,  // after the calls that run
+};
+
+// What the controller asks of others. Calls do not come back into the controller before they return.
+class Out {
+ public:
+  virtual ~Out() = default;
+  virtual int64_t now_ms() = 0;
+
+  // To a node.
+  virtual void place_actor(const NodeId& node, const Actor& actor) = 0;
+  // Ends the process of an actor, or forgets one still waiting; answered by Actors::on_gone in either case.
+  virtual void end_actor(const NodeId& node, const ActorId& actor, EndKind kind) = 0;
+  // All the bundles or none; `which` are indexes into the group's bundles.
+  virtual bool reserve(const NodeId& node, const PlacementGroup& group, const std::vector<size_t>& which) = 0;
+  virtual void unreserve(const NodeId& node, const PlacementGroup& group) = 0;
+
+  // To programs.
+  virtual void actor_changed(const WorkerId& watcher, const Actor& actor) = 0;
+  virtual void group_changed(const PlacementGroup& group) = 0;
+};
+
+}  // namespace narke::controller

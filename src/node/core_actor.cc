@@ -1,0 +1,107 @@
+// Actors and the bundles of placement groups on this node.
+#include "node/core.h"
+
+namespace narke::node {
+
+void Core::place_actor(ActorRequest wanted) {
+  SchedClass cls;
+  cls.job = wanted.job;
+  cls.runtime_env = std::move(wanted.runtime_env);
+  cls.fit = std::move(wanted.placement);
+  cls.held = std::move(wanted.running);
+  cls.pg = wanted.pg;
+  cls.bundle = wanted.bundle;
+  cls.strategy = std::move(wanted.strategy);
+
+  Request request;
+  request.holder = wanted.owner;
+  request.actor = wanted.actor;
+  request.incarnation = wanted.incarnation;
+  request.cls = class_of(std::move(cls));
+  request.task_name = std::move(wanted.class_name);
+  submit(std::move(request));
+}
+
+void Core::end_actor(const ActorId& actor, bool graceful) {
+  if (const auto at = actor_requests_.find(actor); at != actor_requests_.end()) {
+    const int incarnation = at->second->incarnation;
+    drop(at->second);
+    Fate fate;
+    fate.message = "It had not been started.";
+    out_.actor_gone(actor, incarnation, fate);
+    return;
+  }
+  const auto at = actor_workers_.find(actor);
+  if (at == actor_workers_.end()) return;
+  Worker& worker = workers_.at(at->second);
+  if (!graceful) kill(worker, "its actor was to end");
+  else if (worker.actor_started) out_.stop_worker(worker, StopKind::kAsk, "its actor went out of scope");
+  else worker.leave_when_started = true;
+}
+
+void Core::on_actor_started(const WorkerId& id, const ActorId& actor, bool ok, std::vector<uint8_t> error) {
+  Worker* worker = get(id);
+  if (worker == nullptr || worker->actor != actor || worker->actor_started) return;
+  if (!ok) {
+    out_.actor_init_failed(*worker, std::move(error));
+    return;
+  }
+  worker->actor_started = true;
+  out_.actor_started(*worker);
+  if (worker->leave_when_started) out_.stop_worker(*worker, StopKind::kAsk, "its actor went out of scope");
+}
+
+// ---- placement groups --------------------------------------------------------------------------------------
+
+bool Core::reserve(const PgId& id, std::span<const std::pair<int, ResourceSet>> which) {
+  std::vector<Allocation> taken;
+  for (const auto& [index, resources] : which) {
+    std::optional<Allocation> allocation = pool_.allocate(resources);
+    if (!allocation) {
+      for (const Allocation& undo : taken) pool_.release(undo);
+      return false;
+    }
+    taken.push_back(std::move(*allocation));
+  }
+  Group& group = groups_[id];
+  for (size_t i = 0; i < which.size(); ++i)
+    group.bundles.emplace(which[i].first, Bundle{ResourcePool(taken[i]), taken[i]});
+  for (const HolderLines& holder : group.queue.holders())
+    for (const ClassLine& line : holder.lines)
+      if (!feasible(*line.cls)) explain_infeasible(line.requests.front());
+  dirty_groups_.insert(id);
+  return true;
+}
+
+std::vector<Requests::iterator> Core::requests_in(const PgId& id, const Group& group) {
+  std::vector<Requests::iterator> out;
+  for (const HolderLines& holder : group.queue.holders())
+    for (const ClassLine& line : holder.lines)
+      for (const Request& request : line.requests)
+        out.push_back(found(request));
+  if (group.waiting == 0) return out;
+  for (auto& [key, family] : families_)
+    for (auto request = family.waiting.begin(); request != family.waiting.end(); ++request)
+      if (request->cls->pg == id) out.push_back(request);
+  return out;
+}
+
+void Core::unreserve(const PgId& id) {
+  const auto at = groups_.find(id);
+  if (at == groups_.end()) return;
+  for (const Requests::iterator request : requests_in(id, at->second))
+    deny(request, wire::FailureKind::PlacementGroupRemoved,
+         "Its placement group " + id.hex() + " was removed. Create a new group and submit again.");
+  const std::map<uint64_t, WorkerId> leases = at->second.leases;
+  for (const auto& [lease, worker_id] : leases) {
+    Worker& worker = workers_.at(worker_id);
+    release(worker);
+    kill(worker, "its placement group was removed");
+  }
+  for (const auto& [index, bundle] : at->second.bundles) pool_.release(bundle.reserved);
+  groups_.erase(id);
+  dirty_groups_.erase(id);
+  dirty_ = freed_ = true;
+}
+
+}  // namespace narke::node

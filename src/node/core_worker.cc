@@ -1,0 +1,307 @@
+// The worker pool: starting, idling, ending.
+#include <algorithm>
+
+#include "node/core.h"
+
+namespace narke::node {
+
+static constexpr int kMaxStartFailures = 3;
+static constexpr size_t kMaxFates = 10'000;
+static constexpr int64_t kLeaveMs = 5'000;  // how long one that was asked to leave may take
+
+Core::Family& Core::family(const JobId& job, const std::string& env) {
+  Family& family = families_[{job, env}];
+  if (family.job.is_nil()) {
+    family.job = job;
+    family.runtime_env = env;
+  }
+  return family;
+}
+
+Worker* Core::get(const WorkerId& id) {
+  const auto at = workers_.find(id);
+  return at == workers_.end() ? nullptr : &at->second;
+}
+
+const Worker* Core::find(const WorkerId& id) const {
+  const auto at = workers_.find(id);
+  return at == workers_.end() ? nullptr : &at->second;
+}
+
+const Fate* Core::fate(const WorkerId& id) const {
+  const auto at = fates_.find(id);
+  return at == fates_.end() ? nullptr : &at->second;
+}
+
+void Core::remember(const WorkerId& id, Fate fate) {
+  if (fates_.insert_or_assign(id, std::move(fate)).second) fate_order_.push_back(id);
+  if (fate_order_.size() <= kMaxFates) return;
+  fates_.erase(fate_order_.front());
+  fate_order_.pop_front();
+}
+
+void Core::set_state(Worker& worker, WorkerState state) {
+  worker.state = state;
+  worker.since_ms = out_.now_ms();
+}
+
+// ---- starting ----------------------------------------------------------------------------------------------
+
+void Core::prestart(const JobId& job) {
+  Family& family = this->family(job, "");
+  family.prestart = static_cast<size_t>(config_.prestart_limit);
+  wanting_.insert({job, ""});
+}
+
+void Core::start_workers() {
+  for (auto at = wanting_.begin(); at != wanting_.end();) {
+    Family& family = families_.at(*at);
+    const auto served_now = [&family] { return family.starting >= family.waiting.size() && family.prestart == 0; };
+    while (!served_now() && start_one(family)) {
+    }
+    const bool served = served_now();
+    at = served ? wanting_.erase(at) : std::next(at);
+    if (!served && starting_ >= static_cast<size_t>(config_.max_starting)) return;
+  }
+}
+
+bool Core::start_one(Family& family) {
+  if (starting_ >= static_cast<size_t>(config_.max_starting)) return false;
+  if (workers_.size() >= config_.max_workers && !make_room(family)) return false;
+  Worker worker;
+  worker.id = out_.new_worker_id();
+  worker.job = family.job;
+  worker.runtime_env = family.runtime_env;
+  worker.since_ms = out_.now_ms();
+  ++starting_;
+  ++family.starting;
+  if (family.prestart > 0) --family.prestart;
+  out_.start_worker(workers_.emplace(worker.id, std::move(worker)).first->second);
+  return true;
+}
+
+// At the limit an idle worker of another family makes place; without one, the requests wait and a person is told.
+bool Core::make_room(const Family& wanting) {
+  for (auto& [key, family] : families_) {
+    if (evicting_.size() >= wanting.waiting.size()) return false;
+    if (&family == &wanting || family.idle.empty()) continue;
+    evicting_.insert(family.idle.front());
+    leave(workers_.at(family.idle.front()), "its place is needed");
+    return false;  // there is room once it is gone
+  }
+  if (!std::exchange(told_full_, true))
+    out_.notice(wanting.job, "worker_limit",
+                "This node runs " + std::to_string(workers_.size()) + " workers, the most it allows; " +
+                    std::to_string(wanting.waiting.size()) +
+                    " more are waited for. They start as others end. Use fewer actors at once, or actors with "
+                    "max_concurrency.");
+  return false;
+}
+
+bool Core::on_registered(const WorkerId& id, int pid, const std::string& endpoint) {
+  Worker* worker = get(id);
+  if (worker == nullptr || worker->state != WorkerState::kStarting) return false;
+  worker->pid = pid;
+  worker->endpoint = endpoint;
+  Family& family = this->family(worker->job, worker->runtime_env);
+  --starting_;
+  --family.starting;
+  family.failures = 0;
+  make_idle(*worker);
+  return true;
+}
+
+void Core::on_start_failed(const WorkerId& id, const std::string& message) {
+  Worker* worker = get(id);
+  if (worker == nullptr || worker->state != WorkerState::kStarting) return;
+  start_failed(std::move(*worker), message);
+  workers_.erase(id);
+}
+
+// A family whose workers fail again and again would fail forever: those who wait are told why instead.
+void Core::start_failed(Worker worker, const std::string& message) {
+  Family& family = this->family(worker.job, worker.runtime_env);
+  --starting_;
+  --family.starting;
+  wanting_.insert({family.job, family.runtime_env});
+  if (ended_jobs_.contains(family.job)) family.prestart = 0;
+  if (ended_jobs_.contains(family.job) && family.waiting.empty()) return;
+  if (++family.failures < kMaxStartFailures) return;
+  family.failures = 0;
+  family.prestart = 0;
+  fail_waiting(family, message);
+}
+
+void Core::fail_waiting(Family& family, const std::string& message) {
+  while (!family.waiting.empty())
+    deny(family.waiting.begin(), wire::FailureKind::RuntimeEnv,
+         "A worker for it could not be started (" + std::to_string(kMaxStartFailures) + " attempts). " + message);
+}
+
+// ---- idling ------------------------------------------------------------------------------------------------
+
+void Core::make_idle(Worker& worker) {
+  evicting_.erase(worker.id);
+  Family& family = this->family(worker.job, worker.runtime_env);
+  if (!family.waiting.empty()) {
+    Request request = std::move(family.waiting.front());
+    unindex(request);
+    family.waiting.pop_front();
+    if (Group* group = group_of(*request.cls)) --group->waiting;
+    grant(worker, std::move(request));
+    return;
+  }
+  set_state(worker, WorkerState::kIdle);
+  family.idle.push_back(worker.id);
+  if (ended_jobs_.contains(worker.job)) leave(worker, "its job has ended");
+}
+
+void Core::take_idle(Worker& worker) {
+  if (worker.state == WorkerState::kIdle) std::erase(family(worker.job, worker.runtime_env).idle, worker.id);
+}
+
+void Core::cull_idle() {
+  std::vector<Worker*> idle;
+  const int64_t now = out_.now_ms();
+  for (auto& [id, worker] : workers_)
+    if (worker.state == WorkerState::kIdle) idle.push_back(&worker);
+  const size_t keep = static_cast<size_t>(config_.idle_keep);
+  if (idle.size() <= keep) return;
+  const size_t excess = idle.size() - keep;
+  std::sort(idle.begin(), idle.end(), [](const Worker* a, const Worker* b) {
+    return a->since_ms != b->since_ms ? a->since_ms < b->since_ms : a->id < b->id;
+  });
+  for (size_t i = 0; i < excess && now - idle[i]->since_ms >= config_.idle_ms; ++i)
+    if (!held_.contains(idle[i]->id) && !out_.owns_actors(idle[i]->id)) leave(*idle[i], "idle");
+}
+
+// ---- ending ------------------------------------------------------------------------------------------------
+
+void Core::leave(Worker& worker, const std::string& reason) {
+  take_idle(worker);
+  set_state(worker, WorkerState::kLeaving);
+  out_.stop_worker(worker, StopKind::kAsk, reason);
+}
+
+void Core::kill(Worker& worker, const std::string& reason) {
+  if (worker.killed) return;
+  worker.killed = true;
+  if (!worker.verdict) {
+    Fate fate;
+    fate.cause = Fate::Cause::kKilled;
+    fate.pid = worker.pid;
+    fate.signal = 9;
+    fate.message = "The worker process (pid " + std::to_string(worker.pid) + ") was ended because " + reason + ".";
+    worker.verdict = std::move(fate);
+  }
+  take_idle(worker);
+  if (worker.state != WorkerState::kStarting && worker.state != WorkerState::kActor)
+    set_state(worker, WorkerState::kLeaving);
+  out_.stop_worker(worker, StopKind::kKill, reason);
+}
+
+void Core::on_worker_gone(const WorkerId& id, Fate fate) {
+  const auto at = workers_.find(id);
+  if (at == workers_.end()) return;
+  take_idle(at->second);
+  Worker worker = std::move(at->second);
+  workers_.erase(at);
+  if (worker.verdict) fate = *worker.verdict;
+  if (fate.pid == 0) fate.pid = worker.pid;
+  if (worker.id == memory_victim_) memory_victim_ = WorkerId();
+  told_full_ = false;
+  evicting_.erase(id);
+  if (worker.state == WorkerState::kStarting) start_failed(worker, fate.message);
+  release(worker);
+  remember(id, fate);
+  if (!worker.actor.is_nil()) {
+    actor_workers_.erase(worker.actor);
+    out_.actor_gone(worker.actor, worker.incarnation, fate);
+  }
+  on_holder_gone(id);
+  out_.worker_gone(id, worker.job, fate);
+}
+
+void Core::end_job(const JobId& job) {
+  ended_jobs_.insert(job);
+  for (auto& [key, family] : families_) {
+    if (family.job != job) continue;
+    family.prestart = 0;
+    while (!family.idle.empty()) leave(workers_.at(family.idle.back()), "its job has ended");
+  }
+  std::vector<Worker*> starting;
+  for (auto& [id, worker] : workers_)
+    if (worker.job == job && worker.state == WorkerState::kStarting) starting.push_back(&worker);
+  for (Worker* worker : starting)
+    if (family(worker->job, worker->runtime_env).waiting.empty()) kill(*worker, "its job has ended");
+  std::erase_if(explained_, [&](const std::string& key) { return key.starts_with(job.hex()); });
+}
+
+// ---- upkeep ------------------------------------------------------------------------------------------------
+
+void Core::tick() {
+  check_deadlines();
+  cull_idle();
+  reclaim_due_ = true;
+  std::erase_if(classes_, [](const auto& entry) { return entry.second.use_count() == 1; });
+}
+
+void Core::check_deadlines() {
+  const int64_t now = out_.now_ms();
+  std::vector<Worker*> late;
+  for (auto& [id, worker] : workers_) {
+    const int64_t age = now - worker.since_ms;
+    const bool starting = worker.state == WorkerState::kStarting && age > config_.start_deadline_ms;
+    const bool leaving = worker.state == WorkerState::kLeaving && age > kLeaveMs;
+    if ((starting || leaving) && !worker.killed) late.push_back(&worker);
+  }
+  for (Worker* worker : late) {
+    const bool wanted = worker->state == WorkerState::kLeaving && !ended_jobs_.contains(worker->job);
+    if (worker->state == WorkerState::kStarting)
+      kill(*worker, "it did not register within " + std::to_string(config_.start_deadline_ms / 1000) + " s");
+    else if (wanted && !worker->lease && worker->pid != 0) make_idle(*worker);  // it has reasons to stay
+    else kill(*worker, "it did not leave when its job had ended");
+  }
+}
+
+bool Core::relieve_memory(const std::string& figures, const std::function<uint64_t(int)>& rss) {
+  if (!memory_victim_.is_nil()) return false;
+  Worker* latest = nullptr;
+  Worker* largest = nullptr;
+  uint64_t most = 0;
+  for (auto& [id, worker] : workers_) {
+    if (worker.killed || !worker.lease) continue;
+    const bool later = latest == nullptr || worker.lease->id > latest->lease->id;
+    if (worker.lease->retriable && later) latest = &worker;
+    const uint64_t size = rss(worker.pid);
+    if (largest == nullptr || size > most) {
+      largest = &worker;
+      most = size;
+    }
+  }
+  Worker* victim = latest ? latest : largest;
+  if (victim == nullptr) return false;
+  Fate fate;
+  fate.cause = Fate::Cause::kOutOfMemory;
+  fate.pid = victim->pid;
+  fate.signal = 9;
+  fate.message = "The worker process (pid " + std::to_string(victim->pid) + ", " +
+                 std::to_string(rss(victim->pid) >> 20) + " MiB, running '" + victim->lease->task_name +
+                 "') was ended to keep the host from running out of memory: " + figures +
+                 ". Use less memory per task, ask for more CPUs per task so that fewer run at once, or give the "
+                 "tasks a `memory` resource.";
+  victim->verdict = std::move(fate);
+  memory_victim_ = victim->id;
+  kill(*victim, "the host's memory is short");
+  return true;
+}
+
+void Core::resize(const std::string& resource, sched::Amount total) {
+  pool_.resize(resource, total);
+  dirty_ = freed_ = true;
+  unpark();
+}
+
+bool Core::wants_tick() const { return !queue_.empty() || groups_waiting_ > 0; }
+
+}  // namespace narke::node

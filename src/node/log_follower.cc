@@ -1,0 +1,146 @@
+#include "node/log_follower.h"
+
+#include <fcntl.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace narke::node {
+
+static constexpr std::chrono::milliseconds kPause{10};
+static constexpr size_t kMaxLine = 8 * 1024;
+static constexpr size_t kReadSize = 64 * 1024;
+static constexpr size_t kMaxPerRead = 1024 * 1024;  // of one file in one go: others get their turn
+
+static std::string name_of(const WorkerId& worker, bool is_error) {
+  return "worker-" + worker.hex().substr(0, 16) + (is_error ? ".err" : ".out");
+}
+
+std::string LogFollower::path(const std::string& log_dir, const WorkerId& worker, bool is_error) {
+  return log_dir + "/" + name_of(worker, is_error);
+}
+
+LogFollower::LogFollower(rpc::Reactor& reactor, std::string log_dir, LogOut& out)
+    : reactor_(reactor), log_dir_(std::move(log_dir)), out_(out) {
+  inotify_ = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+  if (inotify_ < 0) return;
+  inotify_add_watch(inotify_, log_dir_.c_str(), IN_MODIFY);
+  reactor_.watch(inotify_, [this] { on_events(); });
+}
+
+LogFollower::~LogFollower() {
+  if (inotify_ >= 0) {
+    reactor_.unwatch(inotify_);
+    close(inotify_);
+  }
+  for (auto& [name, file] : files_)
+    if (file.fd >= 0) close(file.fd);
+}
+
+void LogFollower::follow(const WorkerId& worker) {
+  for (const bool is_error : {false, true})
+    files_[name_of(worker, is_error)] = {worker, is_error, -1, path(log_dir_, worker, is_error), ""};
+}
+
+void LogFollower::on_events() {
+  alignas(inotify_event) char events[16 * 1024];
+  ssize_t size = 0;
+  while ((size = ::read(inotify_, events, sizeof(events))) > 0) {
+    for (char* at = events; at < events + size;) {
+      const auto* event = reinterpret_cast<const inotify_event*>(at);
+      if (event->mask & IN_Q_OVERFLOW) {
+        for (const auto& [name, file] : files_) dirty_.push_back(name);
+      } else if (event->len > 0 && std::strncmp(event->name, "worker-", 7) == 0) {
+        dirty_.emplace_back(event->name);
+      }
+      at += sizeof(inotify_event) + event->len;
+    }
+  }
+  if (dirty_.empty() || scheduled_) return;
+  scheduled_ = true;
+  reactor_.after(kPause, [this] {
+    scheduled_ = false;
+    read_dirty();
+  });
+}
+
+void LogFollower::read_dirty() {
+  std::vector<std::string> names = std::exchange(dirty_, {});
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  std::vector<LogText> lines;
+  for (const std::string& name : names)
+    if (const auto at = files_.find(name); at != files_.end()) read(at->second, lines);
+  if (!lines.empty()) out_.on_lines(lines);
+}
+
+void LogFollower::read(File& file, std::vector<LogText>& lines) {
+  if (file.fd < 0) file.fd = open(file.path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file.fd < 0) return;
+  std::string buffer(kReadSize, '\0');
+  for (size_t total = 0; total < kMaxPerRead;) {
+    const ssize_t size = ::read(file.fd, buffer.data(), buffer.size());
+    if (size <= 0) return;
+    total += static_cast<size_t>(size);
+    cut(file, {buffer.data(), static_cast<size_t>(size)}, lines);
+  }
+  dirty_.push_back(file.path.substr(log_dir_.size() + 1));  // there may be more
+  if (!std::exchange(scheduled_, true))
+    reactor_.after(kPause, [this] {
+      scheduled_ = false;
+      read_dirty();
+    });
+}
+
+void LogFollower::cut(File& file, std::string_view bytes, std::vector<LogText>& lines) {
+  while (!bytes.empty()) {
+    const size_t end = bytes.find('\n');
+    const size_t room = kMaxLine - file.partial.size();
+    const size_t take = std::min({end, bytes.size(), room});
+    file.partial.append(bytes.substr(0, take));
+    bytes.remove_prefix(take);
+    const bool ended = !bytes.empty() && bytes.front() == '\n';
+    if (ended) bytes.remove_prefix(1);
+    if (ended || file.partial.size() >= kMaxLine)
+      lines.push_back({file.worker, file.is_error, std::exchange(file.partial, {})});
+  }
+}
+
+void LogFollower::finish(const WorkerId& worker) {
+  std::vector<LogText> lines;
+  for (const bool is_error : {false, true}) {
+    const auto at = files_.find(name_of(worker, is_error));
+    if (at == files_.end()) continue;
+    File& file = at->second;
+    size_t before = 0;
+    do {
+      before = lines.size();
+      read(file, lines);
+    } while (lines.size() != before);
+    if (!file.partial.empty()) lines.push_back({file.worker, is_error, std::move(file.partial)});
+    if (file.fd >= 0) close(file.fd);
+    files_.erase(at);
+  }
+  if (!lines.empty()) out_.on_lines(lines);
+}
+
+void LogFollower::drain() {
+  for (const auto& [name, file] : files_) dirty_.push_back(name);
+  read_dirty();
+}
+
+std::string LogFollower::tail(const std::string& log_dir, const WorkerId& worker, size_t most_bytes) {
+  const int fd = open(path(log_dir, worker, true).c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return "";
+  const off_t size = lseek(fd, 0, SEEK_END);
+  const off_t from = std::max<off_t>(0, size - static_cast<off_t>(most_bytes));
+  std::string out(static_cast<size_t>(size - from), '\0');
+  const ssize_t got = pread(fd, out.data(), out.size(), from);
+  close(fd);
+  out.resize(got > 0 ? static_cast<size_t>(got) : 0);
+  return out;
+}
+
+}  // namespace narke::node

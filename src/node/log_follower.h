@@ -1,0 +1,67 @@
+// Reads what workers write to their output files and hands it over line by line.
+//
+// Files are watched by inotify; a burst of writes is read once per kPause. A line longer than kMaxLine is cut in
+// pieces, so a worker that never ends its line cannot fill the daemon's memory.
+#pragma once
+
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/id.h"
+#include "rpc/reactor.h"
+
+namespace narke::node {
+
+struct LogText {
+  WorkerId worker;
+  bool is_error;
+  std::string text;
+};
+
+class LogOut {
+ public:
+  virtual ~LogOut() = default;
+  virtual void on_lines(const std::vector<LogText>& lines) = 0;
+};
+
+class LogFollower {
+ public:
+  LogFollower(rpc::Reactor& reactor, std::string log_dir, LogOut& out);
+  ~LogFollower();
+  LogFollower(const LogFollower&) = delete;
+  LogFollower& operator=(const LogFollower&) = delete;
+
+  static std::string path(const std::string& log_dir, const WorkerId& worker, bool is_error);
+  // The files need not exist yet.
+  void follow(const WorkerId& worker);
+  // Reads what is left, the unfinished line too, and lets go of the files.
+  void finish(const WorkerId& worker);
+  // Reads everything that was written so far.
+  void drain();
+  // The last bytes of a worker's error output, for messages.
+  static std::string tail(const std::string& log_dir, const WorkerId& worker, size_t most_bytes);
+
+ private:
+  struct File {
+    WorkerId worker;
+    bool is_error;
+    int fd = -1;
+    std::string path;
+    std::string partial;  // of the line that is not ended yet
+  };
+  void on_events();
+  void read_dirty();
+  void read(File& file, std::vector<LogText>& lines);
+  static void cut(File& file, std::string_view bytes, std::vector<LogText>& lines);
+
+  rpc::Reactor& reactor_;
+  std::string log_dir_;
+  LogOut& out_;
+  int inotify_ = -1;
+  std::unordered_map<std::string, File> files_;  // by name in log_dir
+  std::vector<std::string> dirty_;
+  bool scheduled_ = false;
+};
+
+}  // namespace narke::node

@@ -1,0 +1,27 @@
+// A driver or worker with an open link.
+#pragma once
+
+#include <string>
+
+#include "base/id.h"
+#include "rpc/connection.h"
+#include "store/server.h"
+
+namespace narke::node {
+
+struct Program {
+  rpc::Connection* link = nullptr;  // valid until on_closed
+  WorkerId id;
+  wire::ProgramKind kind = wire::ProgramKind::Driver;
+  JobId job;
+  int pid = 0;
+  std::string endpoint;
+  std::string name_space;  // drivers: of their job
+  bool log_to_driver = true;
+  store::ClientKey key = 0;
+  bool leaving = false;  // Goodbye was said
+  uint32_t goodbye_call = 0;
+  int64_t goodbye_deadline_ms = 0;
+};
+
+}  // namespace narke::node

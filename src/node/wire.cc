@@ -1,0 +1,175 @@
+#include "node/wire.h"
+
+namespace narke::node {
+
+ResourceSet resources_of(const WireResources* resources) {
+  ResourceSet out;
+  if (resources == nullptr) return out;
+  for (const wire::Resource* resource : *resources)
+    if (resource->name() != nullptr && resource->amount() > 0) out.add(resource->name()->string_view(), resource->amount());
+  return out;
+}
+
+// ---- FlexBuffers -------------------------------------------------------------------------------------------
+
+flexbuffers::Map map_of(const uint8_t* data, size_t size) {
+  if (data == nullptr || size == 0 || !flexbuffers::VerifyBuffer(data, size, nullptr))
+    return flexbuffers::Map::EmptyMap();
+  const flexbuffers::Reference root = flexbuffers::GetRoot(data, size);
+  return root.IsMap() ? root.AsMap() : flexbuffers::Map::EmptyMap();
+}
+
+std::string id_text(const flexbuffers::Reference& value) {
+  if (value.IsBlob()) {
+    const flexbuffers::Blob blob = value.AsBlob();
+    return {reinterpret_cast<const char*>(blob.data()), blob.size()};
+  }
+  return value.IsString() ? value.AsString().str() : std::string();
+}
+
+// ---- strategies --------------------------------------------------------------------------------------------
+
+using Condition = sched::LabelCondition;
+
+// {"op": "in", "values": [...]}, as the Python side sends it.
+static Condition condition_of(const std::string& key, const flexbuffers::Map& map) {
+  Condition condition{key, Condition::Kind::kIn, {}};
+  const std::string op = map["op"].AsString().str();
+  if (op == "not_in") condition.kind = Condition::Kind::kNotIn;
+  if (op == "exists") condition.kind = Condition::Kind::kExists;
+  if (op == "does_not_exist") condition.kind = Condition::Kind::kAbsent;
+  const flexbuffers::Vector values = map["values"].AsVector();
+  for (size_t i = 0; i < values.size(); ++i) condition.values.push_back(values[i].AsString().str());
+  return condition;
+}
+
+static std::vector<Condition> conditions_of(const flexbuffers::Map& map) {
+  std::vector<Condition> out;
+  const flexbuffers::TypedVector keys = map.Keys();
+  for (size_t i = 0; i < keys.size(); ++i) {
+    const std::string key = keys[i].AsKey();
+    out.push_back(condition_of(key, map[key.c_str()].AsMap()));
+  }
+  return out;
+}
+
+sched::Strategy strategy_of(const wire::Strategy* strategy) {
+  sched::Strategy out;
+  if (strategy == nullptr) return out;
+  switch (strategy->kind()) {
+    case wire::StrategyKind::Default: break;
+    case wire::StrategyKind::Spread: out.kind = sched::Strategy::Kind::kSpread; break;
+    case wire::StrategyKind::NodeAffinity:
+      out.kind = sched::Strategy::Kind::kAffinity;
+      out.node = NodeId::from_wire(strategy->node());
+      out.soft = strategy->soft();
+      break;
+    case wire::StrategyKind::NodeLabel: out.kind = sched::Strategy::Kind::kLabels; break;
+  }
+  if (strategy->labels() != nullptr) {
+    const flexbuffers::Map labels = map_of(strategy->labels()->data(), strategy->labels()->size());
+    out.hard = conditions_of(labels["hard"].AsMap());
+    out.preferred = conditions_of(labels["soft"].AsMap());
+  }
+  return out;
+}
+
+// ---- requests ----------------------------------------------------------------------------------------------
+
+controller::Address address_of(const wire::Address* address) {
+  if (address == nullptr) return {};
+  return {WorkerId::from_wire(address->worker()), NodeId::from_wire(address->node()), text_of(address->endpoint())};
+}
+
+LeaseRequest lease_request_of(const wire::RequestLease& request) {
+  LeaseRequest out;
+  out.resources = resources_of(request.resources());
+  out.runtime_env = text_of(request.runtime_env());
+  out.pg = PgId::from_wire(request.pg());
+  out.bundle = request.bundle();
+  out.strategy = strategy_of(request.strategy());
+  out.retriable = request.retriable();
+  out.task_name = text_of(request.task_name());
+  return out;
+}
+
+controller::ActorSpec actor_spec_of(const wire::ActorSpec& spec) {
+  controller::ActorSpec out;
+  out.id = ActorId::from_wire(spec.actor());
+  out.job = JobId::from_wire(spec.job());
+  out.owner = address_of(spec.owner());
+  out.name = text_of(spec.name());
+  out.name_space = text_of(spec.namespace_());
+  out.class_name = text_of(spec.class_name());
+  out.runtime_env = text_of(spec.runtime_env());
+  out.methods = bytes_of(spec.methods());
+  out.detached = spec.detached();
+  out.get_if_exists = spec.get_if_exists();
+  out.capture = spec.capture();
+  out.max_restarts = spec.max_restarts();
+  out.max_task_retries = spec.max_task_retries();
+  out.placement = resources_of(spec.placement_resources());
+  out.running = resources_of(spec.running_resources());
+  // What it holds must be there when it is placed.
+  for (const ResourceSet::Entry& entry : out.running.entries())
+    if (out.placement.get(entry.name) < entry.amount) out.placement.set(entry.name, entry.amount);
+  out.pg = PgId::from_wire(spec.pg());
+  out.bundle = spec.bundle();
+  out.strategy = strategy_of(spec.strategy());
+  return out;
+}
+
+// ---- packing -----------------------------------------------------------------------------------------------
+
+flatbuffers::Offset<wire::Address> pack_address(Builder& builder, const WorkerId& worker, const NodeId& node,
+                                                const std::string& endpoint) {
+  const auto path = builder.CreateString(endpoint);
+  const auto worker_id = worker.to_wire<wire::WorkerId>();
+  const auto node_id = node.to_wire<wire::NodeId>();
+  return wire::CreateAddress(builder, &worker_id, &node_id, path);
+}
+
+flatbuffers::Offset<Vector<flatbuffers::Offset<wire::Instances>>> pack_devices(Builder& builder,
+                                                                               const Allocation& allocation) {
+  std::vector<flatbuffers::Offset<wire::Instances>> out;
+  for (const sched::DeviceShares& devices : allocation.devices) {
+    std::vector<int32_t> ids;
+    for (const sched::Share& share : devices.shares) ids.push_back(share.device);
+    const auto vector = builder.CreateVector(ids);
+    out.push_back(wire::CreateInstances(builder, builder.CreateString(devices.name), vector));
+  }
+  return builder.CreateVector(out);
+}
+
+void pack_actor_update(Builder& builder, const controller::Actor& actor) {
+  const auto address = pack_address(builder, actor.address.worker, actor.address.node, actor.address.endpoint);
+  const auto message = builder.CreateString(actor.message);
+  const auto class_name = builder.CreateString(actor.spec.class_name);
+  const auto id = actor.spec.id.to_wire<wire::ActorId>();
+  wire::ActorUpdateBuilder update(builder);
+  update.add_actor(&id);
+  update.add_state(actor.state);
+  update.add_incarnation(actor.incarnation);
+  if (actor.state == wire::ActorState::Alive) update.add_worker(address);
+  update.add_cause(actor.state == wire::ActorState::Dead ? actor.cause : wire::DeathCause::None);
+  update.add_message(message);
+  update.add_max_task_retries(actor.spec.max_task_retries);
+  update.add_class_name(class_name);
+  update.add_pid(actor.pid);
+  builder.Finish(update.Finish());
+}
+
+// Offsets inside a finished buffer are relative, so its bytes stay valid wherever they are copied as a whole with
+// their alignment; a table inside is then named by its distance from the end of the new buffer.
+void pack_start_actor(Builder& builder, const controller::ActorFrame& frame, int incarnation,
+                      const Allocation& allocation) {
+  const auto* create = flatbuffers::GetRoot<wire::CreateActor>(frame.table.data());
+  const size_t at = reinterpret_cast<const uint8_t*>(create->spec()) - frame.table.data();
+  builder.Align(8);
+  builder.PushBytes(frame.table.data(), frame.table.size());
+  const flatbuffers::Offset<wire::ActorSpec> spec(builder.GetSize() - static_cast<flatbuffers::uoffset_t>(at));
+  const auto devices = pack_devices(builder, allocation);
+  builder.Finish(wire::CreateStartActor(builder, spec, incarnation, devices));
+}
+
+}  // namespace narke::node

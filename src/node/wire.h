@@ -1,0 +1,51 @@
+// Between frames and the cores' types.
+#pragma once
+
+#include <flatbuffers/flexbuffers.h>
+
+#include <string>
+#include <vector>
+
+#include "controller/types.h"
+#include "node/core.h"
+#include "rpc/frame.h"
+
+namespace narke::node {
+
+using Builder = flatbuffers::FlatBufferBuilder;
+template <class T>
+using Vector = flatbuffers::Vector<T>;
+
+inline std::string text_of(const flatbuffers::String* text) { return text ? text->str() : std::string(); }
+inline std::string bytes_of(const Vector<uint8_t>* bytes) {
+  return bytes ? std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size()) : std::string();
+}
+
+using WireResources = Vector<flatbuffers::Offset<wire::Resource>>;
+ResourceSet resources_of(const WireResources* resources);
+sched::Strategy strategy_of(const wire::Strategy* strategy);
+controller::Address address_of(const wire::Address* address);
+
+LeaseRequest lease_request_of(const wire::RequestLease& request);
+controller::ActorSpec actor_spec_of(const wire::ActorSpec& spec);
+
+flatbuffers::Offset<wire::Address> pack_address(Builder& builder, const WorkerId& worker, const NodeId& node,
+                                                const std::string& endpoint);
+flatbuffers::Offset<Vector<flatbuffers::Offset<wire::Instances>>> pack_devices(Builder& builder,
+                                                                               const Allocation& allocation);
+void pack_actor_update(Builder& builder, const controller::Actor& actor);
+// The StartActor table around the spec of a CreateActor table, whose bytes go in as they are.
+void pack_start_actor(Builder& builder, const controller::ActorFrame& frame, int incarnation,
+                      const Allocation& allocation);
+
+// An id as a flatbuffers struct to point at while a table is built.
+template <class Wire, class IdType>
+Wire wired(const IdType& id) {
+  return id.template to_wire<Wire>();
+}
+
+// A valid FlexBuffers map, or an empty one.
+flexbuffers::Map map_of(const uint8_t* data, size_t size);
+std::string id_text(const flexbuffers::Reference& value);  // the bytes of a blob or string
+
+}  // namespace narke::node
