@@ -4,9 +4,9 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-import engine  # noqa: E402  # before ray: it decides what `ray` is
+import engine  # noqa: I001  # before ray: it decides what `ray` is
 
-import ray  # noqa: E402
+import ray
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Put the engine under test behind the name `ray`; imported first by the suite and by every program it starts.
+"""Put the engine under test behind the name `ray`; imported first by the suite and its programs.
 
 NARKE_TEST_ENGINE=ray leaves the real Ray in place; anything else puts Narke there, in workers too.
 """

@@ -1,11 +1,11 @@
 """Starting, joining and leaving a cluster; what the cluster and the runtime context say about themselves."""
 
+import pathlib
 import re
 
 import pytest
-from waiting import hold, wait_for
-
 import ray
+from waiting import hold, wait_for
 
 SMALL = {"address": "local", "num_cpus": 1, "include_dashboard": False, "log_to_driver": False}
 
@@ -269,6 +269,33 @@ class TestLifeCycle:
         for question in (ray.cluster_resources, ray.nodes, ray.available_resources):
             with pytest.raises(ray.exceptions.RaySystemError, match="has not been started"):
                 question()
+
+
+class TestEnd:
+    PROGRAM = """
+import ray
+context = ray.init(address="local", num_cpus=1, include_dashboard=False)
+ray.get(ray.remote(lambda: 1).remote())
+print(context.address_info["session_dir"])
+{last}
+"""
+
+    @pytest.mark.parametrize("last", ["", "ray.shutdown()", "raise SystemExit(3)", "1 / 0"])
+    def test_no_process_outlives_its_driver(self, program, last):
+        session = program(self.PROGRAM.format(last=last)).stdout.split()[-1]
+        wait_for(lambda: not processes_naming(session), what=f"the end of the processes of {session}")
+
+
+def processes_naming(text):
+    """The ids of the processes whose command line holds `text`."""
+    found = []
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if text.encode() in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
 
 
 class TestAutoInit:

@@ -2,10 +2,11 @@
 
 import pathlib
 import time
+import uuid
 
 
 def wait_for(condition, timeout_s=30.0, what="the condition"):
-    """Return the first true value of `condition()`; AssertionError when `timeout_s` seconds pass without one."""
+    """Return the first true value of `condition()`; AssertionError after `timeout_s` seconds without one."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         value = condition()
@@ -21,10 +22,9 @@ def hold(path, timeout_s=60.0):
 
 
 def mark(folder, name="mark"):
-    """Leave one more numbered file in `folder`; returns how many of that name there are now."""
-    count = len(marks(folder, name))
-    pathlib.Path(folder, f"{name}-{count}").touch()
-    return count + 1
+    """Leave one more file in `folder`; returns how many of that name there are now."""
+    pathlib.Path(folder, f"{name}-{uuid.uuid4().hex}").touch()
+    return len(marks(folder, name))
 
 
 def marks(folder, name="mark"):
