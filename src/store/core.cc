@@ -136,7 +136,8 @@ void StoreCore::on_acquire(ClientKey key, const ObjectId& id, uint64_t size, uin
   client(key);
   uint64_t capacity = arena_.capacity_bytes();
   at_least = std::max<uint64_t>(at_least, 1);
-  Waiter waiter{key, id, false, std::clamp(size, std::min(at_least, capacity), capacity), at_least, now_ns};
+  Waiter waiter{key,      id,     false,         std::clamp(size, std::min(at_least, capacity), capacity),
+                at_least, now_ns, next_waiter_++};
   if (at_least > capacity) return refuse(waiter, "it is larger than the whole store");
   waiter.size = (waiter.size + kBlockAlign - 1) / kBlockAlign * kBlockAlign;
   waiter.at_least = (waiter.at_least + kBlockAlign - 1) / kBlockAlign * kBlockAlign;
@@ -187,7 +188,7 @@ void StoreCore::erase(const ObjectId& id, int64_t now_ns) {
 
 void StoreCore::on_fetch(ClientKey key, const ObjectId& id, int64_t now_ns) {
   client(key);
-  Waiter waiter{key, id, true, 0, 0, now_ns};
+  Waiter waiter{key, id, true, 0, 0, now_ns, next_waiter_++};
   auto found = arena_.find(id);
   bool is_spilled = found && found->control.state == SlotState::kSpilled;
   if (is_spilled && copies_.contains(found->slot) && !restores_.contains(found->slot)) {

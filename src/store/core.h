@@ -76,7 +76,8 @@ class StoreCore {
   struct ClientState {
     uint16_t number;
     std::unordered_map<uint32_t, uint32_t> pins;  // slot -> count, from Fetch
-    int64_t asked_ns = INT64_MIN / 2;             // the last Reclaim
+    int64_t asked_ns = 0;                         // the last Reclaim
+    uint64_t asked_for = 0;                       // the waiter it was sent for
     bool is_answer_due = false;
   };
   struct Lease {
@@ -96,6 +97,7 @@ class StoreCore {
     bool is_fetch;
     uint64_t size, at_least;
     int64_t since_ns;
+    uint64_t number;
   };
   struct Restore {
     Extent block;
@@ -164,6 +166,7 @@ class StoreCore {
   uint64_t writing_bytes_ = 0;
   uint64_t next_file_ = 1;
   std::deque<Waiter> waiters_;
+  uint64_t next_waiter_ = 1;
   int64_t progress_ns_ = 0;     // when space was last gained
   int64_t spill_after_ns_ = 0;  // no new attempt before this
   std::string problem_;         // why spilling does not work at present

@@ -74,15 +74,19 @@ bool StoreCore::serve_fetch(const Waiter& waiter) {
   return true;
 }
 
-// Asks clients for the space they keep. True while answers may still come.
+// Asks clients for the space they keep, once for each who waits. True while answers may still come; a client
+// that does not answer delays others once.
 bool StoreCore::wait_for_clients(int64_t now_ns) {
   std::unordered_set<uint16_t> holders;
   for (auto& [offset, lease] : leases_) holders.insert(lease.client);
+  uint64_t waiter = waiters_.front().number;
   bool waiting = false;
   for (auto& [key, state] : clients_) {
     if (!holders.contains(state.number)) continue;
-    if (now_ns - state.asked_ns >= kReclaimEvery) {
+    bool again = state.asked_for != waiter || now_ns - state.asked_ns >= kReclaimEvery;
+    if (again && !state.is_answer_due) {
       state.asked_ns = now_ns;
+      state.asked_for = waiter;
       state.is_answer_due = true;
       out_.reclaim(key);
     }

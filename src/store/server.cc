@@ -199,6 +199,8 @@ int Server::tick(int64_t now_ns) {
 
 Stats Server::stats() const { return core_->stats(); }
 
+bool Server::is_consistent() const { return core_->is_consistent(); }
+
 std::vector<ObjectInfo> Server::list(size_t limit) const { return core_->list(limit); }
 
 }  // namespace narke::store

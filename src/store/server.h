@@ -102,6 +102,8 @@ class Server {
 
   Stats stats() const;  // scans the index
   std::vector<ObjectInfo> list(size_t limit) const;
+  // Whether every byte of the arena has exactly one owner; for tests.
+  bool is_consistent() const;
 
  private:
   class Out;
