@@ -1,0 +1,3 @@
+"""Examples of jobs."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""A job that counts steps."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Types of experimental interfaces."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""What a backend offers, and the backend for CPUs."""
+
+__all__: list[str] = []

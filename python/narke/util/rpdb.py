@@ -1,0 +1,148 @@
+"""A breakpoint that is reached over a socket, for code that runs in a worker without a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pdb
+import socket
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+import narke
+from narke.util.annotations import DeveloperAPI
+
+__all__ = ["set_trace"]
+
+_KV_NAMESPACE = b"debugger"
+_LOOPBACK = "127.0.0.1"
+_TIMEOUT_VARIABLE = "NARKE_DEBUGGER_TIMEOUT_S"
+_DEFAULT_TIMEOUT_S = 3600.0
+
+
+class _SocketPdb(pdb.Pdb):
+    """The standard debugger with a socket in place of the terminal.
+
+    Args:
+        listener: socket that listens already.
+        timeout_s: seconds to wait for somebody to connect.
+    """
+
+    def __init__(self, listener: socket.socket, timeout_s: float) -> None:
+        self._listener = listener
+        self._timeout_s = timeout_s
+        self._connection: socket.socket | None = None
+
+    def accept(self) -> None:
+        """Wait for a connection and talk to it.
+
+        Raises:
+            TimeoutError: nobody connected in time.
+        """
+        self._listener.settimeout(self._timeout_s)
+        self._connection, _ = self._listener.accept()
+        self._listener.close()
+        self._connection.settimeout(None)
+        stream = self._connection.makefile("rw", buffering=1, encoding="utf-8", newline="\n")
+        super().__init__(completekey=None, stdin=stream, stdout=stream, skip=["narke.*"])
+        self.use_rawinput = False
+        self.prompt = "(narke-pdb) "
+
+    def do_quit(self, arg: str) -> Any:
+        """Leave the debugger and let the program go on."""
+        self.set_continue()
+        self._close()
+        return 1
+
+    do_q = do_exit = do_quit
+
+    def do_continue(self, arg: str) -> Any:
+        """Let the program go on."""
+        self.set_continue()
+        self._close()
+        return 1
+
+    do_c = do_cont = do_continue
+
+    def do_EOF(self, arg: str) -> Any:
+        """The other side hung up: let the program go on."""
+        return self.do_continue(arg)
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+@DeveloperAPI
+def set_trace(breakpoint_uuid: bytes | None = None) -> None:
+    """Stop here until somebody has connected to this process and lets it go on.
+
+    The address is written to standard error and listed for ``narke debug``; it accepts connections from this
+    host only. Without a connection within ``NARKE_DEBUGGER_TIMEOUT_S`` seconds (3600) the program goes on.
+
+    Args:
+        breakpoint_uuid: name of the breakpoint in the list; None for a new one.
+    """
+    frame = sys._getframe(1)
+    key = breakpoint_uuid or os.urandom(16).hex().encode()
+    _stop_at(frame, key, float(os.environ.get(_TIMEOUT_VARIABLE, _DEFAULT_TIMEOUT_S)))
+
+
+def _post_mortem(traceback: Any) -> None:
+    """Open the debugger where an exception was raised."""
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    timeout_s = float(os.environ.get(_TIMEOUT_VARIABLE, _DEFAULT_TIMEOUT_S))
+    debugger = _connected(traceback.tb_frame, os.urandom(16).hex().encode(), timeout_s)
+    if debugger is not None:
+        debugger.reset()
+        debugger.interaction(None, traceback)
+
+
+def _stop_at(frame: FrameType, key: bytes, timeout_s: float) -> None:
+    debugger = _connected(frame, key, timeout_s)
+    if debugger is not None:
+        debugger.set_trace(frame)
+
+
+def _connected(frame: FrameType, key: bytes, timeout_s: float) -> _SocketPdb | None:
+    """A debugger that somebody connected to, None after the timeout."""
+    listener = socket.create_server((_LOOPBACK, 0))
+    port = listener.getsockname()[1]
+    where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    _say(f"breakpoint at {where} in process {os.getpid()}: connect with `nc {_LOOPBACK} {port}`")
+    _announce(
+        key, {"address": f"{_LOOPBACK}:{port}", "pid": os.getpid(), "where": where, "time": time.time()}
+    )
+    debugger = _SocketPdb(listener, timeout_s)
+    try:
+        debugger.accept()
+        return debugger
+    except TimeoutError:
+        listener.close()
+        _say(f"nobody connected to the breakpoint at {where} within {timeout_s:g} s; going on")
+        return None
+    finally:
+        _withdraw(key)
+
+
+def _say(text: str) -> None:
+    print(f"narke debugger: {text}", file=sys.stderr, flush=True)
+
+
+def _announce(key: bytes, breakpoint: dict[str, Any]) -> None:
+    """Put the breakpoint where ``narke debug`` looks for it; without a cluster the message has to do."""
+    if narke.is_initialized():
+        from narke._private import kv
+
+        kv.put(key, json.dumps(breakpoint).encode(), namespace=_KV_NAMESPACE)
+
+
+def _withdraw(key: bytes) -> None:
+    if narke.is_initialized():
+        from narke._private import kv
+
+        kv.delete(key, namespace=_KV_NAMESPACE)

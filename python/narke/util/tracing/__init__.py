@@ -1,0 +1,3 @@
+"""Traces of tasks and actor calls by OpenTelemetry."""
+
+__all__: list[str] = []
