@@ -33,8 +33,8 @@ class Encoded {
 
   // Bytes that write_to() fills.
   size_t total_size() const { return size_; }
-  // Writes the value; padding is zeroed. Needs no GIL. REQUIRES: `to` has total_size() bytes and is 64-byte
-  // aligned where the arrays read from it should be aligned (any alignment is safe).
+  // Writes the value; padding is zeroed. Needs no GIL. REQUIRES: `to` has total_size() bytes, on a 64-byte
+  // boundary if the arrays read from it shall be (below 16 decode() copies them).
   void write_to(uint8_t* to) const;
   // The whole value if it has no parts outside (every small one but arrays); empty otherwise. Valid until
   // clear().
@@ -71,10 +71,10 @@ bool encode(PyObject* value, Encoded* out);
 // The same for an exception that get() shall raise: is_error() is true for the bytes.
 bool encode_error(PyObject* exception, Encoded* out);
 
-// Reads a value. `keeper` is a Python object that owns the memory at `data` and must keep it unchanged while
-// it lives; null: nothing of the result refers to `data`. New reference, or null with an exception set:
-// ValueError for malformed bytes, otherwise whatever unpickling raised. Errors are returned, not raised: see
-// is_error().
+// Reads a value. `keeper` is a Python object that owns the memory at `data` and keeps it unchanged while it
+// lives; if it is null, or `data` on no 16-byte boundary, nothing of the result refers to `data`. New
+// reference, or null with an exception set: ValueError for malformed bytes, otherwise whatever unpickling
+// raised. Errors are returned, not raised: see is_error().
 PyObject* decode(const uint8_t* data, size_t size, PyObject* keeper);
 
 // Called by ObjectRef.__reduce__ (and ActorRef's) while a value is being pickled: adds `ref` to the contained

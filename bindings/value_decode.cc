@@ -45,10 +45,16 @@ class Reader {
   size_t at_ = 0;
 };
 
-// A read-only bytes-like object of [data, data + size): in place with a keeper and from kInPlaceBytes on,
-// else a copy.
+// The least alignment at which items are read in place; what Python allocates has it.
+constexpr uintptr_t kItemAlignment = 16;
+
+// A read-only bytes-like object of [data, data + size): in place where the contract of decode() allows, else
+// a copy.
 PyRef items_object(const uint8_t* data, size_t size, PyObject* keeper) {
-  if (keeper != nullptr && size >= kInPlaceBytes) return PyRef::steal(new_buffer(data, size, keeper));
+  const bool aligned = reinterpret_cast<uintptr_t>(data) % kItemAlignment == 0;
+  if (keeper != nullptr && size >= kInPlaceBytes && aligned) {
+    return PyRef::steal(new_buffer(data, size, keeper));
+  }
   return PyRef::steal(PyBytes_FromStringAndSize(reinterpret_cast<const char*>(data), Py_ssize_t(size)));
 }
 

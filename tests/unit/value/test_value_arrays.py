@@ -1,6 +1,7 @@
 """Arrays and other buffers: nothing is copied without need, and memory lives as long as someone reads it."""
 
 import gc
+import io
 import mmap
 import pickle
 import weakref
@@ -108,6 +109,24 @@ def test_without_a_keeper_nothing_refers_to_the_bytes(codec):
     first, second = codec.decode(memory)
     memory[:] = 255
     assert first.sum() == 499_500 and second.sum() == 10
+
+
+def test_items_on_odd_addresses_are_copied(codec):
+    data = codec.encode(np.arange(1000))
+    memory = aligned(b"x" + data)[1:]
+    array = codec.decode_in_place(memory)
+    assert array.flags.aligned and not is_inside(array, memory) and array[-1] == 999
+
+
+@pytest.mark.parametrize("name", ["float", "fortran", "strided", "datetime fortran", "timedelta"])
+def test_reduce_array_serves_other_picklers(codec, name):
+    array, file, buffers = np.concatenate([ARRAYS[name]] * 9), io.BytesIO(), []
+    pickler = pickle.Pickler(file, 5, buffer_callback=buffers.append)
+    pickler.dispatch_table = {np.ndarray: codec.reduce_array}
+    pickler.dump([array, array])
+    back, again = pickle.loads(file.getvalue(), buffers=[buffer.raw().toreadonly() for buffer in buffers])
+    assert back is again and len(buffers) == 1
+    assert back.dtype == array.dtype and np.array_equal(back, array) and not back.flags.writeable
 
 
 def test_encoding_copies_no_big_array(codec):

@@ -1,8 +1,8 @@
 """Damaged bytes: an exception, never a crash.
 
-The structure that the codec itself reads (headers, tables, shapes, refs) is damaged in this process: what comes
-out must be ValueError, whatever unpickling raises, or a value. The pickle itself is damaged in a child whose
-memory is limited, since a damaged pickle may ask for any amount.
+The structure that the codec itself reads (headers, tables, shapes, refs) is damaged in this process: what
+comes out must be ValueError, whatever unpickling raises, or a value. The pickle itself is damaged in a child
+whose memory is limited, since a damaged pickle may ask for any amount.
 """
 
 import pickle
