@@ -27,3 +27,17 @@ def start(tmp_path):
     yield start_driver
     for driver in drivers:
         driver.clear()
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A local cluster of 2 CPUs for the faults that it must survive."""
+    from driving import descendants
+    from waiting import wait_for
+
+    import narke
+
+    context = narke.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield context
+    narke.shutdown()
+    wait_for(lambda: not descendants(os.getpid()), what="the end of the cluster's processes")
