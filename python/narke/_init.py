@@ -1,0 +1,389 @@
+"""`init` and `shutdown`: connecting this program to a cluster, and starting one when there is none."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+import threading
+import uuid
+from typing import Any
+
+from narke._private import init_options, session, sessions_dir
+
+__all__ = ["auto_init", "init", "is_initialized", "shutdown"]
+
+_hooks_installed = False
+_env_address = ("NARKE_ADDRESS", "RAY_ADDRESS")
+
+
+def init(
+    address: str | None = None,
+    *,
+    num_cpus: float | None = None,
+    num_gpus: float | None = None,
+    resources: dict[str, float] | None = None,
+    labels: dict[str, str] | None = None,
+    object_store_memory: int | None = None,
+    local_mode: bool = False,
+    ignore_reinit_error: bool = False,
+    include_dashboard: bool | None = None,
+    dashboard_host: str = "127.0.0.1",
+    dashboard_port: int | None = None,
+    job_config: Any = None,
+    configure_logging: bool = True,
+    logging_level: int | str = "info",
+    logging_format: str | None = None,
+    logging_config: Any = None,
+    log_to_driver: bool | None = None,
+    namespace: str | None = None,
+    runtime_env: Any = None,
+    enable_resource_isolation: bool = False,
+    cgroup_path: str | None = None,
+    system_reserved_cpu: float | None = None,
+    system_reserved_memory: int | None = None,
+    proxy_server_url: str | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Connect to a cluster, starting one on this machine when there is none to join.
+
+    Args:
+        address: None joins the cluster named by RAY_ADDRESS or made by ``narke start`` and starts one otherwise;
+            ``"auto"`` joins or fails; ``"local"`` always starts; else the cluster's address.
+        num_cpus: CPUs the new node offers; as many as this process may use by default.
+        num_gpus: GPUs it offers.
+        resources: further resources by name.
+        labels: labels of the new node.
+        object_store_memory: bytes of its object store; 30 % of the memory by default.
+        local_mode: no longer possible.
+        ignore_reinit_error: return the present context when connected already.
+        include_dashboard, dashboard_host, dashboard_port: the dashboard of the new cluster.
+        job_config: a `narke.job_config.JobConfig`.
+        configure_logging: set up Python logging as the next three say.
+        logging_level: a level's name or number.
+        logging_format: format of log records.
+        logging_config: a `narke.LoggingConfig` for driver and workers.
+        log_to_driver: show here what workers print; default True.
+        namespace: where named actors of this program live; a name of its own by default.
+        runtime_env: environment of the job's tasks and actors: a dict or `narke.runtime_env.RuntimeEnv`.
+        enable_resource_isolation, cgroup_path, system_reserved_cpu, system_reserved_memory: accepted; workers are
+            contained as the machine allows anyway.
+        proxy_server_url: accepted; no proxy is needed.
+        kwargs: ``_temp_dir`` (folder for sessions), ``_memory``, ``_node_ip_address``, ``_system_config`` and others.
+
+    Returns:
+        a `RayContext`: the connection's facts, and a context manager that disconnects.
+
+    Raises:
+        TypeError, ValueError: a parameter is wrong; it is named.
+        RuntimeError: connected already, a keyword is unknown, or the node did not start.
+        ConnectionError: the cluster is not there.
+    """
+    options = {name: value for name, value in locals().items()}
+    with session.lock:
+        here = session.current()
+        if here is not None:
+            return _again(here, ignore_reinit_error)
+        _forget_parents_connection()
+        init_options.check_init(options)
+        return _connect(options)
+
+
+def _again(here: session.Session, ignore: bool) -> Any:
+    if not ignore:
+        raise RuntimeError(
+            "Maybe you called ray.init twice by accident? This error can be suppressed by passing in "
+            "'ignore_reinit_error=True' or by calling 'ray.shutdown()' prior to 'ray.init()'."
+        )
+    from narke._private.context import RayContext
+
+    return RayContext(here.address_info)
+
+
+def _connect(options: dict[str, Any]) -> Any:
+    from narke._private.context import RayContext
+
+    job = _job_of(options)
+    target = _find_cluster(options)
+    node = None
+    if target is None:
+        node, target = _start_local(options)
+    else:
+        init_options.refuse_orders(options, target)
+    try:
+        here = _join(target, options, job, node)
+    except BaseException:
+        if node is not None:
+            node.stop(wait=True)
+        raise
+    _configure_logging(options)
+    _install_hooks()
+    return RayContext(here.address_info)
+
+
+def _job_of(options: dict[str, Any]) -> Any:
+    """The job's configuration, from `job_config` and the parameters that override it."""
+    from narke._private import runtime_envs
+    from narke.job_config import JobConfig
+
+    given = options["job_config"]
+    if isinstance(given, dict):
+        given = JobConfig(**given)
+    job = given or JobConfig()
+    if not isinstance(job, JobConfig):
+        raise TypeError(f"job_config must be a JobConfig, got {type(job)}")
+    if options["runtime_env"] is not None:
+        job.set_runtime_env(options["runtime_env"])
+    if options["namespace"]:
+        job.set_ray_namespace(options["namespace"])
+    if options["logging_config"] is not None:
+        job.set_py_logging_config(options["logging_config"])
+    job.plain_runtime_env = runtime_envs.normalize(job.runtime_env) if job.runtime_env else {}
+    return job
+
+
+# ---- where to connect --------------------------------------------------------------------------------------
+
+
+def _find_cluster(options: dict[str, Any]) -> str | None:
+    """The session folder of the cluster to join; None to start one.
+
+    Raises:
+        ConnectionError: a cluster is asked for and not there.
+    """
+    address = options["address"]
+    from_env = next((os.environ[name] for name in _env_address if os.environ.get(name)), None)
+    base = sessions_dir.base_dir(options["kwargs"].get("_temp_dir"))
+    if address == "local" or (address is None and from_env == "local"):
+        return None
+    wanted = from_env if address in (None, "auto") and from_env not in (None, "auto") else address
+    if wanted is None and from_env is None:
+        return _latest_unless_ordered(base, options)
+    if wanted in (None, "auto"):
+        return _latest_or_fail(base)
+    return _by_address(base, wanted)
+
+
+def _latest_unless_ordered(base: str, options: dict[str, Any]) -> str | None:
+    found = sessions_dir.latest(base)
+    if found and any(options[name] is not None for name in ("num_cpus", "num_gpus", "resources")):
+        init_options.refuse_orders(options, found)
+    return found
+
+
+def _latest_or_fail(base: str) -> str:
+    found = sessions_dir.latest(base)
+    if found is None:
+        raise ConnectionError(
+            "Could not find any running Ray instance. Please specify the one to connect to by setting `--address` "
+            "flag or `RAY_ADDRESS` environment variable, or start one with `narke start --head`."
+        )
+    return found
+
+
+def _by_address(base: str, address: str) -> str:
+    plain = address.removeprefix("ray://").removeprefix("narke://")
+    if os.path.isabs(plain) and os.path.isdir(plain):
+        return plain
+    found = sessions_dir.find_by_address(base, plain)
+    if found is None:
+        raise ConnectionError(
+            f"No running cluster of this machine has the address {address!r}. Sessions are looked for in {base}; "
+            "`narke status` lists those that run, and init(address='local') starts one."
+        )
+    return found
+
+
+# ---- starting ----------------------------------------------------------------------------------------------
+
+
+def _start_local(options: dict[str, Any]) -> tuple[Any, str]:
+    from narke._private import machine, node_process
+
+    hidden = options["kwargs"]
+    ip = hidden.get("_node_ip_address") or machine.own_address()
+    session_dir = sessions_dir.create_session(sessions_dir.base_dir(hidden.get("_temp_dir")))
+    shape = init_options.node_shape(
+        num_cpus=options["num_cpus"],
+        num_gpus=options["num_gpus"],
+        resources=options["resources"],
+        labels=options["labels"],
+        object_store_memory=options["object_store_memory"],
+        memory=hidden.get("_memory"),
+        ip=ip,
+        is_head=True,
+    )
+    node = node_process.start_node(
+        node_process.NodeOptions(
+            session_dir=session_dir,
+            resources=shape.resources,
+            object_store_bytes=shape.object_store_bytes,
+            labels=shape.labels,
+            owner_pid=os.getpid(),
+            address=ip,
+        )
+    )
+    sessions_dir.publish(session_dir, ip)
+    return node, session_dir
+
+
+def _join(session_dir: str, options: dict[str, Any], job: Any, node: Any) -> session.Session:
+    from narke import _native
+    from narke._private import log_view, worker_main
+
+    namespace = job.ray_namespace or str(uuid.uuid4())
+    info = _native.connect_driver(
+        sessions_dir.socket_path(session_dir),
+        sessions_dir.token_of(session_dir),
+        session_dir,
+        _driver_config(options, job, namespace, session_dir),
+    )
+    here = session.Session(
+        mode=session.SCRIPT_MODE,
+        info=info,
+        namespace=namespace,
+        runtime_env=job.plain_runtime_env,
+        job_config=job,
+        address_info=_address_info(session_dir, info),
+        node=node,
+    )
+    session.open_session(here)
+    worker_main.replace_hot_functions()
+    if options["log_to_driver"] is not False:
+        here.log_printer = log_view.start_printer(_native)
+    return here
+
+
+def _driver_config(options: dict[str, Any], job: Any, namespace: str, session_dir: str) -> dict[str, Any]:
+    return {
+        "namespace": namespace,
+        "entrypoint": " ".join(sys.orig_argv),
+        "sys_path": [os.path.abspath(entry) if entry else os.getcwd() for entry in sys.path],
+        "cwd": os.getcwd(),
+        "runtime_env": job.plain_runtime_env,
+        "log_to_driver": options["log_to_driver"] is not False,
+        "metadata": dict(job.metadata),
+        "default_actor_lifetime": job._default_actor_lifetime,
+        "as_ray": os.environ.get("NARKE_AS_RAY") == "1" or "ray" in sys.modules,
+        "address_info": _address_info(session_dir, {}),
+    }
+
+
+def _address_info(session_dir: str, info: dict[str, Any]) -> dict[str, Any]:
+    """What `RayContext.address_info` shows of a session."""
+    known = sessions_dir.read_info(session_dir)
+    address = known.get("address", session_dir)
+    return {
+        "node_ip_address": known.get("ip", "127.0.0.1"),
+        "redis_address": None,
+        "object_store_address": sessions_dir.socket_path(session_dir),
+        "raylet_socket_name": sessions_dir.socket_path(session_dir),
+        "webui_url": known.get("dashboard_url", ""),
+        "session_dir": session_dir,
+        "metrics_export_port": known.get("metrics_port"),
+        "gcs_address": address,
+        "address": address,
+        "dashboard_agent_listen_port": known.get("dashboard_port"),
+        "node_id": info["node_id"].hex() if info.get("node_id") else None,
+    }
+
+
+def auto_init() -> None:
+    """Connect with the defaults, because something needs a cluster.
+
+    Raises:
+        RuntimeError: automatic connecting is switched off with RAY_ENABLE_AUTO_CONNECT=0.
+    """
+    if os.environ.get("RAY_ENABLE_AUTO_CONNECT", "1") == "0":
+        from narke.exceptions import RaySystemError
+
+        raise RaySystemError("Ray has not been started yet. You can start Ray with 'ray.init()'.")
+    with session.lock:
+        if session.current() is None:
+            init()
+
+
+# ---- leaving -----------------------------------------------------------------------------------------------
+
+
+def is_initialized() -> bool:
+    """Whether this program is connected to a cluster."""
+    return session.current() is not None
+
+
+def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = False) -> None:
+    """Disconnect, and end the cluster if this program started it. Harmless when not connected.
+
+    Args:
+        wait_for_processes: return only when the processes of a cluster started here are gone.
+    """
+    with session.lock:
+        here = session.current()
+        if here is None:
+            return
+        _restore_stand_ins()
+        from narke import _native
+
+        try:
+            _native.disconnect()
+        finally:
+            session.close()
+            if here.log_printer is not None:
+                here.log_printer.stop()
+            if here.node is not None:
+                sessions_dir.remove_address(here.info.get("session_dir") or here.address_info["session_dir"])
+                here.node.stop(wait=wait_for_processes or not _exiting_interpreter)
+
+
+def _restore_stand_ins() -> None:
+    import narke
+
+    narke.get, narke.put, narke.wait = narke._get, narke._put, narke._wait
+
+
+def _forget_parents_connection() -> None:
+    """In a forked child, drop what belongs to the parent; its sockets are not ours to close properly."""
+    native = sys.modules.get("narke._native")
+    if native is not None and native.is_connected():
+        native.forget_connection()
+
+
+def _install_hooks() -> None:
+    global _hooks_installed
+    if _hooks_installed:
+        return
+    _hooks_installed = True
+    atexit.register(shutdown, wait_for_processes=False, _exiting_interpreter=True)
+    os.register_at_fork(after_in_child=_after_fork)
+    in_main = threading.current_thread() is threading.main_thread()
+    if in_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _on_terminate)
+
+
+def _after_fork() -> None:
+    _restore_stand_ins()
+
+
+def _on_terminate(_signal: int, _frame: Any) -> None:
+    sys.exit(128 + signal.SIGTERM)
+
+
+def _configure_logging(options: dict[str, Any]) -> None:
+    if not options["configure_logging"]:
+        return
+    config = options["logging_config"]
+    if config is not None:
+        config._apply()
+        return
+    import logging
+
+    logger = logging.getLogger("narke")
+    level = options["logging_level"]
+    logger.setLevel(level.upper() if isinstance(level, str) else level)
+    if not logger.handlers and not logging.getLogger().handlers:
+        handler = logging.StreamHandler()
+        text = options["logging_format"] or "%(asctime)s\t%(levelname)s %(filename)s:%(lineno)s -- %(message)s"
+        handler.setFormatter(logging.Formatter(text))
+        logger.addHandler(handler)
+        logger.propagate = False

@@ -1,0 +1,1 @@
+"""What the public modules are made of; nothing here is for users."""

@@ -1,0 +1,213 @@
+"""What the extension asks of Python while it runs tasks: loading code, and turning exceptions into values."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from narke.exceptions import AsyncioActorExit, RayError, RayTaskError
+
+__all__ = [
+    "ActorExit",
+    "encode_exception",
+    "load_class",
+    "load_function",
+    "raise_error",
+    "special_method",
+    "system_error",
+]
+
+_INTERNAL_FILES = os.path.dirname(__file__)
+
+
+class ActorExit(SystemExit):
+    """Leaves the method of an actor that called `exit_actor`; the extension ends the actor when it sees one."""
+
+
+def load_function(pickled: bytes) -> Callable[..., Any]:
+    """The function a submitter exported.
+
+    Raises:
+        RuntimeError: it cannot be loaded here; the text says what is missing.
+    """
+    return _load(pickled, "function")
+
+
+def load_class(pickled: bytes) -> type:
+    """The actor class a submitter exported; raises as `load_function`."""
+    return _load(pickled, "actor class")
+
+
+def _load(pickled: bytes, kind: str) -> Any:
+    try:
+        return pickle.loads(pickled)
+    except ModuleNotFoundError as error:
+        raise RuntimeError(
+            f"The remote {kind} failed to import on the worker: {error}. Its module must be importable there: install "
+            "it on every node, or send it with runtime_env={'working_dir': ...} or 'py_modules'."
+        ) from error
+
+
+def special_method(instance: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
+    """Run one of the methods every actor has.
+
+    Args:
+        instance: the actor's object.
+        name: ``__ray_ready__`` (True), ``__ray_call__`` (calls its first argument with the actor and the other
+            arguments) or ``__ray_terminate__`` (ends the actor after earlier calls).
+        args, kwargs: the call's arguments.
+
+    Raises:
+        AttributeError: another name.
+    """
+    if name == "__ray_ready__":
+        return True
+    if name == "__ray_call__":
+        return args[0](instance, *args[1:], **(kwargs or {}))
+    if name == "__ray_terminate__":
+        raise ActorExit(0)
+    raise AttributeError(f"{type(instance).__name__!r} object has no attribute {name!r}")
+
+
+def raise_exit() -> None:
+    """What `exit_actor` does; see there."""
+    from narke._private import session
+
+    current = session.native().current() if session.current() else {}
+    if not current.get("actor_id"):
+        raise TypeError(
+            "exit_actor API is called on a non-actor worker. Call this API inside an actor methods if you'd like to "
+            "exit the actor gracefully."
+        )
+    from narke._private import async_actor
+
+    if async_actor.is_running():
+        async_actor.note_exit()
+        raise AsyncioActorExit()
+    raise ActorExit(0)
+
+
+def encode_exception(exc: BaseException, function_name: str, actor_repr: str | None = None) -> bytes:
+    """A `RayTaskError` for what user code raised, pickled.
+
+    Args:
+        exc: the exception, with its traceback.
+        function_name: the function or ``Class.method``.
+        actor_repr: ``repr`` of the actor for methods, else None.
+    """
+    from narke._private.serialization import cloud_pickle
+
+    if isinstance(exc, KeyboardInterrupt):
+        exc = _cancelled(exc)
+    error = task_error(exc, function_name, actor_repr)
+    try:
+        return cloud_pickle(error)
+    except Exception as failure:
+        error.cause = RayError(f"{type(exc).__name__}: {exc} (the original does not pickle: {failure})")
+        return cloud_pickle(error)
+
+
+def _cancelled(exc: BaseException) -> BaseException:
+    from narke.exceptions import TaskCancelledError
+
+    cancelled = TaskCancelledError(_current().get("task_id", b"").hex() or None)
+    return cancelled.with_traceback(exc.__traceback__)
+
+
+def _current() -> dict[str, Any]:
+    native = sys.modules.get("narke._native")
+    return native.current() if native is not None and native.is_connected() else {}
+
+
+def task_error(exc: BaseException, function_name: str, actor_repr: str | None = None) -> RayTaskError:
+    """The `RayTaskError` that tells of an exception.
+
+    A task that fails because a value it waited for is an error passes that error's cause on.
+    """
+    here = _current()
+    actor_id = (here.get("actor_id") or b"").hex() or None
+    title = f"{prefix()}::{function_name}"
+    ip = here.get("node_ip") or "127.0.0.1"
+    place = f"pid={os.getpid()}, ip={ip}"
+    if actor_id:
+        place += f", actor_id={actor_id}" + (f", repr={actor_repr}" if actor_repr else "")
+    text = f"\x1b[36m{title}()\x1b[39m ({place})\n{_traceback_text(exc)}"
+    cause = exc.cause if isinstance(exc, RayTaskError) else exc
+    return RayTaskError(function_name, text, cause, title, os.getpid(), ip, actor_repr, actor_id)
+
+
+def prefix() -> str:
+    """What titles of workers and tasks begin with."""
+    return "ray" if os.environ.get("NARKE_AS_RAY") == "1" else "narke"
+
+
+def _traceback_text(exc: BaseException) -> str:
+    report = traceback.TracebackException.from_exception(exc, capture_locals=False)
+    for part in _chain(report):
+        part.stack = traceback.StackSummary.from_list(
+            frame for frame in part.stack if not frame.filename.startswith(_INTERNAL_FILES)
+        )
+    lines = "".join(report.format()).splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("Traceback (most recent call last)"))
+
+
+def _chain(report: Any) -> list[Any]:
+    found, waiting = [], [report]
+    while waiting:
+        part = waiting.pop()
+        if part is None or part in found:
+            continue
+        found.append(part)
+        waiting += [part.__cause__, part.__context__]
+    return found
+
+
+def raise_error(value: Any) -> BaseException:
+    """The exception that `get` raises for a stored error."""
+    if isinstance(value, RayTaskError):
+        return value.as_instanceof_cause()
+    return value
+
+
+def system_error(kind: str, message: str, **ids: Any) -> bytes:
+    """A failure of the engine as a pickled exception.
+
+    Args:
+        kind: name of a class of `narke.exceptions`.
+        message: what happened.
+        ids: the first of them names the object it is about, as bytes or hex.
+    """
+    from narke._private.serialization import cloud_pickle
+    from narke.exceptions import engine_error
+
+    identity = next(iter(ids.values()), "")
+    return cloud_pickle(engine_error(kind, message, identity.hex() if isinstance(identity, bytes) else identity))
+
+
+_node_gpus: list[str] | None = None
+
+
+def set_accelerators(instances: dict[str, list[int]]) -> None:
+    """Let the code that runs next see the accelerators its lease holds, and no others.
+
+    Args:
+        instances: indices by kind; a kind that is absent is not held.
+    """
+    global _node_gpus
+    if _node_gpus is None:  # what CUDA_VISIBLE_DEVICES meant before the first lease changed it
+        from narke._private import machine
+
+        _node_gpus = machine.gpu_ids()
+    held = instances.get("GPU") or []
+    if held or _node_gpus or "CUDA_VISIBLE_DEVICES" in os.environ:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpu_names(held))
+
+
+def gpu_names(indices: list[int]) -> list[str]:
+    """The node's own names of GPUs, by index."""
+    known = _node_gpus or []
+    return [known[index] if index < len(known) else str(index) for index in indices]

@@ -1,0 +1,206 @@
+"""Checks and completes the parameters of `init` before anything is started."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from narke._private import machine
+from narke._private.options import quantity_complaint
+
+__all__ = ["HIDDEN_OPTIONS", "MIN_STORE_BYTES", "NodeShape", "check_init", "node_shape"]
+
+MIN_STORE_BYTES = 75 << 20
+_ORDERS_ONLY = ("num_cpus", "num_gpus", "resources", "labels", "object_store_memory")
+_RESERVED = ("CPU", "GPU", "memory", "object_store_memory")
+# Options that Ray takes through **kwargs. Those without a meaning here are accepted and change nothing.
+HIDDEN_OPTIONS = (
+    "_driver_object_store_memory",
+    "_enable_object_reconstruction",
+    "_memory",
+    "_metrics_export_port",
+    "_node_ip_address",
+    "_node_name",
+    "_plasma_directory",
+    "_redis_password",
+    "_redis_username",
+    "_skip_env_hook",
+    "_system_config",
+    "_temp_dir",
+    "_tracing_startup_hook",
+    "allow_multiple",
+    "object_spilling_directory",
+    "storage",
+)
+
+
+@dataclass
+class NodeShape:
+    """What a node offers: resources by name, the object store's size in bytes, labels."""
+
+    resources: dict[str, float]
+    object_store_bytes: int
+    labels: dict[str, str]
+
+
+def check_init(options: dict[str, Any]) -> None:
+    """Check every parameter of `init`.
+
+    Raises:
+        RuntimeError: a keyword is unknown.
+        TypeError: a value's type is wrong.
+        ValueError: a value is out of bounds.
+    """
+    unknown = sorted(set(options["kwargs"]) - set(HIDDEN_OPTIONS))
+    if unknown:
+        raise RuntimeError(f"Unknown keyword argument(s): {', '.join(unknown)}")
+    _check_address(options["address"])
+    for name, whole in (("num_cpus", True), ("num_gpus", False)):
+        _check_amount(name, options[name], whole)
+    _check_resources(options["resources"])
+    _check_labels(options["labels"])
+    _check_store(options["object_store_memory"])
+    _check_amount("_memory", options["kwargs"].get("_memory"), False)
+    _check_flags(options)
+    from narke._private.actor_creation import check_namespace
+
+    check_namespace(options["namespace"])
+
+
+def _check_address(address: Any) -> None:
+    if address is not None and not isinstance(address, str):
+        raise TypeError(f"address must be None or a string, got {address!r} of {type(address)}")
+
+
+def _check_amount(name: str, amount: Any, whole: bool) -> None:
+    if amount is None:
+        return
+    shown = {"num_cpus": "num_cpus (CPU)", "num_gpus": "num_gpus (GPU)"}.get(name, name)
+    if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+        raise TypeError(f"{shown} must be a number, got {amount!r} of {type(amount)}")
+    complaint = quantity_complaint(shown, amount)
+    if complaint:
+        raise ValueError(complaint)
+    if whole and amount != int(amount):
+        raise ValueError(f"{shown} must be a whole number, got {amount!r}")
+
+
+def _check_resources(resources: Any) -> None:
+    if resources is None:
+        return
+    if not isinstance(resources, dict):
+        raise TypeError(f"resources must be a dict of names to amounts, got {resources!r} of {type(resources)}")
+    for name, amount in resources.items():
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"The names in resources must be non-empty strings, got {name!r}")
+        if name in _RESERVED:
+            flag = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "_memory"}.get(name, name)
+            raise ValueError(f"{name} cannot be a custom resource: use {flag} instead")
+        _check_amount(name, amount, False)
+
+
+def _check_labels(labels: Any) -> None:
+    if labels is None:
+        return
+    if not isinstance(labels, dict):
+        raise TypeError(f"labels must be a dict of strings to strings, got {labels!r} of {type(labels)}")
+    for key, value in labels.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise ValueError(f"labels must map strings to strings, got {key!r}: {value!r}")
+        if key.startswith("ray.io/"):
+            raise ValueError(f"label {key!r}: keys that begin with 'ray.io/' are set by the cluster itself")
+
+
+def _check_store(size: Any) -> None:
+    if size is None:
+        return
+    if isinstance(size, bool) or not isinstance(size, (int, float)):
+        raise TypeError(f"object_store_memory must be a number of bytes, got {size!r} of {type(size)}")
+    complaint = quantity_complaint("object_store_memory", size)
+    if complaint:
+        raise ValueError(complaint)
+    if size < MIN_STORE_BYTES:
+        raise ValueError(
+            f"object_store_memory is {int(size)} bytes, but the minimum allowed is {MIN_STORE_BYTES} bytes"
+        )
+
+
+def _check_flags(options: dict[str, Any]) -> None:
+    for name in ("local_mode", "ignore_reinit_error", "configure_logging", "enable_resource_isolation"):
+        if not isinstance(options[name], bool):
+            raise TypeError(f"{name} must be True or False, got {options[name]!r} of {type(options[name])}")
+    for name in ("include_dashboard", "log_to_driver"):
+        if options[name] is not None and not isinstance(options[name], bool):
+            raise TypeError(f"{name} must be None, True or False, got {options[name]!r} of {type(options[name])}")
+    if options["local_mode"]:
+        raise ValueError(
+            "local_mode is gone: it ran tasks in the driver and hid what differs on a cluster. Start a small cluster "
+            "with init(num_cpus=1), or set breakpoints with the debugger"
+        )
+    port = options["dashboard_port"]
+    if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65_535):
+        raise ValueError(f"dashboard_port must be a port number, got {port!r}")
+
+
+def refuse_orders(options: dict[str, Any], address: str) -> None:
+    """Refuse what only the one who starts a node can decide.
+
+    Raises:
+        ValueError: such an option is set though the program joins a running cluster.
+    """
+    given = [name for name in _ORDERS_ONLY if options[name] is not None]
+    if given:
+        raise ValueError(
+            f"When connecting to an existing cluster ({address}), {' and '.join(given)} must not be provided: they are "
+            "chosen where its nodes are started"
+        )
+
+
+def node_shape(
+    *,
+    num_cpus: float | None,
+    num_gpus: float | None,
+    resources: dict[str, float] | None,
+    labels: dict[str, str] | None,
+    object_store_memory: float | None,
+    memory: float | None,
+    ip: str,
+    is_head: bool,
+) -> NodeShape:
+    """What a node of this machine offers when some of it is chosen; the rest is found out."""
+    total = machine.memory_bytes()
+    store = int(object_store_memory) if object_store_memory else _default_store(total)
+    gpus = machine.gpu_count() if num_gpus is None else num_gpus
+    amounts: dict[str, float] = {
+        "CPU": machine.cpu_count() if num_cpus is None else num_cpus,
+        "memory": int(memory) if memory else max(int(total * 0.7), total - store),
+        "object_store_memory": store,
+        f"node:{ip}": 1.0,
+    }
+    if gpus:
+        amounts["GPU"] = gpus
+    model = machine.gpu_type() if gpus else None
+    if model:
+        amounts[f"accelerator_type:{model}"] = 1.0
+    if is_head:
+        amounts["node:__internal_head__"] = 1.0
+    amounts.update(_from_environment(resources))
+    named = {name: float(amount) for name, amount in amounts.items() if amount}
+    return NodeShape(named, store, _labels(labels, model))
+
+
+def _default_store(total: int) -> int:
+    forced = os.environ.get("RAY_DEFAULT_OBJECT_STORE_MEMORY_PROPORTION")
+    return max(MIN_STORE_BYTES, int(total * float(forced)) if forced else machine.object_store_bytes(total))
+
+
+def _from_environment(resources: dict[str, float] | None) -> dict[str, float]:
+    override = json.loads(os.environ.get("RAY_OVERRIDE_RESOURCES") or "{}")
+    return {**(resources or {}), **override}
+
+
+def _labels(labels: dict[str, str] | None, model: str | None) -> dict[str, str]:
+    found = {"ray.io/accelerator-type": model} if model else {}
+    return {**found, **(labels or {})}

@@ -1,0 +1,161 @@
+"""Starts the node process of this machine."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["NodeOptions", "NodeProcess", "start_node"]
+
+_START_DEADLINE_S = float(os.environ.get("NARKE_NODE_START_TIMEOUT_S", "30"))
+_STOP_DEADLINE_S = 5.0
+
+
+@dataclass
+class NodeOptions:
+    """What a node is started with.
+
+    Attributes:
+        session_dir: its folder.
+        resources: name to amount.
+        object_store_bytes: size of the object store.
+        labels: key to value.
+        address: this machine's address.
+        owner_pid: the driver it ends with; None to live until stopped.
+    """
+
+    session_dir: str
+    resources: dict[str, float]
+    object_store_bytes: int
+    labels: dict[str, str] = field(default_factory=dict)
+    address: str = "127.0.0.1"
+    owner_pid: int | None = None
+
+    def arguments(self) -> list[str]:
+        """The command line after the program's name."""
+        words = ["--session-dir", self.session_dir, "--object-store-memory", str(self.object_store_bytes)]
+        for name, amount in self.resources.items():
+            words += ["--resource", f"{name}={amount:.4f}"]
+        words += ["--python", sys.executable, "--python-path", package_root(), "--address", self.address]
+        if self.labels:
+            words += ["--labels", ",".join(f"{key}={value}" for key, value in self.labels.items())]
+        if self.owner_pid is not None:
+            words += ["--owner-pid", str(self.owner_pid)]
+        return words
+
+
+def package_root() -> str:
+    """The folder that holds the package, for the path of workers."""
+    return os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def program() -> str:
+    """Path of the node's program.
+
+    Raises:
+        RuntimeError: it is not there.
+    """
+    path = os.environ.get("NARKE_NODE") or os.path.join(package_root(), "narke", "bin", "narke-node")
+    if not os.access(path, os.X_OK):
+        raise RuntimeError(f"The program narke-node is missing at {path}: build it, or install the wheel")
+    return path
+
+
+class NodeProcess:
+    """A node this program started.
+
+    Args:
+        process: the running process.
+        options: what it was started with.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], options: NodeOptions) -> None:
+        self.process = process
+        self.options = options
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
+
+    def stop(self, *, wait: bool) -> None:
+        """Ask it to end, and force it after a few seconds.
+
+        Args:
+            wait: return only when the process is gone.
+        """
+        self.process.terminate()
+        if not wait:
+            return
+        try:
+            self.process.wait(_STOP_DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def start_node(options: NodeOptions) -> NodeProcess:
+    """Start a node and wait until it serves.
+
+    Raises:
+        RuntimeError: it ended or did not become ready in time; the text holds its last output.
+    """
+    logs = os.path.join(options.session_dir, "logs")
+    os.makedirs(logs, mode=0o700, exist_ok=True)
+    reader, writer = os.pipe()
+    errors = os.path.join(logs, "node.err")
+    try:
+        with open(os.path.join(logs, "node.out"), "ab") as out, open(errors, "ab") as err:
+            process = subprocess.Popen(
+                [program(), *options.arguments(), "--ready-fd", str(writer)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                pass_fds=(writer,),
+                start_new_session=True,  # Ctrl-C in the driver's terminal must not end it before the driver
+            )
+    finally:
+        os.close(writer)
+    node = NodeProcess(process, options)
+    try:
+        _await_ready(reader, process, errors)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        os.close(reader)
+    return node
+
+
+def _await_ready(reader: int, process: subprocess.Popen[bytes], errors: str) -> None:
+    deadline = time.monotonic() + _START_DEADLINE_S
+    said = b""
+    while b"ready" not in said:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([reader], [], [], left)[0]:
+            raise RuntimeError(f"The node did not become ready within {_START_DEADLINE_S:g} s.{_last_words(errors)}")
+        piece = os.read(reader, 4096)
+        if not piece:
+            status = process.wait(_STOP_DEADLINE_S)
+            raise RuntimeError(f"The node ended with status {status} before it was ready.{_last_words(errors)}")
+        said += piece
+
+
+def _last_words(path: str) -> str:
+    try:
+        with open(path, "rb") as file:
+            text = file.read()[-2000:].decode(errors="replace").strip()
+    except OSError:
+        text = ""
+    return f" Its last words ({path}): {text}" if text else f" It said nothing in {path}."
+
+
+def describe(options: NodeOptions) -> dict[str, Any]:
+    """The options as they are written into the session's info.json."""
+    return {"resources": options.resources, "object_store_memory": options.object_store_bytes, "labels": options.labels}

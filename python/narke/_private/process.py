@@ -1,0 +1,68 @@
+"""This process as the operating system sees it: its title, its output, its end."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import functools
+import os
+import sys
+
+__all__ = ["end", "prctl", "redirect_output", "set_title"]
+
+_PR_SET_NAME = 15
+_ARG_START, _ARG_END = 47, 48  # fields of /proc/self/stat, counted from 0
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def prctl(option: int, value: object) -> None:
+    """Call prctl(2); failures are ignored where the kernel lacks the option."""
+    _libc().prctl(option, value, 0, 0, 0)
+
+
+@functools.cache
+def _title_area() -> tuple[int, int]:
+    """Address and size of the memory that holds this process's command line."""
+    with open("/proc/self/stat", encoding="ascii", errors="replace") as file:
+        fields = file.read().rpartition(") ")[2].split()
+    start, end = int(fields[_ARG_START - 2]), int(fields[_ARG_END - 2])
+    return start, end - start
+
+
+def set_title(title: str) -> None:
+    """Set the name that tools such as ps and top show, cut to what fits."""
+    data = title.encode()
+    prctl(_PR_SET_NAME, ctypes.c_char_p(data[:15]))
+    start, size = _title_area()
+    if start and size > 1:
+        ctypes.memmove(start, data[: size - 1].ljust(size, b"\0"), size)
+
+
+def redirect_output(stdout: str, stderr: str) -> None:
+    """Send this process's output to two files, made if need be, line by line; its input is empty."""
+    for fd, path in ((1, stdout), (2, stderr)):
+        if path:
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(file, fd)
+            os.close(file)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # replaced by something that is no text file
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def end(status: int) -> None:
+    """End this process with a status: exit handlers run and output is flushed, nothing else is torn down."""
+    with contextlib.suppress(BaseException):
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(status)

@@ -1,0 +1,93 @@
+"""What this process is connected to: the one `Session`, or none."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Session", "close", "connected", "current", "native", "on_close", "open_session"]
+
+SCRIPT_MODE = 0
+WORKER_MODE = 1
+
+
+@dataclass
+class Session:
+    """One connection of this process to a cluster.
+
+    Attributes:
+        mode: SCRIPT_MODE in drivers, WORKER_MODE in workers.
+        info: what the node said at registration: node_id, job_id, worker_id (bytes), session_dir, and so on.
+        namespace: where named actors without a namespace live.
+        runtime_env: the environment that tasks of this process inherit, as a dict.
+        job_config: the job's `JobConfig`, or None.
+        address_info: what `RayContext.address_info` shows.
+        node: the process of a node this program started, or None.
+        pid: the process the connection belongs to; a forked child must not use it.
+    """
+
+    mode: int
+    info: dict[str, Any]
+    namespace: str
+    runtime_env: dict[str, Any] = field(default_factory=dict)
+    job_config: Any = None
+    address_info: dict[str, Any] = field(default_factory=dict)
+    node: Any = None
+    log_printer: Any = None
+    pid: int = field(default_factory=os.getpid)
+
+
+lock = threading.RLock()
+_session: Session | None = None
+_closers: list[Callable[[], None]] = []
+
+
+def current() -> Session | None:
+    """The session of this process; None before `init`, after `shutdown`, and in a forked child of the driver."""
+    if _session is not None and _session.pid != os.getpid():
+        return None
+    return _session
+
+
+def connected() -> Session:
+    """The session, made by `init()` with its defaults if there is none yet."""
+    session = current()
+    if session is None:
+        from narke import _init
+
+        _init.auto_init()
+        session = current()
+        assert session is not None
+    return session
+
+
+def native() -> Any:
+    """The extension module, connected."""
+    connected()
+    from narke import _native
+
+    return _native
+
+
+def open_session(session: Session) -> None:
+    """Make `session` the one of this process."""
+    global _session
+    _session = session
+
+
+def close() -> Session | None:
+    """Forget the session and run what `on_close` registered; returns the session there was."""
+    global _session
+    session, _session = _session, None
+    for closer in _closers:
+        closer()
+    return session
+
+
+def on_close(closer: Callable[[], None]) -> None:
+    """Call `closer` whenever a session ends: for caches whose content belongs to one cluster."""
+    if closer not in _closers:
+        _closers.append(closer)

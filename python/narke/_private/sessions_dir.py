@@ -1,0 +1,185 @@
+"""Where sessions live on disk, and how a program finds one that runs.
+
+``<base>/session_<time>_<pid>`` belongs to one node or cluster: ``sockets/node``, ``token``, ``logs/``, ``info.json``.
+``<base>/ports/<n>`` points to the session whose address ends in ``:<n>``; ``<base>/latest`` to the cluster that
+``narke start`` made last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import time
+from typing import Any
+
+__all__ = [
+    "base_dir",
+    "create_session",
+    "find_by_address",
+    "latest",
+    "is_alive",
+    "publish",
+    "read_info",
+    "remove_address",
+    "set_latest",
+    "socket_path",
+    "token_of",
+]
+
+_FIRST_PORT, _LAST_PORT = 6379, 60_000
+_MAX_SOCKET_PATH = 100  # of the 108 bytes a Unix socket's address holds
+
+
+def base_dir(temp_dir: str | None = None) -> str:
+    """The folder of sessions: `temp_dir`, $RAY_TMPDIR/narke, or /tmp/narke-<uid>; made with access for its owner only.
+
+    Raises:
+        PermissionError: it belongs to another user.
+    """
+    given = temp_dir or (os.path.join(os.environ["RAY_TMPDIR"], "narke") if os.environ.get("RAY_TMPDIR") else None)
+    path = os.path.abspath(given or f"/tmp/narke-{os.getuid()}")
+    os.makedirs(path, mode=0o700, exist_ok=True)
+    owner = os.stat(path).st_uid
+    if owner not in (os.getuid(), 0):
+        raise PermissionError(f"{path} belongs to user {owner}; set RAY_TMPDIR to a folder of your own")
+    return path
+
+
+def create_session(base: str) -> str:
+    """Make a new session folder with its token; returns its path.
+
+    Raises:
+        ValueError: the path is too long for a socket in it.
+    """
+    name = f"session_{time.strftime('%Y-%m-%d_%H-%M-%S')}_{time.time_ns() // 1000 % 1_000_000:06d}_{os.getpid()}"
+    path = os.path.join(base, name)
+    if len(socket_path(path)) > _MAX_SOCKET_PATH:
+        raise ValueError(f"the session's folder {path} is too long for a Unix socket; set RAY_TMPDIR to a shorter one")
+    for folder in (path, os.path.join(path, "sockets"), os.path.join(path, "logs")):
+        os.makedirs(folder, mode=0o700)
+    write_private(os.path.join(path, "token"), os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32))
+    return path
+
+
+def write_private(path: str, text: str) -> None:
+    """Write a file that only its owner can read, in one step."""
+    draft = f"{path}.{os.getpid()}"
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    os.replace(draft, path)
+
+
+def socket_path(session_dir: str) -> str:
+    """The socket of the session's node."""
+    return os.path.join(session_dir, "sockets", "node")
+
+
+def token_of(session_dir: str) -> bytes:
+    """The session's token.
+
+    Raises:
+        narke.exceptions.AuthenticationError: it cannot be read.
+    """
+    try:
+        with open(os.path.join(session_dir, "token"), "rb") as file:
+            return file.read().strip()
+    except OSError as error:
+        from narke.exceptions import AuthenticationError
+
+        raise AuthenticationError(f"The token of {session_dir} cannot be read: {error}") from error
+
+
+def publish(session_dir: str, ip: str, port: int | None = None) -> str:
+    """Give the session an address of this machine and write it down; returns ``ip:port``.
+
+    Raises:
+        RuntimeError: the wanted port belongs to another running session, or none is free.
+    """
+    ports = os.path.join(os.path.dirname(session_dir), "ports")
+    os.makedirs(ports, mode=0o700, exist_ok=True)
+    candidates = [port] if port else _candidates(session_dir)
+    for number in candidates:
+        if _claim(os.path.join(ports, str(number)), session_dir):
+            address = f"{ip}:{number}"
+            write_info(session_dir, address=address, ip=ip, port=number)
+            return address
+    raise RuntimeError(f"port {port or 'range'} is taken by another running cluster; stop it or choose another --port")
+
+
+def _candidates(session_dir: str) -> list[int]:
+    span = _LAST_PORT - _FIRST_PORT
+    start = hash(session_dir) % span
+    return [_FIRST_PORT + (start + step) % span for step in range(0, span, 97)]
+
+
+def _claim(link: str, session_dir: str) -> bool:
+    for _ in range(2):
+        try:
+            os.symlink(session_dir, link)
+            return True
+        except FileExistsError:
+            if is_alive(os.path.realpath(link)):
+                return False
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(link)
+    return False
+
+
+def write_info(session_dir: str, **fields: Any) -> None:
+    """Add fields to the session's info.json."""
+    write_private(os.path.join(session_dir, "info.json"), json.dumps({**read_info(session_dir), **fields}))
+
+
+def read_info(session_dir: str) -> dict[str, Any]:
+    """What info.json holds; {} without one."""
+    try:
+        with open(os.path.join(session_dir, "info.json"), encoding="utf-8") as file:
+            return dict(json.load(file))
+    except (OSError, ValueError):
+        return {}
+
+
+def remove_address(session_dir: str) -> None:
+    """Give the session's address back."""
+    port = read_info(session_dir).get("port")
+    link = os.path.join(os.path.dirname(session_dir), "ports", str(port))
+    if port and os.path.realpath(link) == os.path.realpath(session_dir):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(link)
+
+
+def is_alive(session_dir: str) -> bool:
+    """Whether the session's node answers at its socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(socket_path(session_dir))
+        except OSError:
+            return False
+    return True
+
+
+def set_latest(session_dir: str) -> None:
+    """Make this the session that ``init("auto")`` finds."""
+    link = os.path.join(os.path.dirname(session_dir), "latest")
+    draft = f"{link}.{os.getpid()}"
+    os.symlink(session_dir, draft)
+    os.replace(draft, link)
+
+
+def latest(base: str) -> str | None:
+    """The running session that ``narke start`` made last; None without one."""
+    path = os.path.realpath(os.path.join(base, "latest"))
+    return path if os.path.isdir(path) and is_alive(path) else None
+
+
+def find_by_address(base: str, address: str) -> str | None:
+    """The running session of this machine with that address; None without one."""
+    port = address.rpartition(":")[2]
+    if not port.isdigit():
+        return None
+    path = os.path.realpath(os.path.join(base, "ports", port))
+    return path if os.path.isdir(path) and is_alive(path) else None

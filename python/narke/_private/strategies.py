@@ -1,0 +1,139 @@
+"""Where a task or an actor runs: the option `scheduling_strategy` and label selectors as the engine takes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["placement", "selector_complaint"]
+
+_LABEL = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$")
+_SELECTOR = re.compile(r"^(?P<negation>!)?(?:in\((?P<values>[^()]*)\)|(?P<value>[^()!]*))$")
+
+
+def placement(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The placement part of a task's or an actor's description.
+
+    Returns:
+        ``pg``: the placement group's 18 bytes, ``b""`` for none at all, None to follow the running task's group
+        when that captures its children; ``bundle``: index or -1; ``capture``: whether children follow;
+        ``strategy``: None or a dict with ``kind`` and what the kind needs.
+    """
+    strategy = options.get("scheduling_strategy")
+    group, bundle, capture = _group_of(options, strategy)
+    return {
+        "pg": group,
+        "bundle": bundle,
+        "capture": bool(capture),
+        "strategy": _encode_strategy(strategy, options),
+    }
+
+
+def _group_of(options: Mapping[str, Any], strategy: Any) -> tuple[bytes | None, int, bool | None]:
+    if hasattr(strategy, "placement_group"):
+        group = strategy.placement_group
+        bundle, capture = strategy.placement_group_bundle_index, strategy.placement_group_capture_child_tasks
+    else:
+        group = options.get("placement_group", "default")
+        bundle = options.get("placement_group_bundle_index", -1)
+        capture = options.get("placement_group_capture_child_tasks")
+    if isinstance(group, str):
+        outside = strategy is not None and strategy != "DEFAULT"
+        return (b"" if outside else None), -1, capture
+    if group is None or group.id.is_nil():
+        return b"", -1, capture
+    _check_bundle(group, bundle)
+    return group.id.binary(), bundle, capture
+
+
+def _check_bundle(group: Any, bundle: int) -> None:
+    count = group.bundle_count
+    if bundle < -1 or (count and bundle >= count):
+        raise ValueError(
+            f"placement group bundle index {bundle} is invalid. Valid placement group indexes: 0-{count - 1}, or -1 "
+            "for any bundle"
+        )
+
+
+def _encode_strategy(strategy: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    labels = _selector_strategy(options)
+    if strategy is None or strategy == "DEFAULT" or hasattr(strategy, "placement_group"):
+        return labels
+    if strategy == "SPREAD":
+        return labels or {"kind": "SPREAD"}
+    if hasattr(strategy, "node_id"):
+        return {
+            "kind": "NODE_AFFINITY",
+            "node": bytes.fromhex(strategy.node_id),
+            "soft": bool(strategy.soft),
+            "spill_on_unavailable": bool(strategy._spill_on_unavailable),
+            "fail_on_unavailable": bool(strategy._fail_on_unavailable),
+        }
+    return {
+        "kind": "NODE_LABEL",
+        "hard": _encode_conditions(strategy.hard),
+        "soft": _encode_conditions(strategy.soft),
+        "fallback": [],
+    }
+
+
+def _encode_conditions(conditions: Mapping[str, Any]) -> list[list[Any]]:
+    operators = {"In": "in", "NotIn": "not_in", "Exists": "exists", "DoesNotExist": "not_exists"}
+    return [
+        [key, operators[type(condition).__name__], list(getattr(condition, "values", ()))]
+        for key, condition in conditions.items()
+    ]
+
+
+def _selector_strategy(options: Mapping[str, Any]) -> dict[str, Any] | None:
+    selector = options.get("label_selector")
+    fallbacks = [entry.get("label_selector") or {} for entry in options.get("fallback_strategy") or ()]
+    if not selector and not fallbacks:
+        return None
+    return {
+        "kind": "NODE_LABEL",
+        "hard": encode_selector(selector or {}),
+        "soft": [],
+        "fallback": [encode_selector(each) for each in fallbacks],
+    }
+
+
+def encode_selector(selector: Mapping[str, str]) -> list[list[Any]]:
+    """A label selector as a list of [key, operator, values].
+
+    Raises:
+        ValueError: it is malformed.
+    """
+    complaint = selector_complaint(dict(selector))
+    if complaint:
+        raise ValueError(complaint)
+    return [[key, *_parse_selector(value)] for key, value in selector.items()]
+
+
+def _parse_selector(text: str) -> list[Any]:
+    match = _SELECTOR.match(text.strip())
+    if match is None:
+        raise ValueError(f"malformed label selector {text!r}")
+    listed = match["values"]
+    values = [match["value"].strip()] if listed is None else [v.strip() for v in listed.split(",") if v.strip()]
+    return ["not_in" if match["negation"] else "in", values]
+
+
+def selector_complaint(selector: Any) -> str | None:
+    """What is wrong with a label selector (a dict of key to value text); None when nothing is."""
+    for key, value in (selector or {}).items():
+        if not isinstance(key, str) or not _LABEL.match(key):
+            return f"Invalid label selector key {key!r}: use letters, digits, '-', '_', '.' and '/'"
+        if not isinstance(value, str):
+            return f"Invalid label selector value for {key!r}: must be a string, got {value!r}"
+        try:
+            _, values = _parse_selector(value)
+        except ValueError:
+            values = []
+        if not values or any(v and not _LABEL.match(v) for v in values):
+            return (
+                f"Invalid label selector value {value!r} for {key!r}: write 'value', '!value', 'in(a,b)' or "
+                "'!in(a,b)'"
+            )
+    return None
