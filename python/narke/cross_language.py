@@ -6,11 +6,12 @@ and call Python by name; the other direction is not available either.
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import NoReturn
 
 from narke.util.annotations import PublicAPI
 
-__all__ = ["cpp_actor_class", "cpp_function", "java_actor_class", "java_function"]
+__all__ = ["Language", "cpp_actor_class", "cpp_function", "java_actor_class", "java_function"]
 
 _NO_JAVA = (
     "there are no Java workers: port {what} to Python or C++, or run it as a service "
@@ -20,6 +21,17 @@ _NO_CPP = (
     "Python programs do not call C++ {kind}s by name yet: bind {what} to Python (nanobind, "
     "pybind11, ctypes) and make that remote, or start the work from a C++ driver (include/narke/narke.h)"
 )
+
+
+class Language(Enum):
+    """Languages of tasks and actors."""
+
+    PYTHON = 0
+    JAVA = 1
+    CPP = 2
+
+    def __str__(self) -> str:
+        return self.name
 
 
 def _name(value: object, parameter: str) -> str:

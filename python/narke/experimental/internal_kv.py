@@ -29,7 +29,7 @@ class _ControlPlaneClient:
         timeout: float | None = None,
     ) -> int:
         """Store a value; returns 1 when the key is new."""
-        return int(_put(key, value, overwrite, namespace or b""))
+        return int(not _put(key, value, overwrite, namespace or b""))
 
     def internal_kv_del(
         self,
@@ -99,7 +99,7 @@ def _internal_kv_put(
     Raises:
         TypeError: a key or value is neither str nor bytes.
     """
-    return not _put(_bytes(key), _bytes(value), overwrite, _bytes(namespace or b""))
+    return _put(_bytes(key), _bytes(value), overwrite, _bytes(namespace or b""))
 
 
 def _internal_kv_del(key: Text, *, del_by_prefix: bool = False, namespace: Text | None = None) -> int:
@@ -131,8 +131,8 @@ def _get(key: bytes, namespace: bytes) -> bytes | None:
 
 
 def _put(key: bytes, value: bytes, overwrite: bool, namespace: bytes) -> bool:
-    """True when the key is new."""
-    return bool(_store().put(key, value, overwrite=overwrite, namespace=namespace))
+    """True when the key had a value before."""
+    return _store().put(key, value, overwrite=overwrite, namespace=namespace)
 
 
 def _delete(key: bytes, by_prefix: bool, namespace: bytes) -> int:
@@ -140,7 +140,7 @@ def _delete(key: bytes, by_prefix: bool, namespace: bytes) -> int:
 
 
 def _keys(prefix: bytes, namespace: bytes) -> list[bytes]:
-    return list(_store().list(prefix, namespace=namespace))
+    return list(_store().keys(prefix, namespace=namespace))
 
 
 def _exists(key: bytes, namespace: bytes) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import narke
+from narke._private import session
 
 __all__ = ["get_local_object_locations", "get_object_locations"]
 
@@ -14,7 +15,7 @@ def get_object_locations(obj_refs: list[Any], timeout_ms: int = -1) -> dict[Any,
 
     Args:
         obj_refs: references to the objects.
-        timeout_ms: most milliseconds to wait; -1 for the engine's own deadline.
+        timeout_ms: has no effect: what is known is there without waiting.
 
     Returns:
         For each reference ``node_ids`` (hexadecimal), ``object_size`` (bytes, None while unknown) and
@@ -23,12 +24,12 @@ def get_object_locations(obj_refs: list[Any], timeout_ms: int = -1) -> dict[Any,
     Raises:
         TypeError: an element is no reference.
     """
-    return _described(_checked(obj_refs), timeout_ms, local_only=False)
+    return _described(_checked(obj_refs))
 
 
 def get_local_object_locations(obj_refs: list[Any]) -> dict[Any, dict[str, Any]]:
     """Return what this process itself knows of objects it holds references to; result as above."""
-    return _described(_checked(obj_refs), 0, local_only=True)
+    return _described(_checked(obj_refs))
 
 
 def _checked(obj_refs: Any) -> list[Any]:
@@ -39,26 +40,26 @@ def _checked(obj_refs: Any) -> list[Any]:
     return refs
 
 
-def _described(refs: list[Any], timeout_ms: int, local_only: bool) -> dict[Any, dict[str, Any]]:
+def _described(refs: list[Any]) -> dict[Any, dict[str, Any]]:
     if not narke.is_initialized():
         raise RuntimeError("object locations need a connection: call narke.init() first")
-    found = _locations([ref.binary() for ref in refs], timeout_ms, local_only)
-    return {ref: _location(entry) for ref, entry in zip(refs, found, strict=False)}
-
-
-def _location(entry: dict[str, Any]) -> dict[str, Any]:
-    nodes = [node.hex() if isinstance(node, bytes) else node for node in entry.get("node_ids") or ()]
-    size = entry.get("object_size")
+    native = session.native()
+    found = [native.location(ref) for ref in refs]
+    spilled = _spilled() if any(state == "store" for state, _ in found) else set()
+    here = narke.get_runtime_context().get_node_id()
     return {
-        "node_ids": nodes,
-        "object_size": size if size is not None and size >= 0 else None,
-        "did_spill": bool(entry.get("did_spill")),
+        ref: _location(state, size_bytes, here, ref.hex() in spilled)
+        for ref, (state, size_bytes) in zip(refs, found, strict=True)
     }
 
 
-def _locations(ids: list[bytes], timeout_ms: int, local_only: bool) -> list[dict[str, Any]]:
-    from narke._private import control
+def _location(state: str, size_bytes: int, node_id: str, spilled: bool) -> dict[str, Any]:
+    if state == "pending":
+        return {"node_ids": [], "object_size": None, "did_spill": False}
+    return {"node_ids": [node_id], "object_size": size_bytes, "did_spill": spilled}
 
-    return control.call("object_locations", ids=ids, timeout_ms=timeout_ms, local_only=local_only)[
-        "locations"
-    ]
+
+def _spilled() -> set[str]:
+    """Objects of this node whose bytes lie on disk."""
+    objects = session.native().control("list_objects", {})["objects"]
+    return {entry["object_id"] for entry in objects if entry["spilled"]}

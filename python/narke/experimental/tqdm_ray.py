@@ -16,10 +16,10 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import IO, Any
 
-import narke
+from narke._private import session
 
 __all__ = [
     "RAY_TQDM_MAGIC",
@@ -68,7 +68,7 @@ class tqdm:
     ) -> None:
         self._iterable = iterable
         self._desc = desc or ""
-        self._total = len(iterable) if total is None and hasattr(iterable, "__len__") else total
+        self._total = len(iterable) if total is None and isinstance(iterable, Sized) else total
         self._unit = unit or "it"
         self._position = position or 0
         self._flush_interval_s = (
@@ -154,9 +154,8 @@ class tqdm:
 
 
 def _in_worker() -> bool:
-    if not narke.is_initialized():
-        return False
-    return narke.get_runtime_context().worker.mode == narke.WORKER_MODE
+    current = session.current()
+    return current is not None and current.mode == session.WORKER_MODE
 
 
 class BarManager:

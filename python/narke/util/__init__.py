@@ -78,18 +78,15 @@ def list_named_actors(all_namespaces: bool = False) -> list[Any]:
     Returns:
         Names, or ``{"name": ..., "namespace": ...}`` of each with `all_namespaces`.
     """
-    actors = list(_named_actors(all_namespaces))
+    actors = _named_actors(all_namespaces)
     if all_namespaces:
         return [{"name": actor["name"], "namespace": actor["namespace"]} for actor in actors]
     return [actor["name"] for actor in actors]
 
 
 def _named_actors(all_namespaces: bool) -> list[dict[str, str]]:
-    import narke
     from narke._private import control
 
-    if not narke.is_initialized():
-        narke.init()
     return control.call("named_actors", all_namespaces=all_namespaces)["actors"]
 
 

@@ -125,7 +125,7 @@ def _warn_on_call(target: Any, message: str | None) -> Any:
         return called(*args, **kwargs)
 
     if inspect.isclass(target):
-        target.__init__ = warn_then_call
+        setattr(target, "__init__", warn_then_call)  # noqa: B010 (a checker takes the plain form for a mistake)
         return target
     return warn_then_call
 

@@ -144,16 +144,10 @@ class _Reporter:
 
 
 def _send(values: dict[str, Any]) -> None:
-    from narke._private import control
+    from narke._private import kv
 
     worker_id = narke.get_runtime_context().get_worker_id()
-    control.call(
-        "kv_put",
-        namespace=_KV_NAMESPACE,
-        key=worker_id.encode(),
-        value=json.dumps(values).encode(),
-        overwrite=True,
-    )
+    kv.put(worker_id, json.dumps(values), namespace=_KV_NAMESPACE)
 
 
 _registry = _Registry()

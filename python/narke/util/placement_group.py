@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 import narke
+from narke._private.strategies import encode_selector, selector_complaint
 from narke.util.annotations import DeveloperAPI, PublicAPI
 from narke.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -35,9 +36,6 @@ _JOB_ID_BYTES = 4
 _NODE_ID_HEX = re.compile(r"[0-9a-fA-F]{56}")
 _BUNDLES_EXAMPLE = 'For example: `[{"CPU": 1.0}, {"GPU": 1.0}]`.'
 _SELECTOR_EXAMPLE = 'For example: `[{"ray.io/market-type": "spot"}, {"ray.io/accelerator-type": "A100"}]`.'
-_LABEL = r"[a-zA-Z0-9]([a-zA-Z0-9._-]{0,61}[a-zA-Z0-9])?"
-_LABEL_CONDITION = re.compile(rf"!?({_LABEL})?|!?in\(\s*{_LABEL}(\s*,\s*{_LABEL})*\s*\)")
-_LABEL_KEY = re.compile(rf"([a-z0-9]([a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_LABEL}")
 
 
 @PublicAPI
@@ -143,8 +141,17 @@ def placement_group(
         strategy = _strategy_of(topology_strategy)
     bundles = [{resource: float(amount) for resource, amount in bundle.items()} for bundle in bundles]
     pg_id = os.urandom(_ID_BYTES - _JOB_ID_BYTES) + bytes.fromhex(_runtime_context().get_job_id())
-    selectors = _selectors(bundle_label_selector, _soft_target_node_id, len(bundles))
-    _create(pg_id, bundles, strategy or _DEFAULT_STRATEGY, name or "", lifetime or "", selectors)
+    labels = [encode_selector(selector) for selector in bundle_label_selector or [{}] * len(bundles)]
+    target = bytes.fromhex(_soft_target_node_id or "")
+    _create(
+        pg_id=pg_id,
+        bundles=bundles,
+        strategy=strategy or _DEFAULT_STRATEGY,
+        name=name or "",
+        lifetime=lifetime or "",
+        target_labels=labels,
+        soft_target_node=target,
+    )
     return PlacementGroup(_group_id(pg_id), bundles)
 
 
@@ -156,7 +163,7 @@ def remove_placement_group(placement_group: PlacementGroup) -> None:
         TypeError: the argument is no placement group.
     """
     _check_handle(placement_group)
-    _control("remove_placement_group", pg_id=placement_group.id.binary())
+    _remove(placement_group.id.binary())
 
 
 @PublicAPI
@@ -312,23 +319,9 @@ def _validate_selectors(selectors: Any, bundle_count: int) -> None:
                 "Bundle label selector must be a list of string dictionary label selectors. "
                 f"{_SELECTOR_EXAMPLE}"
             )
-        for key, condition in pairs:
-            _validate_condition(key, condition)
-
-
-def _validate_condition(key: str, condition: str) -> None:
-    where = "Invalid label selector provided in bundle_label_selector list"
-    if not _LABEL_KEY.fullmatch(key):
-        raise ValueError(
-            f"{where}: {key!r} is no label key (letters, digits, '-', '_', '.', optional 'prefix/')"
-        )
-    if not _LABEL_CONDITION.fullmatch(condition):
-        raise ValueError(
-            f"{where}: {condition!r} is no condition on {key!r}. Write 'value', '!value', 'in(a, b)' or "
-            "'!in(a, b)'; a value has at most 63 letters, digits, '-', '_' and '.', and begins and ends "
-            "with a "
-            "letter or digit"
-        )
+        complaint = selector_complaint(selector)
+        if complaint:
+            raise ValueError(f"Invalid label selector provided in bundle_label_selector list: {complaint}")
 
 
 def _validate_soft_target(node_id: Any, strategy: str) -> None:
@@ -341,16 +334,6 @@ def _validate_soft_target(node_id: Any, strategy: str) -> None:
 def _check_handle(group: Any) -> None:
     if not isinstance(group, PlacementGroup):
         raise TypeError(f"expected a PlacementGroup, got {type(group).__name__}")
-
-
-def _selectors(
-    selectors: list[dict[str, str]] | None, soft_target: str | None, bundle_count: int
-) -> dict[str, Any]:
-    """What the nodes must be like: label selectors per bundle, and a node to prefer."""
-    return {
-        "bundle_label_selector": selectors or [{}] * bundle_count,
-        "soft_target_node_id": soft_target or "",
-    }
 
 
 def _table_entry(group_id: Any) -> dict[str, Any]:
@@ -396,35 +379,23 @@ def _runtime_context() -> Any:
     return narke.get_runtime_context()
 
 
-def _control(method: str, **fields: Any) -> dict[str, Any]:
+def _ask(method: str, **fields: Any) -> dict[str, Any]:
     from narke._private import control
 
-    _runtime_context()
     return control.call(method, **fields)
 
 
-def _create(
-    pg_id: bytes,
-    bundles: list[dict[str, float]],
-    strategy: str,
-    name: str,
-    lifetime: str,
-    targets: dict[str, Any],
-) -> None:
-    _control(
-        "create_placement_group",
-        pg_id=pg_id,
-        bundles=bundles,
-        strategy=strategy,
-        name=name,
-        lifetime=lifetime,
-        target_labels=targets,
-    )
+def _create(**fields: Any) -> None:
+    _ask("create_placement_group", **fields)
+
+
+def _remove(pg_id: bytes) -> None:
+    _ask("remove_placement_group", pg_id=pg_id)
 
 
 def _wait(pg_id: bytes, timeout_ms: int) -> str:
-    return _control("wait_placement_group", pg_id=pg_id, timeout_ms=timeout_ms)["state"]
+    return _ask("wait_placement_group", timeout_ms=timeout_ms, pg_id=pg_id)["state"]
 
 
 def _groups(pg_id: bytes) -> list[dict[str, Any]]:
-    return _control("placement_group_table", pg_id=pg_id)["groups"]
+    return _ask("placement_group_table", pg_id=pg_id)["groups"]

@@ -46,7 +46,7 @@ class _SocketPdb(pdb.Pdb):
         self._listener.close()
         self._connection.settimeout(None)
         stream = self._connection.makefile("rw", buffering=1, encoding="utf-8", newline="\n")
-        super().__init__(completekey=None, stdin=stream, stdout=stream, skip=["narke.*"])
+        super().__init__(stdin=stream, stdout=stream, skip=["narke.*"])
         self.use_rawinput = False
         self.prompt = "(narke-pdb) "
 

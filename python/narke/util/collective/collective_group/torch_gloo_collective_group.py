@@ -24,7 +24,7 @@ from narke.util.collective.types import (
     torch_available,
 )
 
-__all__ = ["TORCH_REDUCE_OP_MAP", "TorchGLOOGroup", "get_address_and_port", "get_master_address_metadata_key"]
+__all__ = ["TorchGLOOGroup", "get_address_and_port", "get_master_address_metadata_key"]
 
 _KV_NAMESPACE = b"collective"
 _POLL_S = 0.02
