@@ -184,6 +184,8 @@ class Engine final : public Links,
   const std::string& job_config() const { return job_config_; }
   const std::string& session_dir() const { return session_dir_; }
   bool is_stopped() const { return stopped_; }
+  // Why the node is gone; empty while it is there.
+  const std::string& stop_reason() const { return stop_reason_; }
   bool is_worker() const { return kind_ == wire::ProgramKind::Worker; }
   store::Client* store() { return store_.get(); }
 

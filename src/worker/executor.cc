@@ -111,6 +111,12 @@ InboundPtr Executor::take(const std::string& group) {
   return call;
 }
 
+InboundPtr Executor::take_any() {
+  for (auto& [group, calls] : queues_)
+    if (!calls.empty()) return take(group);
+  return nullptr;
+}
+
 // ---- answers ----
 
 flatbuffers::Offset<wire::Result> Executor::describe(flatbuffers::FlatBufferBuilder& b, const Outcome& outcome,

@@ -67,6 +67,7 @@ class Executor {
 
   // The next call of a group ("" is the default one), or null.
   InboundPtr take(const std::string& group);
+  InboundPtr take_any();
   bool has_queued() const { return queued_ != 0; }
   // Answers. `outcomes` are the returns, or one Error.
   void reply(Inbound& call, wire::TaskStatus status, std::vector<Outcome> outcomes, bool retriable = false);

@@ -1,0 +1,289 @@
+// Connecting, and what a program may ask of its node.
+#include "bindings/session.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <cmath>
+
+#include "bindings/flex.h"
+#include "bindings/ref.h"
+#include "bindings/spec.h"
+
+namespace narke::py {
+namespace {
+
+using worker::Deadline;
+using worker::Engine;
+using worker::Waited;
+
+constexpr auto kGoodbyeLimit = std::chrono::seconds(5);
+
+SessionPtr the_session;
+pid_t session_pid = 0;
+
+PyObject* bytes_of(std::string_view s) {
+  return PyBytes_FromStringAndSize(s.data(), static_cast<Py_ssize_t>(s.size()));
+}
+
+void set(PyObject* dict, const char* name, PyObject* value) {
+  PyRef held = PyRef::steal(value);
+  if (held) PyDict_SetItemString(dict, name, held.get());
+}
+
+// Runs pending signal handlers; true when one raised.
+bool check_interrupt() {
+  GilHold hold;
+  return PyErr_CheckSignals() != 0;
+}
+
+PyObject* describe(Session& session) {
+  Engine& e = *session.engine;
+  PyRef info = PyRef::steal(PyDict_New());
+  set(info.get(), "node_id", bytes_of(e.self().node.view()));
+  set(info.get(), "job_id", bytes_of(e.job().view()));
+  set(info.get(), "worker_id", bytes_of(e.self().worker.view()));
+  set(info.get(), "session_dir", PyUnicode_FromString(e.session_dir().c_str()));
+  set(info.get(), "job_config", from_flex(e.job_config()));
+  set(info.get(), "address", bytes_of(pack_address(e.self())));
+  return info.release();
+}
+
+PyObject* connect(const worker::EngineConfig& config) {
+  Result<std::unique_ptr<Engine>> engine = [&] {
+    GilRelease free;
+    return Engine::connect(config);
+  }();
+  if (!engine) {
+    const char* kind = engine.error().code == ErrorCode::kRefused ? "AuthenticationError" : "RaySystemError";
+    if (engine.error().code == ErrorCode::kDisconnected)
+      return PyErr_Format(PyExc_ConnectionError, "%s", engine.error().message.c_str());
+    return raise(kind, engine.error().message);
+  }
+  SessionPtr session(new Session);
+  session->engine = std::move(engine).value();
+  session->engine->set_interrupt_check(check_interrupt);
+  set_current_session(session);
+  return describe(*session);
+}
+
+PyObject* native_connect_driver(PyObject*, PyObject* args) {
+  const char *socket, *token, *session_dir;
+  Py_ssize_t token_size;
+  PyObject* config;
+  if (!PyArg_ParseTuple(args, "sy#sO!:connect_driver", &socket, &token, &token_size, &session_dir, &PyDict_Type,
+                        &config))
+    return nullptr;
+  worker::EngineConfig c;
+  c.node_socket = socket;
+  c.token.assign(token, static_cast<size_t>(token_size));
+  c.session_dir = session_dir;
+  if (!to_flex(config, &c.job_config)) return nullptr;
+  return connect(c);
+}
+
+PyObject* native_connect_worker(PyObject*, PyObject* config) {
+  if (!PyDict_Check(config)) return PyErr_Format(PyExc_TypeError, "connect_worker() takes a dict");
+  worker::EngineConfig c;
+  c.kind = wire::ProgramKind::Worker;
+  std::string worker;
+  if (!read_text(config, "node_socket", &c.node_socket) || !read_text(config, "token", &c.token) ||
+      !read_text(config, "session_dir", &c.session_dir) || !read_text(config, "worker", &worker))
+    return nullptr;
+  if (worker.size() != WorkerId::kSize) return PyErr_Format(PyExc_ValueError, "worker must have 28 bytes");
+  c.worker = WorkerId::from_bytes(worker);
+  return connect(c);
+}
+
+PyObject* native_disconnect(PyObject*, PyObject*) {
+  SessionPtr session = the_session;
+  if (!session) Py_RETURN_NONE;
+  set_current_session({});
+  GilRelease free;
+  session->engine->disconnect(kGoodbyeLimit);
+  return Py_NewRef(Py_None);
+}
+
+PyObject* native_is_connected(PyObject*, PyObject*) {
+  Session* session = current_session();
+  return PyBool_FromLong(session != nullptr && !session->engine->is_stopped());
+}
+
+PyObject* native_control(PyObject*, PyObject* args, PyObject* kwargs) {
+  static const char* names[] = {"method", "body", "timeout_ms", nullptr};
+  const char* method;
+  PyObject* body = nullptr;
+  long timeout_ms = 30'000;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "s|Ol:control", const_cast<char**>(names), &method, &body,
+                                   &timeout_ms))
+    return nullptr;
+  Session* session = require_session();
+  if (session == nullptr) return nullptr;
+  SessionPtr alive(session);
+  std::string packed;
+  PyRef empty = PyRef::steal(PyDict_New());
+  if (!to_flex(body == nullptr || body == Py_None ? empty.get() : body, &packed)) return nullptr;
+  Engine::Answer answer;
+  {
+    GilRelease free;
+    auto deadline = timeout_ms < 0 ? worker::kNoDeadline : worker::Clock::now() + std::chrono::milliseconds(timeout_ms);
+    answer = session->engine->control(method, packed, deadline);
+  }
+  if (answer.waited == Waited::kTimeout)
+    return raise("GetTimeoutError", "the node did not answer " + std::string(method) + " within " +
+                                        std::to_string(timeout_ms) + " ms");
+  if (answer.waited != Waited::kReady) {
+    raise_waited(*session, answer.waited, method);
+    return nullptr;
+  }
+  if (answer.error.empty()) return from_flex(answer.body);
+  if (answer.error_kind == "ValueError") return PyErr_Format(PyExc_ValueError, "%s", answer.error.c_str());
+  return raise(answer.error_kind.empty() ? "RaySystemError" : answer.error_kind.c_str(), answer.error);
+}
+
+PyObject* native_cancel(PyObject*, PyObject* args) {
+  PyObject* ref;
+  int force, recursive;
+  if (!PyArg_ParseTuple(args, "O!pp:cancel", &RefType, &ref, &force, &recursive)) return nullptr;
+  as_ref(ref)->session->engine->cancel(*as_ref(ref)->object, force != 0, recursive != 0);
+  Py_RETURN_NONE;
+}
+
+PyObject* native_take_logs(PyObject*, PyObject* args) {
+  long timeout_ms = 1000;
+  if (!PyArg_ParseTuple(args, "|l:take_logs", &timeout_ms)) return nullptr;
+  Session* session = current_session();
+  if (session == nullptr) Py_RETURN_NONE;
+  SessionPtr alive(session);
+  std::vector<worker::LogLine> lines;
+  {
+    GilRelease free;
+    lines = session->engine->take_logs(std::chrono::milliseconds(timeout_ms));
+  }
+  if (lines.empty() && session->engine->is_stopped()) Py_RETURN_NONE;
+  PyRef out = PyRef::steal(PyList_New(0));
+  for (const worker::LogLine& line : lines) {
+    PyRef text = PyRef::steal(
+        PyUnicode_DecodeUTF8(line.text.data(), static_cast<Py_ssize_t>(line.text.size()), "replace"));
+    PyRef entry = PyRef::steal(Py_BuildValue("{s:i,s:s,s:O,s:O,s:s,s:y#}", "pid", line.pid, "name", line.name.c_str(),
+                                             "is_error", line.is_error ? Py_True : Py_False, "text", text.get(),
+                                             "notice", line.notice.c_str(), "worker", line.worker.data(),
+                                             static_cast<Py_ssize_t>(WorkerId::kSize)));
+    if (!entry || PyList_Append(out.get(), entry.get()) < 0) return nullptr;
+  }
+  return out.release();
+}
+
+PyObject* native_ready_fd(PyObject*, PyObject*) {
+  Session* session = require_session();
+  return session == nullptr ? nullptr : PyLong_FromLong(session->engine->token_fd());
+}
+
+PyObject* native_take_ready(PyObject*, PyObject*) {
+  Session* session = current_session();
+  PyRef out = PyRef::steal(PyList_New(0));
+  if (session == nullptr || !out) return out.release();
+  for (uint64_t token : session->engine->take_tokens()) {
+    PyRef number = PyRef::steal(PyLong_FromUnsignedLongLong(token));
+    if (!number || PyList_Append(out.get(), number.get()) < 0) return nullptr;
+  }
+  return out.release();
+}
+
+PyObject* native_flush_leases(PyObject*, PyObject*) {
+  if (Session* session = current_session()) {
+    worker::Lock held = session->engine->lock();
+    session->engine->submitter().return_idle(std::chrono::milliseconds(0));
+  }
+  Py_RETURN_NONE;
+}
+
+PyMethodDef methods[] = {
+    {"connect_driver", native_connect_driver, METH_VARARGS,
+     "connect_driver(node_socket, token, session_dir, config, /)\n--\n\nJoins a node as a driver; facts about it."},
+    {"connect_worker", native_connect_worker, METH_O,
+     "connect_worker(config, /)\n--\n\nJoins the node that forked this process."},
+    {"disconnect", native_disconnect, METH_NOARGS, "disconnect()\n--\n\nLeaves; nothing happens when not connected."},
+    {"is_connected", native_is_connected, METH_NOARGS, "is_connected()\n--\n\nWhether the node is there."},
+    {"control", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(native_control)),
+     METH_VARARGS | METH_KEYWORDS,
+     "control(method, body=None, timeout_ms=30000)\n--\n\nA request to the node; its answer as a dict."},
+    {"cancel", native_cancel, METH_VARARGS, "cancel(ref, force, recursive, /)\n--\n\nCancels the object's task."},
+    {"take_logs", native_take_logs, METH_VARARGS,
+     "take_logs(timeout_ms=1000, /)\n--\n\nLines of workers' output and notices; None once disconnected."},
+    {"ready_fd", native_ready_fd, METH_NOARGS, "ready_fd()\n--\n\nReadable while take_ready() has something."},
+    {"take_ready", native_take_ready, METH_NOARGS, "take_ready()\n--\n\nTokens whose objects became ready."},
+    {"return_idle_leases", native_flush_leases, METH_NOARGS,
+     "return_idle_leases()\n--\n\nGives idle workers back to the node now."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+}  // namespace
+
+Session* current_session() { return session_pid == getpid() ? the_session.get() : nullptr; }
+
+void set_current_session(SessionPtr session) {
+  session_pid = getpid();
+  the_session = std::move(session);
+}
+
+Session* require_session() {
+  if (Session* session = current_session()) return session;
+  PyObject* connect = attribute("narke._private.session", "connected");
+  if (connect == nullptr) return nullptr;
+  PyRef done = PyRef::steal(PyObject_CallNoArgs(connect));
+  if (!done) return nullptr;
+  Session* session = current_session();
+  if (session == nullptr) raise("RaySystemError", "this process is not connected; call init() first");
+  return session;
+}
+
+PyObject* attribute(const char* module, const char* name) {
+  static std::unordered_map<std::string, PyObject*> known;
+  std::string key = std::string(module) + ':' + name;
+  auto found = known.find(key);
+  if (found != known.end()) return found->second;
+  PyRef value = import_attribute(module, name);
+  if (!value) return nullptr;
+  return known[key] = value.release();
+}
+
+PyObject* raise(const char* kind, const std::string& message) {
+  PyObject* make = attribute("narke.exceptions", "engine_error");
+  if (make == nullptr) return nullptr;
+  PyRef error = PyRef::steal(PyObject_CallFunction(make, "ss#s", kind, message.data(),
+                                                   static_cast<Py_ssize_t>(message.size()), ""));
+  if (error) PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.get())), error.get());
+  return nullptr;
+}
+
+void raise_waited(Session& session, Waited waited, const char* what) {
+  if (waited == Waited::kInterrupted) return;  // the signal's handler has raised
+  if (waited == Waited::kTimeout) {
+    raise("GetTimeoutError", "Get timed out: " + std::string(what) + " did not come in time");
+    return;
+  }
+  const std::string& reason = session.engine->stop_reason();
+  raise(reason.empty() ? "RaySystemError" : "LocalRayletDiedError",
+        "waiting for " + std::string(what) + " ended: " +
+            (reason.empty() ? "this program was disconnected (shutdown() was called)" : reason));
+}
+
+bool read_timeout(PyObject* timeout, Deadline* deadline) {
+  *deadline = worker::kNoDeadline;
+  if (timeout == nullptr || timeout == Py_None) return true;
+  double seconds = PyFloat_AsDouble(timeout);
+  if (seconds == -1 && PyErr_Occurred()) return false;
+  if (seconds < 0 || std::isnan(seconds)) {
+    PyErr_Format(PyExc_ValueError, "timeout must be 0 or more seconds, or None; got %R", timeout);
+    return false;
+  }
+  constexpr double kForever = 1e9;
+  if (seconds < kForever)
+    *deadline = worker::Clock::now() + std::chrono::nanoseconds(static_cast<int64_t>(seconds * 1e9));
+  return true;
+}
+
+int init_session(PyObject* module) { return PyModule_AddFunctions(module, methods); }
+
+}  // namespace narke::py
