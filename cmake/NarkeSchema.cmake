@@ -27,3 +27,6 @@ add_library(narke_schema INTERFACE)
 target_include_directories(narke_schema SYSTEM INTERFACE
   ${NARKE_GENERATED_DIR} ${FLATBUFFERS_INCLUDE_DIR})
 add_dependencies(narke_schema narke_schema_headers)
+
+# Debian's libflatbuffers.a is not position independent; without its locale object the headers suffice.
+target_compile_definitions(narke_schema INTERFACE FLATBUFFERS_LOCALE_INDEPENDENT=0)
