@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import sys
@@ -13,15 +14,20 @@ from narke.exceptions import AsyncioActorExit, RayError, RayTaskError
 
 __all__ = [
     "ActorExit",
+    "apply_lease",
+    "bind_special",
     "encode_exception",
+    "flush_output",
     "load_class",
     "load_function",
     "raise_error",
-    "special_method",
+    "retry_matches",
+    "set_title",
     "system_error",
 ]
 
 _INTERNAL_FILES = os.path.dirname(__file__)
+TITLE_PREFIX = "narke::"
 
 
 class ActorExit(SystemExit):
@@ -52,25 +58,28 @@ def _load(pickled: bytes, kind: str) -> Any:
         ) from error
 
 
-def special_method(instance: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
-    """Run one of the methods every actor has.
+def bind_special(instance: Any, name: str) -> Callable[..., Any]:
+    """One of the methods every actor has.
 
     Args:
         instance: the actor's object.
-        name: ``__ray_ready__`` (True), ``__ray_call__`` (calls its first argument with the actor and the other
+        name: ``__ray_ready__`` (gives True), ``__ray_call__`` (calls its first argument with the actor and the other
             arguments) or ``__ray_terminate__`` (ends the actor after earlier calls).
-        args, kwargs: the call's arguments.
 
     Raises:
         AttributeError: another name.
     """
     if name == "__ray_ready__":
-        return True
+        return lambda: True
     if name == "__ray_call__":
-        return args[0](instance, *args[1:], **(kwargs or {}))
+        return lambda function, *args, **kwargs: function(instance, *args, **kwargs)
     if name == "__ray_terminate__":
-        raise ActorExit(0)
+        return _leave
     raise AttributeError(f"{type(instance).__name__!r} object has no attribute {name!r}")
+
+
+def _leave() -> None:
+    raise ActorExit(0)
 
 
 def raise_exit() -> None:
@@ -86,7 +95,6 @@ def raise_exit() -> None:
     from narke._private import async_actor
 
     if async_actor.is_running():
-        async_actor.note_exit()
         raise AsyncioActorExit()
     raise ActorExit(0)
 
@@ -191,11 +199,12 @@ def system_error(kind: str, message: str, **ids: Any) -> bytes:
 _node_gpus: list[str] | None = None
 
 
-def set_accelerators(instances: dict[str, list[int]]) -> None:
+def apply_lease(instances: dict[str, list[int]], resources: dict[str, float]) -> None:
     """Let the code that runs next see the accelerators its lease holds, and no others.
 
     Args:
         instances: indices by kind; a kind that is absent is not held.
+        resources: what the lease holds altogether.
     """
     global _node_gpus
     if _node_gpus is None:  # what CUDA_VISIBLE_DEVICES meant before the first lease changed it
@@ -211,3 +220,34 @@ def gpu_names(indices: list[int]) -> list[str]:
     """The node's own names of GPUs, by index."""
     known = _node_gpus or []
     return [known[index] if index < len(known) else str(index) for index in indices]
+
+
+def set_title(name: str) -> None:
+    """Show what this worker is in the list of processes."""
+    from narke._private import process
+
+    process.set_title(f"{TITLE_PREFIX}{name}")
+
+
+def flush_output() -> None:
+    """Write out what Python still holds of this process's output."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # closed, or its reader is gone: nobody is left to be told
+            continue
+
+
+def retry_matches(exc: BaseException, pickled_types: bytes) -> bool:
+    """Whether an exception is one of those a task is to be retried on.
+
+    Args:
+        exc: what the task raised.
+        pickled_types: a pickled tuple of exception types.
+    """
+    return isinstance(exc, _retry_types(pickled_types))
+
+
+@functools.lru_cache(maxsize=64)
+def _retry_types(pickled: bytes) -> tuple[type[BaseException], ...]:
+    return tuple(pickle.loads(pickled))

@@ -84,6 +84,21 @@ def rebuild_ref(id: bytes, owner: bytes) -> Any:
     return _native.rebuild_ref(id, owner)
 
 
+def ref_outside(ref: Any) -> None:
+    """Called when an ObjectRef is pickled elsewhere than in a call's arguments or a stored value.
+
+    Raises:
+        narke.exceptions.OufOfBandObjectRefSerializationException: RAY_allow_out_of_band_object_ref_serialization=0.
+    """
+    if os.environ.get("RAY_allow_out_of_band_object_ref_serialization", "1").lower() in ("0", "false"):
+        from narke.exceptions import OufOfBandObjectRefSerializationException
+
+        raise OufOfBandObjectRefSerializationException(
+            f"{ref!r} is pickled outside of a call's arguments or a stored value, where nobody counts the copy: pass it "
+            "as an argument, or return or put() it."
+        )
+
+
 def export_pickle(target: Any, kind: str, name: str) -> bytes:
     """Pickle a function or class for the workers, and say so when it is suspiciously big.
 

@@ -29,10 +29,15 @@ def main(config: dict[str, Any]) -> int:
     enter(config.get("sys_path"), config.get("cwd"))
     from narke import _native
 
-    info = _native.connect_worker(config)
+    info = _native.connect_worker({**config, "token": _token(config)})
     _join(config, info)
     _native.run_worker()
     return 0
+
+
+def _token(config: dict[str, Any]) -> bytes:
+    with open(config["token_path"], "rb") as file:
+        return file.read().strip()
 
 
 def _fresh_randomness() -> None:

@@ -1,0 +1,203 @@
+"""Actors with coroutine methods: an event loop on the actor's main thread that runs many calls at once."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import inspect
+import types
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+__all__ = ["is_running", "run"]
+
+_TICK_S = 0.1  # the engine's own timers are looked after at least so often
+_runner: _Runner | None = None
+
+
+def is_running() -> bool:
+    """Whether the caller is on the event loop of an async actor."""
+    return _runner is not None and asyncio._get_running_loop() is _runner.loop
+
+
+def run(native: Any, limits: dict[str, int] | None = None) -> None:
+    """Run an async actor's calls until it must leave.
+
+    Args:
+        native: the extension.
+        limits: how many calls of each concurrency group run at once; ``""`` is the group of methods without one.
+    """
+    global _runner
+    _runner = _Runner(native, limits or {"": 1000})
+    try:
+        _runner.run()
+    finally:
+        _runner = None
+
+
+class _Group:
+    """A concurrency group: what runs of it and what waits."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.running = 0
+        self.waiting: collections.deque[Any] = collections.deque()
+
+
+class _Runner:
+    """Owns the loop; starts each call that arrives and answers it when its coroutine ends."""
+
+    def __init__(self, native: Any, limits: dict[str, int]) -> None:
+        self._native = native
+        self._groups = {name: _Group(limit) for name, limit in limits.items()}
+        self._groups.setdefault("", _Group(1000))
+        self._running: dict[bytes, asyncio.Task[None]] = {}
+        self._cancelled: set[bytes] = set()
+        self._room_waiters: list[asyncio.Future[None]] = []
+        self.loop = asyncio.new_event_loop()
+
+    def run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        fd = self._native.poll_fd()
+        self.loop.add_reader(fd, self._poll)
+        self.loop.call_soon(self._tick)
+        try:
+            self.loop.run_forever()
+        finally:
+            self.loop.remove_reader(fd)
+            self._end()
+
+    def _tick(self) -> None:
+        self._poll()
+        self.loop.call_later(_TICK_S, self._tick)
+
+    def _poll(self) -> None:
+        for call in self._native.poll_now():
+            self._arrived(call)
+        for task_id in self._native.take_cancelled():
+            self._cancel(task_id)
+        waiters, self._room_waiters = self._room_waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        if self._native.is_leaving():
+            self.loop.stop()
+
+    def _arrived(self, call: Any) -> None:
+        group = self._groups.get(_group_of(call)) or self._groups[""]
+        if group.running < group.limit:
+            self._start(call, group)
+        else:
+            group.waiting.append(call)
+
+    def _start(self, call: Any, group: _Group) -> None:
+        group.running += 1
+        task = self.loop.create_task(self._answer(call, group))
+        self._running[call.task_id] = task
+
+    async def _answer(self, call: Any, group: _Group) -> None:
+        try:
+            await self._execute(call)
+        finally:
+            self._running.pop(call.task_id, None)
+            self._cancelled.discard(call.task_id)
+            group.running -= 1
+            if group.waiting and group.running < group.limit:
+                self._start(group.waiting.popleft(), group)
+
+    async def _execute(self, call: Any) -> None:
+        from narke._private.execution import ActorExit
+        from narke.exceptions import AsyncioActorExit
+
+        try:
+            call.enter()
+            result = call.target(*call.args, **call.kwargs)
+            if inspect.isasyncgen(result):
+                await self._stream(call, result)
+                result = None
+            elif inspect.isawaitable(result):
+                result = await _drive(call, result)
+        except AsyncioActorExit:
+            call.fail(ActorExit(0))
+        except asyncio.CancelledError as error:
+            cancelled = call.task_id in self._cancelled
+            call.fail(KeyboardInterrupt() if cancelled else RuntimeError(f"the coroutine was cancelled: {error}"))
+        except BaseException as error:
+            call.fail(error)
+        else:
+            self._finish(call, result)
+
+    def _finish(self, call: Any, result: Any) -> None:
+        try:
+            call.enter()
+            call.finish(iter(()) if call.num_returns == -1 and result is None else result)
+        except BaseException as error:  # such as a result that does not pickle
+            call.fail(error)
+
+    async def _stream(self, call: Any, generator: Any) -> None:
+        """Send what an async generator yields, waiting while the receiver has enough."""
+        try:
+            while not call.is_stopped():
+                try:
+                    value = await _drive(call, generator.__anext__())
+                except StopAsyncIteration:
+                    return
+                has_room = call.yield_value(value)
+                while not has_room and not call.is_stopped():
+                    await self._until_polled()
+                    has_room = call.has_room()
+        finally:
+            await generator.aclose()
+
+    async def _until_polled(self) -> None:
+        waiter = self.loop.create_future()
+        self._room_waiters.append(waiter)
+        await waiter
+
+    def _cancel(self, task_id: bytes) -> None:
+        task = self._running.get(task_id)
+        if task is not None:
+            self._cancelled.add(task_id)
+            task.cancel()
+            return
+        for group in self._groups.values():
+            for call in group.waiting:
+                if call.task_id == task_id:
+                    group.waiting.remove(call)
+                    call.fail(KeyboardInterrupt())
+                    return
+
+    def _end(self) -> None:
+        """Let what still runs see its cancellation, then close the loop."""
+        for task in self._running.values():
+            task.cancel()
+        if self._running:
+            self.loop.run_until_complete(asyncio.wait(list(self._running.values()), timeout=1.0))
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
+        self.loop.close()
+
+
+def _group_of(call: Any) -> str:
+    if call.group:
+        return str(call.group)
+    options = getattr(call.target, "__narke_method_options__", None) or {}
+    return options.get("concurrency_group") or ""
+
+
+@types.coroutine
+def _drive(call: Any, awaitable: Any) -> Generator[Any, Any, Any]:
+    """Await something so that, whenever it goes on, facts about the caller are those of this call."""
+    steps = awaitable if isinstance(awaitable, Coroutine) else awaitable.__await__()
+    throw: BaseException | None = None
+    value = None
+    while True:
+        call.enter()
+        try:
+            yielded = steps.throw(throw) if throw is not None else steps.send(value)
+        except StopIteration as end:
+            return end.value
+        throw = None
+        try:
+            value = yield yielded
+        except BaseException as error:
+            throw = error

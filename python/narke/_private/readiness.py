@@ -1,0 +1,109 @@
+"""Calls back when objects become ready: between the extension's tokens and Python's futures.
+
+The extension collects tokens of things that became ready and makes a descriptor readable. Every event loop that waits
+for something watches it, and so does one thread once someone waits without a loop; whoever wakes takes all tokens and
+passes each to where it belongs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import select
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from narke._private import session
+
+__all__ = ["call_when_ready", "deliver", "forget", "watch_from_loop", "watch_from_thread"]
+
+_tokens = itertools.count(1)
+_callbacks: dict[int, Callable[[], None]] = {}
+_loops: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+_thread_of: int | None = None  # the process the watching thread belongs to
+_lock = threading.Lock()
+
+
+def call_when_ready(register: Callable[[int], Any], callback: Callable[[], None]) -> int:
+    """Have `callback` called, from any thread, once what `register` was given a token for is ready.
+
+    Args:
+        register: hands the token to the extension.
+        callback: must be quick and not raise.
+
+    Returns:
+        the token, for `forget`.
+    """
+    token = next(_tokens)
+    _callbacks[token] = callback
+    try:
+        register(token)
+    except BaseException:
+        _callbacks.pop(token, None)
+        raise
+    return token
+
+
+def forget(token: int) -> None:
+    """Do not call back for a token any more."""
+    _callbacks.pop(token, None)
+
+
+def deliver(token: int) -> None:
+    """Call back for a token."""
+    callback = _callbacks.pop(token, None)
+    if callback is not None:
+        callback()
+
+
+def _dispatch() -> None:
+    for token in session.native().take_ready():
+        deliver(token)
+
+
+def watch_from_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Let an event loop look after tokens; in its thread."""
+    fd = session.native().ready_fd()
+    if _loops.get(loop) == fd:
+        return
+    try:
+        loop.add_reader(fd, _dispatch)
+    except NotImplementedError:  # loops of other libraries may lack it
+        watch_from_thread()
+    _loops[loop] = fd
+
+
+def watch_from_thread() -> None:
+    """Let a thread look after tokens; it ends with the connection."""
+    global _thread_of
+    with _lock:
+        if _thread_of == os.getpid():
+            return
+        _thread_of = os.getpid()
+        threading.Thread(target=_watch, name="narke-ready", daemon=True).start()
+
+
+def _watch() -> None:
+    global _thread_of
+    while session.current() is not None:
+        fd = session.native().ready_fd()
+        select.select([fd], [], [], 0.5)
+        if session.current() is None:
+            break
+        _dispatch()
+    with _lock:
+        _thread_of = None
+
+
+def _on_close() -> None:
+    _callbacks.clear()
+    for loop, fd in list(_loops.items()):
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(loop.remove_reader, fd)
+    _loops.clear()
+
+
+session.on_close(_on_close)
