@@ -36,9 +36,7 @@ uint64_t slots_for(uint64_t capacity) {
 
 uint64_t page_up(uint64_t bytes) { return (bytes + 4095) & ~uint64_t{4095}; }
 
-uint64_t data_offset(uint64_t slots) {
-  return page_up(kHeaderBytes + slots * (sizeof(uint64_t) + sizeof(Slot)));
-}
+uint64_t data_offset(uint64_t slots) { return page_up(kHeaderBytes + slots * (sizeof(uint64_t) + sizeof(Slot))); }
 
 Header& header_of(uint8_t* base) { return *reinterpret_cast<Header*>(base); }
 
@@ -118,8 +116,7 @@ std::optional<Arena::Found> Arena::find(const ObjectId& id) const {
 std::optional<uint32_t> Arena::take_free(const Key& key, uint16_t maker) {
   uint32_t order[2] = {key.buckets[0], key.buckets[1]};
   auto used = [&](uint32_t first) {
-    return std::count_if(tags_ + first, tags_ + first + kBucket,
-                         [](auto& tag) { return tag.load() >= kFirstHash; });
+    return std::count_if(tags_ + first, tags_ + first + kBucket, [](auto& tag) { return tag.load() >= kFirstHash; });
   };
   if (used(order[1]) < used(order[0])) std::swap(order[0], order[1]);
   for (uint32_t first : order)
@@ -129,8 +126,7 @@ std::optional<uint32_t> Arena::take_free(const Key& key, uint16_t maker) {
       tags_[slot].compare_exchange_strong(never,
                                           kVacant);  // before the claim: a dead client's is found by it
       Control seen = control(slot);
-      if (seen.state == SlotState::kFree &&
-          change(slot, seen, {SlotState::kClaiming, maker, seen.generation}))
+      if (seen.state == SlotState::kFree && change(slot, seen, {SlotState::kClaiming, maker, seen.generation}))
         return slot;
     }
   return std::nullopt;
@@ -153,7 +149,7 @@ bool Arena::is_first(const Key& key, const ObjectId& id, uint32_t mine) const {
   return true;
 }
 
-Arena::ClaimResult Arena::claim(const ObjectId& id, uint16_t maker, uint64_t offset, uint64_t size) {
+Arena::ClaimResult Arena::claim(const ObjectId& id, uint16_t maker, uint64_t offset, uint64_t size, uint64_t owner) {
   if (find(id)) return {Claim::kExists, 0};
   Key key(id, slot_count_);
   auto slot = take_free(key, maker);
@@ -163,6 +159,7 @@ Arena::ClaimResult Arena::claim(const ObjectId& id, uint16_t maker, uint64_t off
   for (size_t i = 0; i < words.size(); ++i) s.id[i].store(words[i], std::memory_order_relaxed);
   s.offset.store(offset, std::memory_order_relaxed);
   s.size.store(size, std::memory_order_relaxed);
+  s.owner.store(owner, std::memory_order_relaxed);
   touch(*slot);
   tags_[*slot].store(key.tag);
   Control claimed = control(*slot);
@@ -199,9 +196,8 @@ ObjectId Arena::id_of(uint32_t slot) const {
 void Arena::touch(uint32_t slot) {
   timespec now;
   clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  slots_[slot].last_use.store(
-      static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec),
-      std::memory_order_relaxed);
+  slots_[slot].last_use.store(static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec),
+                              std::memory_order_relaxed);
 }
 
 bool Arena::has_readers(uint32_t slot) const {

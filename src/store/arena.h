@@ -48,9 +48,7 @@ struct Control {
   static Control unpack(uint64_t word) {
     return {static_cast<SlotState>(word & 0xff), static_cast<uint16_t>(word >> 8), word >> 24};
   }
-  uint64_t pack() const {
-    return static_cast<uint64_t>(state) | static_cast<uint64_t>(maker) << 8 | generation << 24;
-  }
+  uint64_t pack() const { return static_cast<uint64_t>(state) | static_cast<uint64_t>(maker) << 8 | generation << 24; }
   // Present for users of the store: listed, found by its id.
   bool is_live() const { return state >= SlotState::kWriting && state <= SlotState::kEvicting; }
   bool operator==(const Control&) const = default;
@@ -62,8 +60,16 @@ struct alignas(128) Slot {
   std::atomic<uint64_t> offset;    // in the data; meaningless when spilled
   std::atomic<uint64_t> size;      // bytes of the object; its block is block_bytes(size)
   std::atomic<uint64_t> last_use;  // coarse monotonic nanoseconds
+  std::atomic<uint64_t> owner;     // owner_key() of the program that owns the object; 0: not said
   std::atomic<uint64_t> readers[4];
 };
+
+// What a slot keeps of an owner's id.
+inline uint64_t owner_key(const WorkerId& owner) {
+  uint64_t key;
+  std::memcpy(&key, owner.data(), sizeof key);
+  return key;
+}
 
 // Bytes of data that an object of `size` bytes takes.
 inline uint64_t block_bytes(uint64_t size) {
@@ -94,7 +100,7 @@ class Arena {
   };
   std::optional<Found> find(const ObjectId& id) const;
   // Claims a slot in state Writing. Two claims of one id: one is told kExists.
-  ClaimResult claim(const ObjectId& id, uint16_t maker, uint64_t offset, uint64_t size);
+  ClaimResult claim(const ObjectId& id, uint16_t maker, uint64_t offset, uint64_t size, uint64_t owner = 0);
   // One compare-and-swap of the control word.
   bool change(uint32_t slot, Control from, Control to);
   // Frees a slot that only the caller may change (its own Writing, or Deleting without readers).

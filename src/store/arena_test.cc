@@ -102,8 +102,7 @@ TEST_F(ArenaTest, OneOfManyClaimsOfAnIdWins) {
     });
   for (auto& thread : threads) thread.join();
   // A duel may have no winner only if everybody withdrew; then nobody would ever write the object.
-  for (int round = 0; round < kRounds; ++round)
-    ASSERT_EQ(winners[static_cast<size_t>(round)].load(), 1) << round;
+  for (int round = 0; round < kRounds; ++round) ASSERT_EQ(winners[static_cast<size_t>(round)].load(), 1) << round;
 }
 
 // Writers fill an object's words with one number, readers pin and compare, a deleter reuses the memory at
@@ -144,8 +143,7 @@ TEST_F(ArenaTest, ReadersNeverSeeReusedMemory) {
     });
     uint32_t n = static_cast<uint32_t>(round % kObjects);
     if (auto found = arena_->find(object(n))) {
-      ASSERT_TRUE(
-          arena_->change(found->slot, found->control, {SlotState::kDeleting, 0, found->control.generation}));
+      ASSERT_TRUE(arena_->change(found->slot, found->control, {SlotState::kDeleting, 0, found->control.generation}));
       deleting.push_back(found->slot);
     } else if (!space.empty()) {
       for (uint32_t i = 0; i < kWords; ++i) word(space.back(), i).store(round, std::memory_order_relaxed);

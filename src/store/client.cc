@@ -54,7 +54,7 @@ bool Client::attached() {
 // ---- writing
 // -----------------------------------------------------------------------------------------------
 
-CreateResult Client::try_create(const ObjectId& id, uint64_t size) {
+CreateResult Client::try_create(const ObjectId& id, uint64_t size, uint64_t owner) {
   using Status = CreateResult::Status;
   if (mapping_->in_fork()) return {Status::kFull, nullptr, kForked};
   flush();
@@ -68,7 +68,7 @@ CreateResult Client::try_create(const ObjectId& id, uint64_t size) {
   uint64_t block = size > capacity_bytes() ? size : block_bytes(size);
   auto offset = allocate(id, block, result);
   if (!offset) return result;
-  auto claim = arena.claim(id, mapping_->client(), *offset, size);
+  auto claim = arena.claim(id, mapping_->client(), *offset, size, owner);
   if (claim.outcome != Arena::Claim::kClaimed) {
     free_block({*offset, block});
     if (claim.outcome == Arena::Claim::kExists) return {Status::kExists, nullptr, {}};
@@ -214,14 +214,12 @@ GetResult Client::fetch(const ObjectId& id) {
   }
   fetching_[id];
   auto wire_id = id.to_wire<wire::ObjectId>();
-  send_table(transport_, wire::StoreMessage::Fetch,
-             [&](auto& b) { return wire::CreateStoreFetch(b, &wire_id); });
+  send_table(transport_, wire::StoreMessage::Fetch, [&](auto& b) { return wire::CreateStoreFetch(b, &wire_id); });
   return {GetResult::Status::kWait, {}, {}};
 }
 
 GetResult Client::take_fetched(Fetching& answer) {
-  if (answer.status == wire::FetchStatus::Full)
-    return {GetResult::Status::kFull, {}, std::move(answer.error)};
+  if (answer.status == wire::FetchStatus::Full) return {GetResult::Status::kFull, {}, std::move(answer.error)};
   if (answer.status != wire::FetchStatus::Pinned) return {GetResult::Status::kAbsent, {}, {}};
   // The node's pin is this view's, or, when the program has a pin of its own, superfluous from now on.
   bool surplus = mapping_->pin_again(answer.slot);
@@ -236,12 +234,9 @@ ObjectState Client::state(const ObjectId& id) const {
   auto found = mapping_->in_fork() ? std::nullopt : mapping_->arena().find(id);
   if (!found) return ObjectState::kAbsent;
   switch (found->control.state) {
-    case SlotState::kWriting:
-      return ObjectState::kWriting;
-    case SlotState::kSealed:
-      return ObjectState::kSealed;
-    default:
-      return ObjectState::kSpilled;
+    case SlotState::kWriting: return ObjectState::kWriting;
+    case SlotState::kSealed: return ObjectState::kSealed;
+    default: return ObjectState::kSpilled;
   }
 }
 
@@ -313,14 +308,11 @@ bool Client::on_frame(const rpc::Frame& frame) {
     case wire::StoreMessage::Refused:
       if (auto* m = frame.as<wire::StoreRefused>(); m && m->id()) on_refused(*m);
       return true;
-    case wire::StoreMessage::Reclaim:
-      give_back(space_.take(0));
-      return true;
+    case wire::StoreMessage::Reclaim: give_back(space_.take(0)); return true;
     case wire::StoreMessage::Fetched:
       if (auto* m = frame.as<wire::StoreFetched>(); m && m->id()) on_fetched(*m);
       return true;
-    default:
-      return false;
+    default: return false;
   }
 }
 
@@ -346,8 +338,7 @@ void Client::on_refused(const wire::StoreRefused& message) {
 }
 
 void Client::on_fetched(const wire::StoreFetched& message) {
-  bool pinned =
-      message.status() == wire::FetchStatus::Pinned && message.slot() < mapping_->arena().slot_count();
+  bool pinned = message.status() == wire::FetchStatus::Pinned && message.slot() < mapping_->arena().slot_count();
   auto it = fetching_.find(ObjectId::from_wire(message.id()));
   if (it == fetching_.end() || it->second.answered) {
     if (pinned) send_unpin({message.slot()});

@@ -82,7 +82,8 @@ class Client {
 
   // Space for an object of `size` bytes. For large ones call mapping()->prepare(data, size) before writing,
   // without the lock.
-  CreateResult try_create(const ObjectId& id, uint64_t size);
+  // owner: owner_key() of the program that owns the object; when that ends, the node erases what it owned.
+  CreateResult try_create(const ObjectId& id, uint64_t size, uint64_t owner = 0);
   // Publishes an object this client created: every program of the node can get it from now on. Returns false
   // when this client is not writing it.
   bool seal(const ObjectId& id);

@@ -5,8 +5,7 @@
 
 namespace narke::store {
 
-StoreCore::StoreCore(Arena arena, CoreConfig config, CoreOut& out)
-    : arena_(arena), config_(config), out_(out) {
+StoreCore::StoreCore(Arena arena, CoreConfig config, CoreOut& out) : arena_(arena), config_(config), out_(out) {
   free_.free({0, arena.capacity_bytes()});
 }
 
@@ -118,8 +117,7 @@ std::optional<Control> StoreCore::adopt(uint32_t slot, Control seen, SlotState s
   if (seen.maker == kServer) return next;
   Extent block{offset, size <= arena_.capacity_bytes() ? block_bytes(size) : 0};
   if (!remove_lease(block, seen.maker)) {
-    out_.log("Object " + arena_.id_of(slot).hex() +
-             " was published in memory that its program does not hold; " +
+    out_.log("Object " + arena_.id_of(slot).hex() + " was published in memory that its program does not hold; " +
              "it is dropped. Report this together with the program's log.");
     arena_.free_slot(slot);
     return std::nullopt;
@@ -131,8 +129,7 @@ std::optional<Control> StoreCore::adopt(uint32_t slot, Control seen, SlotState s
 // ---- messages
 // ----------------------------------------------------------------------------------------------
 
-void StoreCore::on_acquire(ClientKey key, const ObjectId& id, uint64_t size, uint64_t at_least,
-                           int64_t now_ns) {
+void StoreCore::on_acquire(ClientKey key, const ObjectId& id, uint64_t size, uint64_t at_least, int64_t now_ns) {
   client(key);
   uint64_t capacity = arena_.capacity_bytes();
   at_least = std::max<uint64_t>(at_least, 1);
@@ -146,8 +143,7 @@ void StoreCore::on_acquire(ClientKey key, const ObjectId& id, uint64_t size, uin
 }
 
 void StoreCore::on_forget(ClientKey key, const ObjectId& id, bool is_fetch) {
-  std::erase_if(waiters_,
-                [&](const Waiter& w) { return w.client == key && w.id == id && w.is_fetch == is_fetch; });
+  std::erase_if(waiters_, [&](const Waiter& w) { return w.client == key && w.id == id && w.is_fetch == is_fetch; });
   if (!is_fetch) return;
   for (auto& [slot, restore] : restores_)
     if (arena_.id_of(slot) == id) std::erase(restore.readers, key);
@@ -186,6 +182,16 @@ void StoreCore::erase(const ObjectId& id, int64_t now_ns) {
   pump(now_ns);
 }
 
+void StoreCore::erase_owned(uint64_t owner, int64_t now_ns) {
+  if (owner == 0) return;
+  each_slot([&](uint32_t slot, Control seen) {
+    bool erasable = seen.state == SlotState::kSealed || seen.state == SlotState::kSpilled;
+    if (!erasable || arena_.at(slot).owner.load(std::memory_order_relaxed) != owner) return;
+    if (adopt(slot, seen, SlotState::kDeleting)) deleting_.push_back(slot);
+  });
+  pump(now_ns);
+}
+
 void StoreCore::on_fetch(ClientKey key, const ObjectId& id, int64_t now_ns) {
   client(key);
   Waiter waiter{key, id, true, 0, 0, now_ns, next_waiter_++};
@@ -219,8 +225,7 @@ bool StoreCore::pin(ClientKey key, uint32_t slot) {
   if (pinned_[slot]++ == 0) arena_.set_reader(slot, kServerBit);
   ++client(key).pins[slot];
   Control now = arena_.control(slot);
-  if (seen.state == SlotState::kSealed && now.state == seen.state && now.generation == seen.generation)
-    return true;
+  if (seen.state == SlotState::kSealed && now.state == seen.state && now.generation == seen.generation) return true;
   auto& pins = client(key).pins;
   if (--pins[slot] == 0) pins.erase(slot);
   unpin(slot, 1);

@@ -64,6 +64,7 @@ class StoreCore {
   void on_detach(ClientKey client, int64_t now_ns);
   void on_job_done(SpillJob job, int64_t now_ns);
   void erase(const ObjectId& id, int64_t now_ns);
+  void erase_owned(uint64_t owner, int64_t now_ns);
   int tick(int64_t now_ns);  // milliseconds until the next
 
   Stats stats() const;
@@ -133,7 +134,7 @@ class StoreCore {
   std::vector<Candidate> candidates() const;
   bool evict(uint32_t slot);
   uint64_t start_write(const std::vector<Candidate>& batch);
-  bool has_quota_for(uint64_t bytes) const;
+  bool has_quota_for(uint64_t bytes);
   void start_read(uint32_t slot, Extent block, ClientKey reader);
   void on_written(SpillJob& job, int64_t now_ns);
   void on_read(SpillJob& job);

@@ -10,11 +10,9 @@ namespace {
 
 constexpr int64_t kMillisecond = 1'000'000;
 constexpr int64_t kReclaimEvery = 500 * kMillisecond;
-constexpr int64_t kReclaimAnswer =
-    50 * kMillisecond;  // how long spilling waits for clients to give space back
+constexpr int64_t kReclaimAnswer = 50 * kMillisecond;  // how long spilling waits for clients to give space back
 constexpr int64_t kSpillRetry = 2'000 * kMillisecond;
-constexpr int64_t kPatience =
-    10;  // full_wait_ns times this is the longest wait, whatever progress others make
+constexpr int64_t kPatience = 10;  // full_wait_ns times this is the longest wait, whatever progress others make
 
 std::string human(uint64_t bytes) {
   char text[32];
@@ -107,11 +105,11 @@ void StoreCore::refuse_late(int64_t now_ns) {
 }
 
 void StoreCore::refuse(const Waiter& waiter, const std::string& why) {
-  std::string text =
-      "No memory in this node's object store for object " + waiter.id.hex() + " of " +
-      human(waiter.at_least) + ": " + why + ". The store's capacity is " + human(arena_.capacity_bytes()) +
-      ". Delete references that are not needed any more, use smaller objects, or start the node "
-      "with a larger object_store_memory.";
+  std::string text = "No memory in this node's object store for object " + waiter.id.hex() + " of " +
+                     human(waiter.at_least) + ": " + why + ". The store's capacity is " +
+                     human(arena_.capacity_bytes()) +
+                     ". Delete references that are not needed any more, use smaller objects, or start the node "
+                     "with a larger object_store_memory.";
   if (waiter.is_fetch) {
     out_.fetched(waiter.client, waiter.id, wire::FetchStatus::Full, 0, text);
   } else {
@@ -121,8 +119,7 @@ void StoreCore::refuse(const Waiter& waiter, const std::string& why) {
 
 std::string StoreCore::full_message(const Waiter& waiter) const {
   Stats now = stats();
-  std::string text =
-      human(now.used_bytes) + " are in use, " + human(now.pinned_bytes) + " of them by readers";
+  std::string text = human(now.used_bytes) + " are in use, " + human(now.pinned_bytes) + " of them by readers";
   if (free_.free_bytes() >= waiter.at_least)
     text += ", and the free space is in pieces, the largest of " + human(free_.largest());
   if (!problem_.empty()) return text + "; objects could not be moved to disk: " + problem_;
@@ -140,8 +137,7 @@ std::vector<StoreCore::Candidate> StoreCore::candidates() const {
     if (seen.state == SlotState::kSealed && known && !arena_.has_readers(slot) && !writing_.contains(slot))
       found.push_back({arena_.at(slot).last_use.load(std::memory_order_relaxed), slot, seen});
   });
-  std::sort(found.begin(), found.end(),
-            [](const Candidate& a, const Candidate& b) { return a.last_use < b.last_use; });
+  std::sort(found.begin(), found.end(), [](const Candidate& a, const Candidate& b) { return a.last_use < b.last_use; });
   return found;
 }
 
@@ -163,7 +159,8 @@ bool StoreCore::spill(uint64_t need, int64_t now_ns) {
     if (!may_write) continue;
     if (!has_quota_for(pending + size)) {
       report("the quota of " + human(config_.spill_quota_bytes) + " for spilled objects is used up", now_ns);
-      break;
+      may_write = false;  // what is on disk already can still leave memory
+      continue;
     }
     batch.push_back(candidate);
     pending += size;
@@ -175,8 +172,16 @@ bool StoreCore::spill(uint64_t need, int64_t now_ns) {
   return evicted != 0;
 }
 
-bool StoreCore::has_quota_for(uint64_t bytes) const {
-  return config_.spill_quota_bytes == 0 || disk_bytes_ + writing_bytes_ + bytes <= config_.spill_quota_bytes;
+// Whether so many more bytes may go to disk; gives up copies of objects that readers keep in memory anyway.
+bool StoreCore::has_quota_for(uint64_t bytes) {
+  uint64_t quota = config_.spill_quota_bytes;
+  auto fits = [&] { return quota == 0 || disk_bytes_ + writing_bytes_ + bytes <= quota; };
+  if (fits()) return true;
+  std::vector<uint32_t> pinned;
+  for (auto& [slot, copy] : copies_)
+    if (arena_.control(slot).state == SlotState::kSealed && arena_.has_readers(slot)) pinned.push_back(slot);
+  for (uint32_t slot : pinned) drop_copy(slot);
+  return fits();
 }
 
 uint64_t StoreCore::start_write(const std::vector<Candidate>& batch) {
@@ -188,10 +193,8 @@ uint64_t StoreCore::start_write(const std::vector<Candidate>& batch) {
     if (!adopt(candidate.slot, candidate.control, SlotState::kSealed)) continue;
     Extent block = owned_.at(candidate.slot);
     uint64_t size = std::min(arena_.at(candidate.slot).size.load(), block.size);
-    job.parts.push_back({.id = arena_.id_of(candidate.slot),
-                         .data = arena_.data(block.offset),
-                         .size = size,
-                         .slot = candidate.slot});
+    job.parts.push_back(
+        {.id = arena_.id_of(candidate.slot), .data = arena_.data(block.offset), .size = size, .slot = candidate.slot});
     writing_.insert(candidate.slot);
     bytes += size;
   }
@@ -280,8 +283,7 @@ void StoreCore::finish_restore(uint32_t slot, const Restore& restore) {
   }
   for (ClientKey reader : restore.readers) {
     bool pinned = sealed && pin(reader, slot);
-    out_.fetched(reader, id, pinned ? wire::FetchStatus::Pinned : wire::FetchStatus::Absent,
-                 pinned ? slot : 0, "");
+    out_.fetched(reader, id, pinned ? wire::FetchStatus::Pinned : wire::FetchStatus::Absent, pinned ? slot : 0, "");
   }
 }
 

@@ -19,9 +19,7 @@ struct Model {
     }
     return true;
   }
-  uint64_t free_bytes() const {
-    return static_cast<uint64_t>(std::count(used.begin(), used.end(), false)) * kUnit;
-  }
+  uint64_t free_bytes() const { return static_cast<uint64_t>(std::count(used.begin(), used.end(), false)) * kUnit; }
   uint64_t fragments() const {
     uint64_t n = 0;
     for (size_t u = 0; u < used.size(); ++u) n += !used[u] && (u == 0 || used[u - 1]);

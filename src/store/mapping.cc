@@ -34,8 +34,8 @@ Result<std::shared_ptr<Mapping>> Mapping::open(int fd) {
   struct stat info{};
   if (fstat(fd, &info) != 0) return map_error("fstat");
   uint64_t bytes = static_cast<uint64_t>(info.st_size);
-  void* base = bytes < 4096 ? MAP_FAILED
-                            : mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+  void* base =
+      bytes < 4096 ? MAP_FAILED : mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
   Error failure = map_error("mmap");
   close(fd);
   if (base == MAP_FAILED) return failure;
@@ -101,8 +101,7 @@ void Mapping::prepare(uint8_t* data, uint64_t size) {
     while (end <= last && prepared_[end].exchange(1, std::memory_order_relaxed) == 0) ++end;
     uint64_t stop = std::min(end * kRegionBytes, arena_.capacity_bytes());
     // Where the kernel refuses, the write itself brings the pages in, only slower.
-    if (end > region)
-      madvise(arena_.data(region * kRegionBytes), stop - region * kRegionBytes, MADV_POPULATE_WRITE);
+    if (end > region) madvise(arena_.data(region * kRegionBytes), stop - region * kRegionBytes, MADV_POPULATE_WRITE);
     region = end + 1;
   }
 }

@@ -58,8 +58,8 @@ class Mapping {
   const volatile uint8_t* alive_;  // a page that reads 0 in forked children
   std::atomic<uint16_t> client_{kNoClient};
   std::array<std::mutex, 64> stripes_;
-  std::unique_ptr<uint32_t[]> pins_;                  // by slot
-  std::unique_ptr<std::atomic<uint8_t>[]> prepared_;  // by region of kPrepareBytes
+  Lazy<uint32_t> pins_;                  // by slot
+  Lazy<std::atomic<uint8_t>> prepared_;  // by region
   std::mutex released_lock_;
   std::vector<uint32_t> released_;
 };

@@ -28,9 +28,8 @@ Result<int> make_memfd(uint64_t bytes) {
   if (fd >= 0 && ftruncate(fd, static_cast<off_t>(bytes)) == 0 &&
       fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
     return fd;
-  Error error{ErrorCode::kFailed, "The object store of " + std::to_string(bytes) +
-                                      " bytes could not be made: " + strerror(errno) +
-                                      ". Choose a smaller object_store_memory."};
+  Error error{ErrorCode::kFailed, "The object store of " + std::to_string(bytes) + " bytes could not be made: " +
+                                      strerror(errno) + ". Choose a smaller object_store_memory."};
   if (fd >= 0) close(fd);
   return error;
 }
@@ -58,15 +57,13 @@ class Server::Out : public CoreOut {
                [&](auto& b) { return wire::CreateStoreRefused(b, &wire_id, b.CreateString(why)); });
   }
   void reclaim(ClientKey client) override {
-    send_table(out_, client, wire::StoreMessage::Reclaim,
-               [](auto& b) { return wire::CreateStoreReclaim(b); });
+    send_table(out_, client, wire::StoreMessage::Reclaim, [](auto& b) { return wire::CreateStoreReclaim(b); });
   }
   void fetched(ClientKey client, const ObjectId& id, wire::FetchStatus status, uint32_t slot,
                const std::string& why) override {
     auto wire_id = id.to_wire<wire::ObjectId>();
-    send_table(out_, client, wire::StoreMessage::Fetched, [&](auto& b) {
-      return wire::CreateStoreFetched(b, &wire_id, status, slot, b.CreateString(why));
-    });
+    send_table(out_, client, wire::StoreMessage::Fetched,
+               [&](auto& b) { return wire::CreateStoreFetched(b, &wire_id, status, slot, b.CreateString(why)); });
   }
   void start(SpillJob job) override { io_->start(std::move(job)); }
   void remove_file(uint64_t file) override { io_->remove(file); }
@@ -77,8 +74,7 @@ class Server::Out : public CoreOut {
   SpillIo* io_;
 };
 
-Result<std::unique_ptr<Server>> Server::make(const ServerConfig& config, ServerOut& out,
-                                             std::unique_ptr<SpillIo> io) {
+Result<std::unique_ptr<Server>> Server::make(const ServerConfig& config, ServerOut& out, std::unique_ptr<SpillIo> io) {
   if (config.capacity_bytes == 0)
     return Error{ErrorCode::kFailed, "The object store's capacity is 0 bytes; set object_store_memory."};
   auto server = std::unique_ptr<Server>(new Server());
@@ -93,8 +89,7 @@ Result<std::unique_ptr<Server>> Server::make(const ServerConfig& config, ServerO
   auto fd = make_memfd(server->arena_bytes_);
   if (!fd.ok()) return fd.error();
   server->fd_ = fd.value();
-  void* base =
-      mmap(nullptr, server->arena_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, server->fd_, 0);
+  void* base = mmap(nullptr, server->arena_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, server->fd_, 0);
   if (base == MAP_FAILED)
     return Error{ErrorCode::kFailed, std::string("The object store could not be mapped: ") + strerror(errno) +
                                          ". Check the limit on address space (ulimit -v)."};
@@ -150,8 +145,7 @@ bool Server::dispatch(ClientKey client, const rpc::Frame& frame, int64_t now_ns)
       core_->on_forget(client, ObjectId::from_wire(m->id()), m->fetch());
       return true;
     }
-    case wire::StoreMessage::Return:
-      return on_return(client, frame, now_ns);
+    case wire::StoreMessage::Return: return on_return(client, frame, now_ns);
     case wire::StoreMessage::Delete: {
       auto* m = frame.as<wire::StoreDelete>();
       if (m == nullptr || m->id() == nullptr) return false;
@@ -170,8 +164,7 @@ bool Server::dispatch(ClientKey client, const rpc::Frame& frame, int64_t now_ns)
       core_->on_unpin(client, {m->slots()->begin(), m->slots()->end()}, now_ns);
       return true;
     }
-    default:
-      return false;
+    default: return false;
   }
 }
 
@@ -188,6 +181,8 @@ bool Server::on_return(ClientKey client, const rpc::Frame& frame, int64_t now_ns
 void Server::detach(ClientKey client, int64_t now_ns) { core_->on_detach(client, now_ns); }
 
 void Server::erase(const ObjectId& id, int64_t now_ns) { core_->erase(id, now_ns); }
+
+void Server::erase_owned(uint64_t owner, int64_t now_ns) { core_->erase_owned(owner, now_ns); }
 
 int Server::event_fd() const { return io_ ? io_->event_fd() : -1; }
 

@@ -6,9 +6,9 @@
 //
 // What a node does: hand fd() to each program (Connection::send_fd) with Registered.store_bytes =
 // arena_bytes(); pass frames of the types StoreFirst..StoreLast to on_frame(); watch event_fd(); call tick()
-// when it asked for it; call detach() when a program's process has ended. ClientKey is any number of the
-// node's that names the program's connection. A node that wants to read or write objects itself holds a
-// Client whose Transport calls on_frame().
+// when it asked for it; when a program's process has ended (not before: its views end with it), call detach()
+// and erase_owned(). ClientKey is any number of the node's that names the program's connection. A node that
+// wants to read or write objects itself holds a Client whose Transport queues frames for on_frame().
 #pragma once
 
 #include <cstdint>
@@ -41,8 +41,7 @@ class ServerOut {
  public:
   virtual ~ServerOut() = default;
   // A frame with call_id 0 and no raw bytes; dropped when the client is gone. The builder is finished.
-  virtual void send(ClientKey client, wire::MessageType type,
-                    const flatbuffers::FlatBufferBuilder& table) = 0;
+  virtual void send(ClientKey client, wire::MessageType type, const flatbuffers::FlatBufferBuilder& table) = 0;
   // Something a person should read: spilling failed, a spilled object was unreadable.
   virtual void log(const std::string& message) = 0;
 };
@@ -92,8 +91,10 @@ class Server {
   // The program's process has ended: its pins, unsealed objects and space are taken back. Unknown keys are
   // fine.
   void detach(ClientKey client, int64_t now_ns);
-  // The owner of the object is gone, and nobody else will erase it.
+  // The object is not needed any more.
   void erase(const ObjectId& id, int64_t now_ns);
+  // The program behind owner_key(...) has ended: erases what it owned. Objects created without an owner stay.
+  void erase_owned(uint64_t owner, int64_t now_ns);
   // Readable when the disk has done something: call tick(). -1 when nothing is ever spilled.
   int event_fd() const;
   // Deadlines, space that readers gave up, finished disk work. Returns in how many milliseconds to call

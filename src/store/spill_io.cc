@@ -70,13 +70,11 @@ bool transfer(Call call, uint64_t size, uint64_t position) {
 
 bool write_all(int fd, const void* data, uint64_t size, uint64_t position) {
   auto* bytes = static_cast<const uint8_t*>(data);
-  return transfer([&](uint64_t at, uint64_t n, off_t to) { return pwrite(fd, bytes + at, n, to); }, size,
-                  position);
+  return transfer([&](uint64_t at, uint64_t n, off_t to) { return pwrite(fd, bytes + at, n, to); }, size, position);
 }
 
 bool read_all(int fd, uint8_t* data, uint64_t size, uint64_t position) {
-  return transfer([&](uint64_t at, uint64_t n, off_t from) { return pread(fd, data + at, n, from); }, size,
-                  position);
+  return transfer([&](uint64_t at, uint64_t n, off_t from) { return pread(fd, data + at, n, from); }, size, position);
 }
 
 std::vector<uint8_t> manifest_of(std::vector<SpillPart>& parts) {
@@ -164,8 +162,7 @@ class FileSpillIo : public SpillIo {
     std::string draft = path_of(job.file, ".tmp");
     std::string error = write_draft(job, draft);
     std::string path = path_of(job.file, ".spill");
-    if (error.empty() && ::rename(draft.c_str(), path.c_str()) != 0)
-      error = failure("cannot name", path, errno);
+    if (error.empty() && ::rename(draft.c_str(), path.c_str()) != 0) error = failure("cannot name", path, errno);
     if (!error.empty()) ::unlink(draft.c_str());
     return error;
   }
@@ -176,8 +173,7 @@ class FileSpillIo : public SpillIo {
     Fd fd(path, O_WRONLY | O_CREAT | O_TRUNC);
     if (fd.get() < 0) return failure("cannot create", path, errno);
     bool ok = write_all(fd.get(), manifest.data(), manifest.size(), 0);
-    for (const SpillPart& part : job.parts)
-      ok = ok && write_all(fd.get(), part.data, part.size, part.position);
+    for (const SpillPart& part : job.parts) ok = ok && write_all(fd.get(), part.data, part.size, part.position);
     if (!ok || !fd.close()) return failure("cannot write", path, errno);
     return {};
   }
@@ -188,8 +184,7 @@ class FileSpillIo : public SpillIo {
     Fd fd(path, O_RDONLY);
     if (fd.get() < 0) return failure("cannot open", path, errno);
     if (!read_all(fd.get(), part.data, part.size, part.position)) return failure("cannot read", path, errno);
-    if (XXH3_64bits(part.data, part.size) != part.checksum)
-      return path + " has changed on disk (wrong checksum)";
+    if (XXH3_64bits(part.data, part.size) != part.checksum) return path + " has changed on disk (wrong checksum)";
     return {};
   }
 

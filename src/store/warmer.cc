@@ -10,7 +10,7 @@ namespace narke::store {
 namespace {
 
 constexpr uint64_t kStep = 4u << 20;
-constexpr uint64_t kLeast = 64u << 20;
+constexpr uint64_t kSmallStore = 64u << 20;
 
 }  // namespace
 
@@ -26,7 +26,7 @@ Warmer::~Warmer() {
 }
 
 uint64_t Warmer::target(uint64_t used, uint64_t size) {
-  uint64_t ahead = std::min(std::max(used, kLeast), std::max(size / 4, kLeast));
+  uint64_t ahead = std::min(used, std::max(size / 4, kSmallStore));  // as much again: little use costs little
   return std::min(size, used + ahead);
 }
 
