@@ -65,7 +65,8 @@ class StoreCore {
   void on_job_done(SpillJob job, int64_t now_ns);
   void erase(const ObjectId& id, int64_t now_ns);
   void erase_owned(uint64_t owner, int64_t now_ns);
-  int tick(int64_t now_ns);  // milliseconds until the next
+  void tick(int64_t now_ns);
+  int due_ms() const;  // milliseconds until the next tick() is wanted
 
   Stats stats() const;
   std::vector<ObjectInfo> list(size_t limit) const;

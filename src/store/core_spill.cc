@@ -34,12 +34,15 @@ void StoreCore::pump(int64_t now_ns) {
   }
 }
 
-int StoreCore::tick(int64_t now_ns) {
+void StoreCore::tick(int64_t now_ns) {
   if (!deleting_.empty() && arena_.released().load() != released_seen_ && reap()) progress_ns_ = now_ns;
   if (!waiters_.empty()) {
     pump(now_ns);
     refuse_late(now_ns);
   }
+}
+
+int StoreCore::due_ms() const {
   if (!waiters_.empty()) return 10;
   return deleting_.empty() ? 1000 : 50;
 }

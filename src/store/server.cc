@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -95,8 +97,20 @@ Result<std::unique_ptr<Server>> Server::make(const ServerConfig& config, ServerO
                                          ". Check the limit on address space (ulimit -v)."};
   server->base_ = base;
   madvise(base, server->arena_bytes_, MADV_DONTDUMP);
+  if (!server->open_events())
+    return Error{ErrorCode::kFailed, std::string("The object store's event descriptors could not be made: ") +
+                                         strerror(errno) + ". Raise the limit on open files (ulimit -n)."};
   server->start(config, out);
   return server;
+}
+
+bool Server::open_events() {
+  poke_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  event_fd_ = epoll_create1(EPOLL_CLOEXEC);
+  epoll_event readable{.events = EPOLLIN, .data = {}};
+  bool ok = poke_fd_ >= 0 && event_fd_ >= 0 && epoll_ctl(event_fd_, EPOLL_CTL_ADD, poke_fd_, &readable) == 0;
+  if (ok && io_ && io_->event_fd() >= 0) ok = epoll_ctl(event_fd_, EPOLL_CTL_ADD, io_->event_fd(), &readable) == 0;
+  return ok;
 }
 
 void Server::start(const ServerConfig& config, ServerOut& out) {
@@ -118,13 +132,21 @@ Server::~Server() {
     rmdir(spill_dir_.c_str());  // stays when someone else's files are in it
   }
   if (base_ != nullptr) munmap(base_, arena_bytes_);
-  if (fd_ >= 0) close(fd_);
+  for (int fd : {fd_, poke_fd_, event_fd_})
+    if (fd >= 0) close(fd);
 }
 
 bool Server::on_frame(ClientKey client, const rpc::Frame& frame, int64_t now_ns) {
   bool known = dispatch(client, frame, now_ns);
-  if (warmer_ && core_->high_water() != 0) warmer_->want(core_->high_water());
+  after_event();
   return known;
+}
+
+void Server::after_event() {
+  if (warmer_ && core_->high_water() != 0) warmer_->want(core_->high_water());
+  if (core_->due_ms() >= promised_ms_) return;
+  promised_ms_ = 0;
+  eventfd_write(poke_fd_, 1);
 }
 
 bool Server::dispatch(ClientKey client, const rpc::Frame& frame, int64_t now_ns) {
@@ -178,18 +200,28 @@ bool Server::on_return(ClientKey client, const rpc::Frame& frame, int64_t now_ns
   return true;
 }
 
-void Server::detach(ClientKey client, int64_t now_ns) { core_->on_detach(client, now_ns); }
+void Server::detach(ClientKey client, int64_t now_ns) {
+  core_->on_detach(client, now_ns);
+  after_event();
+}
 
-void Server::erase(const ObjectId& id, int64_t now_ns) { core_->erase(id, now_ns); }
+void Server::erase(const ObjectId& id, int64_t now_ns) {
+  core_->erase(id, now_ns);
+  after_event();
+}
 
-void Server::erase_owned(uint64_t owner, int64_t now_ns) { core_->erase_owned(owner, now_ns); }
-
-int Server::event_fd() const { return io_ ? io_->event_fd() : -1; }
+void Server::erase_owned(uint64_t owner, int64_t now_ns) {
+  core_->erase_owned(owner, now_ns);
+  after_event();
+}
 
 int Server::tick(int64_t now_ns) {
+  eventfd_t pokes = 0;
+  eventfd_read(poke_fd_, &pokes);
   if (io_)
     for (SpillJob& job : io_->take_done()) core_->on_job_done(std::move(job), now_ns);
-  return core_->tick(now_ns);
+  core_->tick(now_ns);
+  return promised_ms_ = core_->due_ms();
 }
 
 Stats Server::stats() const { return core_->stats(); }

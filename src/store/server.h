@@ -95,8 +95,8 @@ class Server {
   void erase(const ObjectId& id, int64_t now_ns);
   // The program behind owner_key(...) has ended: erases what it owned. Objects created without an owner stay.
   void erase_owned(uint64_t owner, int64_t now_ns);
-  // Readable when the disk has done something: call tick(). -1 when nothing is ever spilled.
-  int event_fd() const;
+  // Readable when tick() is wanted earlier than it said: the disk has done something, or somebody waits now.
+  int event_fd() const { return event_fd_; }
   // Deadlines, space that readers gave up, finished disk work. Returns in how many milliseconds to call
   // again.
   int tick(int64_t now_ns);
@@ -110,11 +110,16 @@ class Server {
   class Out;
 
   Server() = default;
+  bool open_events();
   void start(const ServerConfig& config, ServerOut& out);
   bool dispatch(ClientKey client, const rpc::Frame& frame, int64_t now_ns);
+  void after_event();
   bool on_return(ClientKey client, const rpc::Frame& frame, int64_t now_ns);
 
   int fd_ = -1;
+  int poke_fd_ = -1;   // an eventfd
+  int event_fd_ = -1;  // an epoll of poke_fd_ and the disk's
+  int promised_ms_ = 0;  // what the last tick() returned, or 0 since a poke
   uint64_t arena_bytes_ = 0;
   std::unique_ptr<SpillIo> io_;
   std::unique_ptr<Out> out_;

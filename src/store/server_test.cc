@@ -64,6 +64,22 @@ TEST(Server, SpillsToFilesAndRemovesThem) {
   fs::remove_all(root);
 }
 
+TEST(Server, AsksForAnEarlierTickWhenSomebodyBeginsToWait) {
+  ServerConfig config;
+  config.capacity_bytes = 16 * kMiB;
+  TestNode node(config);
+  Program& program = node.add();
+  ASSERT_EQ(node.put(program, object(1), 10 * kMiB, 'a'), kCreated);
+  pollfd wait{node.server->event_fd(), POLLIN, 0};
+  EXPECT_EQ(node.server->tick(node.now), 1000);
+  EXPECT_EQ(poll(&wait, 1, 0), 0);
+  program->try_create(object(2), 10 * kMiB);
+  node.deliver();
+  EXPECT_EQ(poll(&wait, 1, 0), 1);
+  EXPECT_EQ(node.server->tick(node.now), 10);
+  EXPECT_EQ(poll(&wait, 1, 0), 0);
+}
+
 TEST(Server, RefusesWhatCannotBe) {
   struct Out : ServerOut {
     void send(ClientKey, wire::MessageType, const flatbuffers::FlatBufferBuilder&) override {}
