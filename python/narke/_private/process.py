@@ -8,6 +8,7 @@ import ctypes
 import functools
 import os
 import sys
+from typing import Any
 
 __all__ = ["end", "prctl", "redirect_output", "set_title"]
 
@@ -45,17 +46,26 @@ def set_title(title: str) -> None:
 
 def redirect_output(stdout: str, stderr: str) -> None:
     """Send this process's output to two files, made if need be, line by line; its input is empty."""
-    for fd, path in ((1, stdout), (2, stderr)):
-        if path:
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            os.dup2(file, fd)
-            os.close(file)
     null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError):  # replaced by something that is no text file
-            stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    _move(null, 0)
+    for fd, path in ((1, stdout), (2, stderr)):
+        _move(os.open(path or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), fd)
+    sys.stdout, sys.stderr = _writer(sys.stdout, 1), _writer(sys.stderr, 2)
+
+
+def _move(fd: int, to: int) -> None:
+    if fd != to:
+        os.dup2(fd, to)
+        os.close(fd)
+
+
+def _writer(stream: Any, fd: int) -> Any:
+    """The stream, writing line by line; a new one where the process was started without."""
+    if stream is None:
+        stream = open(fd, "w", encoding="utf-8", closefd=False)
+    with contextlib.suppress(AttributeError):  # replaced by something that is no text file
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    return stream
 
 
 def end(status: int) -> None:
