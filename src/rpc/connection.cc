@@ -1,5 +1,6 @@
 #include "rpc/connection.h"
 
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -77,7 +78,7 @@ void Connection::after_append() {
   if (state_ == State::kOpen && unsent_bytes() >= kWriteAtBytes) write_some();
 }
 
-void Connection::send_fd(int fd) { fds_out_.push_back(fd); }
+void Connection::send_fd(int fd) { fds_out_.push_back(fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
 
 void Connection::flush() {
   if (state_ == State::kOpen && unsent_bytes() != 0 && !wants_write_) write_some();

@@ -58,7 +58,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // Space for `size` raw bytes to fill in before anything else is called; saves a copy.
   uint8_t* send_with_room(wire::MessageType type, uint32_t call_id, const flatbuffers::FlatBufferBuilder& table,
                           size_t size);
-  // A descriptor that travels with the next bytes written.
+  // A copy of the descriptor travels with the next bytes written.
   void send_fd(int fd);
 
   // Writes what the kernel takes now; the rest leaves when it takes more.

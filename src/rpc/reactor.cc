@@ -227,6 +227,7 @@ void Reactor::deliver_closed() {
     ConnectionPtr connection = std::move(closing_.back());
     closing_.pop_back();
     free_slot(connection->slot_);
+    ::close(std::exchange(connection->fd_, -1));  // now, though others may hold the connection a while longer
     if (connection->handler_ != nullptr) connection->handler_->on_closed(*connection, connection->why_);
   }
 }
