@@ -34,20 +34,24 @@ static void append(std::string& key, const ResourceSet& set) {
   key += '\1';
 }
 
+static void append(std::string& key, const std::vector<sched::LabelCondition>& conditions) {
+  for (const sched::LabelCondition& condition : conditions) {
+    append(key, condition.key);
+    key += static_cast<char>(condition.kind);
+    for (const std::string& value : condition.values) append(key, value);
+  }
+  key += '\2';
+}
+
 static void append(std::string& key, const sched::Strategy& strategy) {
   key += static_cast<char>(strategy.kind);
   if (strategy.kind == sched::Strategy::Kind::kAffinity) {
     key += strategy.soft ? 's' : 'h';
     key += strategy.node.view();
   }
-  for (const auto* conditions : {&strategy.hard, &strategy.preferred}) {
-    for (const sched::LabelCondition& condition : *conditions) {
-      append(key, condition.key);
-      key += static_cast<char>(condition.kind);
-      for (const std::string& value : condition.values) append(key, value);
-    }
-    key += '\2';
-  }
+  append(key, strategy.hard);
+  append(key, strategy.preferred);
+  for (const auto& fallback : strategy.fallbacks) append(key, fallback);
 }
 
 ClassPtr Core::class_of(SchedClass wanted) {
@@ -81,7 +85,7 @@ ResourcePool* Core::pool_of(const SchedClass& cls, int bundle) {
 
 bool Core::feasible(const SchedClass& cls) const {
   if (cls.pg.is_nil())
-    return pool_.feasible(cls.fit) && sched::all_hold(cls.strategy.hard, config_.labels);
+    return pool_.feasible(cls.fit) && cls.strategy.allows(config_.labels);
   const auto group = groups_.find(cls.pg);
   if (group == groups_.end() || group->second.bundles.empty()) return true;  // not placed yet
   for (const auto& [index, bundle] : group->second.bundles)
@@ -410,7 +414,7 @@ void Core::unpark() {
 std::string Core::why_infeasible(const SchedClass& cls) const {
   const ResourcePool* pool = any_pool_of(cls);
   if (pool == nullptr) return "there is no such bundle";
-  if (cls.pg.is_nil() && !sched::all_hold(cls.strategy.hard, config_.labels))
+  if (cls.pg.is_nil() && !cls.strategy.allows(config_.labels))
     return "no node has the labels it must have";
   std::string_view name = pool->total().lacking(cls.fit);
   if (name.empty()) return "its devices are too small for it";

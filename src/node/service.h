@@ -23,7 +23,6 @@ namespace narke::node {
 struct ServiceConfig {
   NodeConfig node;
   std::string session_dir, socket_path, token_path, address, hostname;
-  bool store_warm = true;
 };
 
 // Ids that nobody can guess.
@@ -48,8 +47,6 @@ class Service : public rpc::Handler,
   // Upkeep; returns in how many milliseconds to call again.
   int tick();
   void relieve_memory(const std::string& figures);
-  // The reactor's batch is done: what was caused leaves.
-  void flush();
   // Every program is told to leave.
   void stop();
 
@@ -81,6 +78,7 @@ class Service : public rpc::Handler,
   bool on_kill_actor(const rpc::Frame& frame);
   bool on_control(Program& program, const rpc::Frame& frame);
   void on_goodbye(Program& program, uint32_t call_id);
+  void say_goodbye(Program& program, uint32_t call_id);
   void finish_goodbyes();
   bool has_ending_workers(const JobId& job) const;
   void driver_gone(Program& program, const std::string& why);

@@ -31,25 +31,21 @@ std::string id_text(const flexbuffers::Reference& value) {
 
 using Condition = sched::LabelCondition;
 
-// {"op": "in", "values": [...]}, as the Python side sends it.
-static Condition condition_of(const std::string& key, const flexbuffers::Map& map) {
-  Condition condition{key, Condition::Kind::kIn, {}};
-  const std::string op = map["op"].AsString().str();
+// [key, operator, [values]]
+static Condition condition_of(const flexbuffers::Vector& parts) {
+  Condition condition{parts[0].AsString().str(), Condition::Kind::kIn, {}};
+  const std::string op = parts[1].AsString().str();
   if (op == "not_in") condition.kind = Condition::Kind::kNotIn;
   if (op == "exists") condition.kind = Condition::Kind::kExists;
-  if (op == "does_not_exist") condition.kind = Condition::Kind::kAbsent;
-  const flexbuffers::Vector values = map["values"].AsVector();
+  if (op == "not_exists") condition.kind = Condition::Kind::kAbsent;
+  const flexbuffers::Vector values = parts[2].AsVector();
   for (size_t i = 0; i < values.size(); ++i) condition.values.push_back(values[i].AsString().str());
   return condition;
 }
 
-static std::vector<Condition> conditions_of(const flexbuffers::Map& map) {
+static std::vector<Condition> conditions_of(const flexbuffers::Vector& list) {
   std::vector<Condition> out;
-  const flexbuffers::TypedVector keys = map.Keys();
-  for (size_t i = 0; i < keys.size(); ++i) {
-    const std::string key = keys[i].AsKey();
-    out.push_back(condition_of(key, map[key.c_str()].AsMap()));
-  }
+  for (size_t i = 0; i < list.size(); ++i) out.push_back(condition_of(list[i].AsVector()));
   return out;
 }
 
@@ -68,8 +64,10 @@ sched::Strategy strategy_of(const wire::Strategy* strategy) {
   }
   if (strategy->labels() != nullptr) {
     const flexbuffers::Map labels = map_of(strategy->labels()->data(), strategy->labels()->size());
-    out.hard = conditions_of(labels["hard"].AsMap());
-    out.preferred = conditions_of(labels["soft"].AsMap());
+    out.hard = conditions_of(labels["hard"].AsVector());
+    out.preferred = conditions_of(labels["soft"].AsVector());
+    const flexbuffers::Vector fallbacks = labels["fallback"].AsVector();
+    for (size_t i = 0; i < fallbacks.size(); ++i) out.fallbacks.push_back(conditions_of(fallbacks[i].AsVector()));
   }
   return out;
 }

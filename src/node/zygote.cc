@@ -67,7 +67,7 @@ class SpawnPlan {
 
  private:
   void add_output(int fd, const std::string& path) {
-    posix_spawn_file_actions_addopen(&actions_, fd, path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    posix_spawn_file_actions_addopen(&actions_, fd, path.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
   }
   posix_spawn_file_actions_t actions_;
   posix_spawnattr_t attributes_;

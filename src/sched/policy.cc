@@ -21,6 +21,11 @@ bool all_hold(const std::vector<LabelCondition>& conditions, const Labels& label
   return std::all_of(conditions.begin(), conditions.end(), [&](const auto& c) { return c.holds(labels); });
 }
 
+bool Strategy::allows(const Labels& labels) const {
+  if (all_hold(hard, labels) && !(hard.empty() && !fallbacks.empty())) return true;
+  return std::any_of(fallbacks.begin(), fallbacks.end(), [&](const auto& each) { return all_hold(each, labels); });
+}
+
 namespace {
 
 // Share in use of the most used resource, 0..1.
@@ -87,12 +92,11 @@ Choice pick_affinity(std::span<const NodeView> nodes, const ResourceSet& demand,
   return pick_hybrid(nodes, demand, local);
 }
 
-Choice pick_labels(std::span<const NodeView> nodes, const ResourceSet& demand,
-                   const std::vector<LabelCondition>& hard, const std::vector<LabelCondition>& soft) {
+Choice pick_labels(std::span<const NodeView> nodes, const ResourceSet& demand, const Strategy& strategy) {
   Search search(demand);
   for (size_t i = 0; i < nodes.size(); ++i) {
-    if (!all_hold(hard, *nodes[i].labels)) continue;
-    const double malus = all_hold(soft, *nodes[i].labels) ? 0 : 2;
+    if (!strategy.allows(*nodes[i].labels)) continue;
+    const double malus = all_hold(strategy.preferred, *nodes[i].labels) ? 0 : 2;
     search.offer(i, *nodes[i].pool, malus + utilization(*nodes[i].pool));
   }
   return search.choice();
@@ -104,7 +108,7 @@ Choice pick_node(std::span<const NodeView> nodes, const ResourceSet& demand, con
     case Strategy::Kind::kHybrid: return pick_hybrid(nodes, demand, local);
     case Strategy::Kind::kSpread: return pick_spread(nodes, demand, cursor);
     case Strategy::Kind::kAffinity: return pick_affinity(nodes, demand, strategy.node, strategy.soft, local);
-    case Strategy::Kind::kLabels: return pick_labels(nodes, demand, strategy.hard, strategy.preferred);
+    case Strategy::Kind::kLabels: return pick_labels(nodes, demand, strategy);
   }
   return {};
 }

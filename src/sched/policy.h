@@ -40,7 +40,11 @@ struct Strategy {
   Kind kind = Kind::kHybrid;
   NodeId node;        // kAffinity
   bool soft = false;  // kAffinity
-  std::vector<LabelCondition> hard, preferred;  // kLabels
+  std::vector<LabelCondition> hard, preferred;         // kLabels
+  std::vector<std::vector<LabelCondition>> fallbacks;  // kLabels: each may stand in for `hard`
+
+  // Whether a node with these labels may be chosen.
+  bool allows(const Labels& labels) const;
 };
 
 struct Choice {
@@ -61,9 +65,8 @@ Choice pick_spread(std::span<const NodeView> nodes, const ResourceSet& demand, u
 // One node. Not soft: that one or none.
 Choice pick_affinity(std::span<const NodeView> nodes, const ResourceSet& demand, const NodeId& wanted, bool soft,
                      size_t local);
-// Only nodes on which all of `hard` hold; those on which `soft` holds too are preferred.
-Choice pick_labels(std::span<const NodeView> nodes, const ResourceSet& demand,
-                   const std::vector<LabelCondition>& hard, const std::vector<LabelCondition>& soft);
+// Only nodes that the strategy allows; those with the preferred labels too go first.
+Choice pick_labels(std::span<const NodeView> nodes, const ResourceSet& demand, const Strategy& strategy);
 
 // By the strategy's kind.
 Choice pick_node(std::span<const NodeView> nodes, const ResourceSet& demand, const Strategy& strategy, size_t local,

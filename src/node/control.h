@@ -1,0 +1,120 @@
+// The control methods: what programs ask in words. Body and answer are FlexBuffers maps.
+//
+// A method answers at once, or later (waits) through the reply function. Unknown methods and malformed bodies are
+// errors, never crashes.
+#pragma once
+
+#include <flatbuffers/flexbuffers.h>
+
+#include <functional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "node/cluster.h"
+#include "node/program.h"
+
+namespace narke::node {
+
+using MapBuilder = flexbuffers::Builder;
+
+struct Answer {
+  std::string error_kind;  // name of the exception class; empty: no error
+  std::string error;
+  std::vector<uint8_t> body;
+};
+
+struct ControlConfig {
+  std::string session_dir, socket_path, address, hostname;
+};
+
+class Control {
+ public:
+  using Reply = std::function<void(const WorkerId& program, uint32_t call_id, Answer answer)>;
+  using StoreOf = std::function<store::Server*()>;
+
+  Control(Cluster& cluster, ControlConfig config, StoreOf store, Reply reply);
+
+  void handle(const Program& caller, uint32_t call_id, const std::string& method, const flexbuffers::Map& body);
+  // Those who wait for it are answered.
+  void on_group_changed(const controller::PlacementGroup& group);
+  void on_worker_gone(const WorkerId& worker);
+  void tick();
+  bool has_waiters() const { return !group_waiters_.empty() || !fate_waiters_.empty(); }
+
+ private:
+  struct Failure {
+    std::string kind, message;
+  };
+  struct Call {
+    const Program& caller;
+    uint32_t id;
+    const flexbuffers::Map& body;
+    MapBuilder& out;
+    bool later = false;
+
+    std::string text(const char* key) const;
+    std::string bytes(const char* key) const;
+    bool flag(const char* key, bool otherwise = false) const;
+    int64_t number(const char* key, int64_t otherwise) const;
+    std::string name_space() const;  // the body's, else the caller's
+  };
+  struct Waiter {
+    WorkerId program;
+    uint32_t call_id;
+    int64_t deadline_ms;
+  };
+  using Method = Failure (Control::*)(Call&);
+  static const std::unordered_map<std::string, Method>& methods();
+
+  // the cluster
+  Failure cluster_resources(Call& call);
+  Failure available_resources(Call& call);
+  Failure nodes(Call& call);
+  Failure session_info(Call& call);
+  Failure set_resource(Call& call);
+  Failure store_stats(Call& call);
+  // actors and workers
+  Failure get_actor(Call& call);
+  Failure named_actors(Call& call);
+  Failure worker_fate(Call& call);
+  Failure job_info(Call& call);
+  // tables
+  Failure list_actors(Call& call);
+  Failure list_workers(Call& call);
+  Failure list_jobs(Call& call);
+  Failure list_groups(Call& call);
+  Failure list_objects(Call& call);
+  Failure pending_demand(Call& call);
+  // placement groups
+  Failure create_group(Call& call);
+  Failure remove_group(Call& call);
+  Failure wait_group(Call& call);
+  Failure group_table(Call& call);
+  Failure get_group(Call& call);
+  // keys
+  Failure kv_put(Call& call);
+  Failure kv_get(Call& call);
+  Failure kv_del(Call& call);
+  Failure kv_keys(Call& call);
+  Failure kv_exists(Call& call);
+
+  void put_resources(MapBuilder& out, const ResourceSet& resources);
+  void put_actor(MapBuilder& out, const controller::Actor& actor);
+  void put_group(MapBuilder& out, const controller::PlacementGroup& group);
+  void put_job(MapBuilder& out, const controller::Job& job);
+  void put_worker(MapBuilder& out, const Worker& worker);
+  void put_fate(MapBuilder& out, const Fate& fate);
+  void answer_group(const Waiter& waiter, const char* state);
+  void answer_fate(const Waiter& waiter, const Fate& fate);
+  int64_t now_ms() const;
+
+  Cluster& cluster_;
+  ControlConfig config_;
+  StoreOf store_;
+  Reply reply_;
+  std::unordered_multimap<PgId, Waiter> group_waiters_;
+  std::unordered_multimap<WorkerId, Waiter> fate_waiters_;
+};
+
+}  // namespace narke::node

@@ -1,0 +1,341 @@
+// Control methods that describe: resources, nodes, actors, workers, jobs, objects, demand.
+#include <unistd.h>
+
+#include "node/control.h"
+#include "node/wire.h"
+
+namespace narke::node {
+
+
+
+static constexpr int64_t kMostRows = 10'000;
+
+static void put_bytes(MapBuilder& out, const char* key, std::string_view bytes) {
+  out.Key(key);
+  out.Blob(bytes.data(), bytes.size());
+}
+
+static double amount_of(sched::Amount amount) { return static_cast<double>(amount) / sched::kOne; }
+
+void Control::put_resources(MapBuilder& out, const ResourceSet& resources) {
+  out.Map([&] {
+    for (const ResourceSet::Entry& entry : resources.entries())
+      out.Double(entry.name.c_str(), amount_of(entry.amount));
+  });
+}
+
+// ---- the cluster -------------------------------------------------------------------------------------------
+
+Control::Failure Control::cluster_resources(Call& call) {
+  call.out.Key("resources");
+  put_resources(call.out, cluster_.core().pool().total());
+  return {};
+}
+
+// Names that are used up stay away, and so do overdrawn ones.
+Control::Failure Control::available_resources(Call& call) {
+  ResourceSet available;
+  for (const ResourceSet::Entry& entry : cluster_.core().pool().available().entries())
+    if (entry.amount > 0) available.set(entry.name, entry.amount);
+  call.out.Key("resources");
+  put_resources(call.out, available);
+  return {};
+}
+
+Control::Failure Control::nodes(Call& call) {
+  MapBuilder& out = call.out;
+  const size_t start = out.StartVector("nodes");
+  for (const controller::Node& node : cluster_.controller().nodes.all())
+    out.Map([&] {
+      out.String("NodeID", node.id.hex());
+      out.Bool("Alive", node.alive);
+      out.Bool("alive", node.alive);
+      out.String("NodeManagerAddress", node.address);
+      out.String("NodeManagerHostname", node.hostname);
+      out.Int("NodeManagerPort", 0);
+      out.Int("ObjectManagerPort", 0);
+      out.Int("MetricsExportPort", 0);
+      out.Int("RuntimeEnvAgentPort", 0);
+      out.String("ObjectStoreSocketName", config_.socket_path);
+      out.String("RayletSocketName", config_.socket_path);
+      out.String("NodeName", node.address);
+      out.Int("DeathReason", 0);
+      out.String("DeathReasonMessage", "");
+      out.Key("Resources");
+      put_resources(out, node.pool->total());
+      out.Map("Labels", [&] {
+        for (const auto& [key, value] : node.labels) out.String(key.c_str(), value);
+      });
+    });
+  out.EndVector(start, false, false);
+  return {};
+}
+
+Control::Failure Control::session_info(Call& call) {
+  call.out.String("session_dir", config_.session_dir);
+  call.out.String("node_socket", config_.socket_path);
+  call.out.String("node_ip_address", config_.address);
+  call.out.String("hostname", config_.hostname);
+  call.out.Int("node_pid", getpid());
+  call.out.String("version", NARKE_VERSION);
+  put_bytes(call.out, "node_id", cluster_.core().config().node.view());
+  return {};
+}
+
+Control::Failure Control::set_resource(Call& call) {
+  const std::string name = call.text("name");
+  const double amount = call.body["amount"].AsDouble();
+  if (name.empty() || !(amount >= 0) || amount > 9e14)
+    return {"ValueError", "set_resource needs a name and an amount of 0 or more."};
+  if (sched::has_devices(name) || name == "CPU")
+    return {"ValueError", "The amount of " + name + " is fixed when the node starts; set custom resources only."};
+  cluster_.core().resize(name, static_cast<sched::Amount>(amount * sched::kOne + 0.5));
+  return {};
+}
+
+Control::Failure Control::store_stats(Call& call) {
+  const store::Stats stats = store_()->stats();
+  MapBuilder& out = call.out;
+  out.UInt("capacity_bytes", stats.capacity_bytes);
+  out.UInt("used_bytes", stats.used_bytes);
+  out.UInt("cached_bytes", stats.cached_bytes);
+  out.UInt("free_bytes", stats.free_bytes);
+  out.UInt("objects", stats.objects);
+  out.UInt("pinned_bytes", stats.pinned_bytes);
+  out.UInt("pinned_objects", stats.pinned_objects);
+  out.UInt("spilled_bytes", stats.spilled_bytes);
+  out.UInt("spilled_objects", stats.spilled_objects);
+  out.UInt("disk_bytes", stats.disk_bytes);
+  out.UInt("written_bytes", stats.written_bytes);
+  out.UInt("restored_bytes", stats.restored_bytes);
+  out.UInt("clients", stats.clients);
+  out.UInt("waiting", stats.waiting);
+  return {};
+}
+
+// ---- actors ------------------------------------------------------------------------------------------------
+
+Control::Failure Control::get_actor(Call& call) {
+  const std::string name = call.text("name");
+  const std::string name_space = call.name_space();
+  const controller::Actor* actor = cluster_.controller().actors.find_named(name_space, name);
+  if (actor == nullptr)
+    return {"ValueError", "Failed to look up actor with name '" + name + "' (namespace '" + name_space +
+                              "'). It was never created with this name, has died, or lives in another namespace; "
+                              "ray.util.list_named_actors(all_namespaces=True) lists those there are."};
+  MapBuilder& out = call.out;
+  put_bytes(out, "actor_id", actor->spec.id.view());
+  put_bytes(out, "methods", actor->spec.methods);
+  out.String("class_name", actor->spec.class_name);
+  out.Int("max_task_retries", actor->spec.max_task_retries);
+  out.Map("owner", [&] {
+    put_bytes(out, "worker", actor->spec.owner.worker.view());
+    put_bytes(out, "node", actor->spec.owner.node.view());
+    out.String("endpoint", actor->spec.owner.endpoint);
+  });
+  return {};
+}
+
+Control::Failure Control::named_actors(Call& call) {
+  const bool all = call.flag("all_namespaces");
+  const std::string name_space = call.name_space();
+  const size_t start = call.out.StartVector("actors");
+  for (const auto& [id, actor] : cluster_.controller().actors.all()) {
+    if (actor.spec.name.empty() || actor.ending || (!all && actor.spec.name_space != name_space)) continue;
+    call.out.Map([&] {
+      call.out.String("name", actor.spec.name);
+      call.out.String("namespace", actor.spec.name_space);
+    });
+  }
+  call.out.EndVector(start, false, false);
+  return {};
+}
+
+static const char* state_name(wire::ActorState state) {
+  switch (state) {
+    case wire::ActorState::Pending: return "PENDING_CREATION";
+    case wire::ActorState::Alive: return "ALIVE";
+    case wire::ActorState::Restarting: return "RESTARTING";
+    case wire::ActorState::Dead: return "DEAD";
+    case wire::ActorState::Unknown: return "UNKNOWN";
+  }
+  return "UNKNOWN";
+}
+
+void Control::put_actor(MapBuilder& out, const controller::Actor& actor) {
+  out.String("actor_id", actor.spec.id.hex());
+  out.String("class_name", actor.spec.class_name);
+  out.String("name", actor.spec.name);
+  out.String("ray_namespace", actor.spec.name_space);
+  out.String("state", state_name(actor.state));
+  out.String("job_id", actor.spec.job.hex());
+  out.String("node_id", actor.node.is_nil() ? "" : actor.node.hex());
+  out.String("worker_id", actor.address.worker.is_nil() ? "" : actor.address.worker.hex());
+  out.String("placement_group_id", actor.spec.pg.is_nil() ? "" : actor.spec.pg.hex());
+  out.Int("pid", actor.pid);
+  out.Int("num_restarts", actor.restarts);
+  out.Bool("is_detached", actor.spec.detached);
+  out.String("death_cause", actor.state == wire::ActorState::Dead ? wire::EnumNameDeathCause(actor.cause) : "");
+  out.String("message", actor.message);
+  out.Key("required_resources");
+  put_resources(out, actor.spec.running);
+}
+
+Control::Failure Control::list_actors(Call& call) {
+  const size_t start = call.out.StartVector("actors");
+  int64_t rows = call.number("limit", kMostRows);
+  for (const auto& [id, actor] : cluster_.controller().actors.all()) {
+    if (rows-- <= 0) break;
+    call.out.Map([&] { put_actor(call.out, actor); });
+  }
+  call.out.EndVector(start, false, false);
+  return {};
+}
+
+// ---- workers -----------------------------------------------------------------------------------------------
+
+void Control::put_fate(MapBuilder& out, const Fate& fate) {
+  out.String("cause", controller::cause_name(fate.cause));
+  out.String("message", fate.message);
+  out.Int("exit_code", fate.exit_code);
+  out.Int("signal", fate.signal);
+  out.Int("pid", fate.pid);
+}
+
+static const char* state_name(const Worker& worker) {
+  switch (worker.state) {
+    case WorkerState::kStarting: return "STARTING";
+    case WorkerState::kIdle: return "IDLE";
+    case WorkerState::kLeased: return worker.blocked ? "BLOCKED" : "RUNNING";
+    case WorkerState::kActor: return "ACTOR";
+    case WorkerState::kLeaving: return "LEAVING";
+  }
+  return "";
+}
+
+void Control::put_worker(MapBuilder& out, const Worker& worker) {
+  out.String("worker_id", worker.id.hex());
+  out.String("job_id", worker.job.hex());
+  out.String("state", state_name(worker));
+  out.Int("pid", worker.pid);
+  out.String("actor_id", worker.actor.is_nil() ? "" : worker.actor.hex());
+  out.String("task_name", worker.lease ? worker.lease->task_name : "");
+  out.String("holder", worker.lease && !worker.lease->holder.is_nil() ? worker.lease->holder.hex() : "");
+  out.String("runtime_env", worker.runtime_env);
+  out.String("worker_type", "WORKER");
+  out.String("node_id", cluster_.core().config().node.hex());
+  out.Bool("is_alive", true);
+  out.Key("resources");
+  put_resources(out, worker.lease ? worker.lease->allocation.amounts : ResourceSet());
+}
+
+Control::Failure Control::list_workers(Call& call) {
+  const size_t start = call.out.StartVector("workers");
+  int64_t rows = call.number("limit", kMostRows);
+  for (const auto& [id, worker] : cluster_.core().workers()) {
+    if (rows-- <= 0) break;
+    call.out.Map([&] { put_worker(call.out, worker); });
+  }
+  call.out.EndVector(start, false, false);
+  return {};
+}
+
+// ---- jobs --------------------------------------------------------------------------------------------------
+
+void Control::put_job(MapBuilder& out, const controller::Job& job) {
+  const flexbuffers::Map config = map_of(reinterpret_cast<const uint8_t*>(job.config.data()), job.config.size());
+  put_bytes(out, "id", job.id.view());
+  out.String("job_id", job.id.hex());
+  out.String("status", job.running ? "RUNNING" : "FINISHED");
+  out.Bool("is_dead", !job.running);
+  out.Int("driver_pid", job.driver_pid);
+  out.Int("start_time", job.start_ms);
+  out.Int("end_time", job.end_ms);
+  out.String("entrypoint", config["entrypoint"].IsString() ? config["entrypoint"].AsString().str() : "");
+  out.String("namespace", config["namespace"].IsString() ? config["namespace"].AsString().str() : "");
+  put_bytes(out, "config", job.config);
+}
+
+Control::Failure Control::list_jobs(Call& call) {
+  const size_t start = call.out.StartVector("jobs");
+  for (const auto& [number, job] : cluster_.controller().jobs.all()) call.out.Map([&] { put_job(call.out, job); });
+  call.out.EndVector(start, false, false);
+  return {};
+}
+
+Control::Failure Control::job_info(Call& call) {
+  const std::string id = call.bytes("job_id");
+  const JobId wanted = id.size() == JobId::kSize ? JobId::from_bytes(id) : call.caller.job;
+  const controller::Job* job = cluster_.controller().jobs.find(wanted);
+  if (job == nullptr) return {"ValueError", "There is no job " + wanted.hex() + " in this cluster."};
+  put_job(call.out, *job);
+  return {};
+}
+
+// ---- groups, objects, demand -------------------------------------------------------------------------------
+
+void Control::put_group(MapBuilder& out, const controller::PlacementGroup& group) {
+  put_bytes(out, "pg_id", group.id.view());
+  out.String("placement_group_id", group.id.hex());
+  out.String("name", group.name);
+  out.String("namespace", group.name_space);
+  out.String("strategy", controller::strategy_name(group.strategy));
+  out.String("state", controller::state_name(group.state));
+  out.Bool("is_detached", group.detached);
+  out.String("creator_job_id", group.job.hex());
+  const size_t bundles = out.StartVector("bundles");
+  for (const ResourceSet& bundle : group.bundles) put_resources(out, bundle);
+  out.EndVector(bundles, false, false);
+  const size_t nodes = out.StartVector("bundles_to_node_id");
+  for (const NodeId& node : group.nodes) out.String(node.hex());
+  out.EndVector(nodes, false, false);
+  const bool placed = group.state == controller::GroupState::kCreated;
+  out.Map("stats", [&] {
+    out.Double("end_to_end_creation_latency_ms", placed ? static_cast<double>(group.created_ms - group.asked_ms) : 0);
+    out.Double("scheduling_latency_ms", placed ? static_cast<double>(group.created_ms - group.asked_ms) : 0);
+    out.Int("scheduling_attempt", 1);
+    out.UInt("highest_retry_delay_ms", 0);
+    out.String("scheduling_state", placed ? "FINISHED" : group.state == controller::GroupState::kPending ? "QUEUED"
+                                                                                                        : "REMOVED");
+  });
+}
+
+Control::Failure Control::list_objects(Call& call) {
+  const int64_t limit = call.number("limit", kMostRows);
+  const size_t start = call.out.StartVector("objects");
+  for (const store::ObjectInfo& object : store_()->list(static_cast<size_t>(limit > 0 ? limit : kMostRows)))
+    call.out.Map([&] {
+      call.out.String("object_id", object.id.hex());
+      call.out.UInt("object_size", object.size_bytes);
+      call.out.Bool("sealed", object.sealed);
+      call.out.Bool("spilled", object.spilled);
+      call.out.Bool("pinned", object.pinned);
+    });
+  call.out.EndVector(start, false, false);
+  return {};
+}
+
+Control::Failure Control::pending_demand(Call& call) {
+  MapBuilder& out = call.out;
+  const size_t start = out.StartVector("demand");
+  for (const Demand& row : cluster_.core().demand())
+    out.Map([&] {
+      out.String("shape", class_text(*row.cls));
+      out.Key("resources");
+      put_resources(out, row.cls->fit);
+      out.UInt("count", row.count);
+      out.Bool("infeasible", row.infeasible);
+      out.String("lacking", row.lacking);
+      out.String("job_id", row.cls->job.hex());
+      out.String("placement_group_id", row.cls->pg.is_nil() ? "" : row.cls->pg.hex());
+      out.String("example", row.cls->example);
+    });
+  out.EndVector(start, false, false);
+  const size_t groups = out.StartVector("placement_groups");
+  for (const PgId& id : cluster_.controller().groups.pending())
+    out.Map([&] { put_group(out, *cluster_.controller().groups.find(id)); });
+  out.EndVector(groups, false, false);
+  return {};
+}
+
+}  // namespace narke::node

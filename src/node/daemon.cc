@@ -1,0 +1,253 @@
+#include "node/daemon.h"
+
+#include <fcntl.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <ctime>
+#include <filesystem>
+#include <thread>
+
+#include "node/memory_guard.h"
+
+namespace narke::node {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+
+static constexpr milliseconds kMemoryPeriod{250};
+static constexpr size_t kTokenBytes = 32;
+static constexpr sched::Amount kStoreShare = 3'000;  // of the memory, in 1/10,000
+
+static Error failed(const std::string& what) { return {ErrorCode::kFailed, what + ": " + std::strerror(errno)}; }
+
+static std::string random_hex(size_t bytes) {
+  std::string raw(bytes, '\0'), out;
+  NARKE_CHECK(getrandom(raw.data(), bytes, 0) == static_cast<ssize_t>(bytes));
+  static constexpr char kDigits[] = "0123456789abcdef";
+  for (const unsigned char byte : raw) {
+    out += kDigits[byte >> 4];
+    out += kDigits[byte & 15];
+  }
+  return out;
+}
+
+static int64_t steady_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+// ---- start -------------------------------------------------------------------------------------------------
+
+Result<std::unique_ptr<Daemon>> Daemon::make(const Options& options) {
+  std::unique_ptr<Daemon> daemon(new Daemon(options));
+  if (Status started = daemon->start(); !started.ok()) return started.error();
+  return daemon;
+}
+
+Status Daemon::start() {
+  if (Status prepared = prepare_session(); !prepared.ok()) return prepared;
+  // Blocked before any thread begins, so that the store's threads do not take them.
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGTERM, SIGINT, SIGCHLD}) sigaddset(&signals, signal);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  signals_ = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
+
+  reactor_ = std::make_unique<rpc::Reactor>(rpc::Identity{token_, cluster_id_, WorkerId()});
+  service_ = std::make_unique<Service>(*reactor_, service_config(), [this](const std::string& m) { log(m); });
+  ZygoteConfig zygote{options_.zygote, options_.python_path, path("logs")};
+  if (zygote.command.empty()) zygote.command = {options_.python, "-m", "narke._private.zygote", "--fd"};
+  processes_ = std::make_unique<Processes>(*reactor_, std::move(zygote), *service_);
+  if (Status started = processes_->start(); !started.ok()) return started;
+  if (Status made = make_store(); !made.ok()) return made;
+  service_->attach(*processes_, *store_);
+  if (Status listening = reactor_->listen(path("sockets/node"), [this](rpc::Connection&) { return service_.get(); });
+      !listening.ok())
+    return listening;
+  reactor_->watch(signals_, [this] { on_signal(); });
+  if (Status watching = watch_owner(); !watching.ok()) return watching;
+  say_ready();
+  tick();
+  store_tick();
+  guard_memory();
+  log("ready, pid " + std::to_string(getpid()) + ", resources " + options_.resources.text());
+  return ok_status();
+}
+
+Status Daemon::prepare_session() {
+  std::error_code error;
+  for (const char* folder : {"logs", "sockets"})
+    if (!error) fs::create_directories(path(folder), error);
+  if (error)
+    return Error{ErrorCode::kFailed, "cannot make the session directory " + options_.session_dir + ": " + error.message()};
+  log_file_.open(path("logs/narke-node.log"), std::ios::app);
+  std::ifstream existing(path("token"), std::ios::binary);
+  token_.assign(std::istreambuf_iterator<char>(existing), {});
+  const auto space = [](char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; };
+  token_.erase(std::find_if_not(token_.rbegin(), token_.rend(), space).base(), token_.end());
+  token_.erase(token_.begin(), std::find_if_not(token_.begin(), token_.end(), space));
+  if (!token_.empty()) return ok_status();
+  token_ = random_hex(kTokenBytes);
+  const int fd = open(path("token").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (fd < 0) return failed("cannot write " + path("token"));
+  const bool written = write(fd, token_.data(), token_.size()) == static_cast<ssize_t>(token_.size());
+  close(fd);
+  return written ? ok_status() : Status(failed("cannot write " + path("token")));
+}
+
+Status Daemon::make_store() {
+  store::ServerConfig config;
+  config.capacity_bytes = static_cast<uint64_t>(options_.resources.get("object_store_memory") / sched::kOne);
+  config.spill_dir = path("spill");
+  auto made = store::Server::make(config, *service_);
+  if (!made.ok()) return made.error();
+  store_ = std::move(made).value();
+  reactor_->watch(store_->event_fd(), [this] { store_tick(); });
+  return ok_status();
+}
+
+ServiceConfig Daemon::service_config() {
+  ServiceConfig config;
+  const auto memory = memory_use();
+  const uint64_t total = memory ? memory->total_bytes : 1ull << 30;
+  const int cores = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  sched::ResourceSet& resources = options_.resources;
+  if (options_.object_store_bytes == 0) options_.object_store_bytes = total / sched::kOne * kStoreShare;
+  resources.set("object_store_memory", static_cast<sched::Amount>(options_.object_store_bytes) * sched::kOne);
+  if (resources.get("memory") == 0)
+    resources.set("memory", static_cast<sched::Amount>(total - std::min(total, options_.object_store_bytes)) *
+                                sched::kOne);
+  resources.set("node:" + options_.address, sched::kOne);
+  resources.set("node:__internal_head__", sched::kOne);
+
+  const int cpus = static_cast<int>(resources.get("CPU") / sched::kOne);
+  config.node.node = random_node_id();
+  config.node.resources = resources;
+  config.node.labels = options_.labels;
+  config.node.labels["ray.io/node-id"] = config.node.node.hex();
+  config.node.prestart_limit = std::min(cpus, cores);
+  config.node.max_starting = cores * 2;
+  config.node.max_workers = options_.max_workers;
+  config.node.idle_keep = cpus;
+  config.session_dir = options_.session_dir;
+  config.socket_path = path("sockets/node");
+  config.token_path = path("token");
+  config.address = options_.address;
+  char host[256] = "localhost";
+  gethostname(host, sizeof(host) - 1);
+  config.hostname = host;
+  return config;
+}
+
+void Daemon::say_ready() {
+  if (options_.ready_fd < 0) return;
+  const std::string line = "ready " + std::to_string(getpid()) + "\n";
+  if (write(options_.ready_fd, line.data(), line.size()) != static_cast<ssize_t>(line.size()))
+    log("nobody reads the ready descriptor: " + std::string(std::strerror(errno)));
+  close(options_.ready_fd);
+}
+
+Status Daemon::watch_owner() {
+  if (options_.owner_pid > 0) {
+    owner_ = static_cast<int>(syscall(SYS_pidfd_open, options_.owner_pid, 0));
+    if (owner_ < 0) return failed("the owner, process " + std::to_string(options_.owner_pid) + ", cannot be watched");
+    reactor_->watch(owner_, [this] { begin_stop("its owner has ended"); });
+  }
+  if (options_.owner_fd >= 0) {
+    fcntl(options_.owner_fd, F_SETFD, FD_CLOEXEC);
+    fcntl(options_.owner_fd, F_SETFL, fcntl(options_.owner_fd, F_GETFL) | O_NONBLOCK);
+    reactor_->watch(options_.owner_fd, [this] {
+      char byte;
+      const ssize_t got = read(options_.owner_fd, &byte, 1);
+      if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) begin_stop("its owner has closed the link");
+    });
+  }
+  return ok_status();
+}
+
+// ---- run ---------------------------------------------------------------------------------------------------
+
+int Daemon::run() {
+  while (!stopping_) {
+    reactor_->wait(-1);
+    reactor_->dispatch();
+  }
+  shut_down();
+  return 0;
+}
+
+void Daemon::on_signal() {
+  signalfd_siginfo info;
+  while (read(signals_, &info, sizeof(info)) == sizeof(info)) {
+    if (info.ssi_signo == SIGCHLD) processes_->reap();
+    else begin_stop(std::string("signal ") + strsignal(static_cast<int>(info.ssi_signo)));
+  }
+}
+
+void Daemon::tick() {
+  tick_timer_ = reactor_->after(milliseconds(service_->tick()), [this] { tick(); });
+}
+
+void Daemon::store_tick() {
+  reactor_->cancel(store_timer_);
+  const int next_ms = store_->tick(steady_ns());
+  store_timer_ = reactor_->after(milliseconds(next_ms), [this] { store_tick(); });
+}
+
+void Daemon::guard_memory() {
+  if (const auto use = memory_use(); use && use->share() > options_.memory_threshold)
+    service_->relieve_memory(use->text());
+  reactor_->after(kMemoryPeriod, [this] { guard_memory(); });
+}
+
+// ---- stop --------------------------------------------------------------------------------------------------
+
+void Daemon::begin_stop(const std::string& why) {
+  if (std::exchange(stopping_, true)) return;
+  log("stopping: " + why);
+}
+
+void Daemon::shut_down() {
+  processes_->stop();
+  processes_->kill_all();
+  service_->stop();
+  reactor_->flush_all();
+  std::error_code ignored;  // what cannot be removed was removed already
+  fs::remove(path("sockets/node"), ignored);
+  log("stopped");
+}
+
+Daemon::~Daemon() {
+  service_.reset();
+  processes_.reset();
+  store_.reset();
+  reactor_.reset();
+  std::error_code ignored;
+  fs::remove_all(path("spill"), ignored);
+  for (const int fd : {signals_, owner_})
+    if (fd >= 0) close(fd);
+}
+
+void Daemon::log(const std::string& message) {
+  const auto now = std::chrono::system_clock::now();
+  const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
+  const auto ms = std::chrono::duration_cast<milliseconds>(now.time_since_epoch()).count() % 1000;
+  std::tm utc{};
+  gmtime_r(&seconds, &utc);
+  char stamp[40];
+  const size_t size = std::strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &utc);
+  std::snprintf(stamp + size, sizeof(stamp) - size, ".%03dZ ", static_cast<int>(ms));
+  log_file_ << stamp << message << std::endl;
+}
+
+}  // namespace narke::node

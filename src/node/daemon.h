@@ -1,0 +1,58 @@
+// The whole daemon: wires the reactor, the service, the processes and the object store, and runs them.
+#pragma once
+
+#include <csignal>
+#include <fstream>
+#include <memory>
+#include <string>
+
+#include "node/options.h"
+#include "node/processes.h"
+#include "node/service.h"
+#include "rpc/reactor.h"
+#include "store/server.h"
+
+namespace narke::node {
+
+class Daemon {
+ public:
+  // Listens, and has told `ready_fd`, when it returns a daemon.
+  static Result<std::unique_ptr<Daemon>> make(const Options& options);
+  ~Daemon();
+
+  // Until told to stop; returns the exit status.
+  int run();
+
+ private:
+  explicit Daemon(const Options& options) : options_(options) {}
+  Status start();
+  Status prepare_session();
+  Status make_store();
+  ServiceConfig service_config();
+  void log(const std::string& message);
+  void watch_signals();
+  Status watch_owner();
+  void say_ready();
+  void on_signal();
+  void tick();
+  void store_tick();
+  void guard_memory();
+  void begin_stop(const std::string& why);
+  void shut_down();
+  std::string path(const std::string& name) const { return options_.session_dir + "/" + name; }
+
+  Options options_;
+  std::string token_, cluster_id_;
+  std::ofstream log_file_;
+  std::unique_ptr<rpc::Reactor> reactor_;
+  std::unique_ptr<Service> service_;
+  std::unique_ptr<Processes> processes_;
+  std::unique_ptr<store::Server> store_;
+  rpc::Reactor::TimerId tick_timer_ = 0;
+  rpc::Reactor::TimerId store_timer_ = 0;
+  int signals_ = -1;
+  int owner_ = -1;
+  bool stopping_ = false;
+};
+
+}  // namespace narke::node

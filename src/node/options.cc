@@ -1,0 +1,134 @@
+#include "node/options.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <functional>
+#include <map>
+
+namespace narke::node {
+
+namespace {
+
+Error invalid(const std::string& what) { return {ErrorCode::kFailed, what + " See narke-node --help."}; }
+
+template <class Number>
+bool parse_number(const std::string& text, Number* out) {
+  const char* end = text.data() + text.size();
+  const auto [at, error] = std::from_chars(text.data(), end, *out);
+  return error == std::errc() && at == end;
+}
+
+bool split(const std::string& text, std::string* name, std::string* value) {
+  const size_t at = text.find('=');
+  if (at == 0 || at == std::string::npos) return false;
+  *name = text.substr(0, at);
+  *value = text.substr(at + 1);
+  return true;
+}
+
+bool set_resource(const std::string& text, sched::ResourceSet* resources) {
+  std::string name, value;
+  double amount = 0;
+  if (!split(text, &name, &value) || !parse_number(value, &amount)) return false;
+  if (!(amount >= 0) || amount > 9e14) return false;
+  resources->set(name, static_cast<sched::Amount>(std::llround(amount * sched::kOne)));
+  return true;
+}
+
+bool set_label(const std::string& text, sched::Labels* labels) {
+  std::string key, value;
+  if (!split(text, &key, &value)) return false;
+  (*labels)[key] = value;
+  return true;
+}
+
+bool set_labels(const std::string& text, sched::Labels* labels) {
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find(',', at), text.size());
+    if (!set_label(text.substr(at, end - at), labels)) return false;
+    at = end + 1;
+  }
+  return true;
+}
+
+struct Option {
+  const char* value;  // what it takes; null: a switch
+  const char* help;
+  std::function<bool(Options&, const std::string&)> apply;
+};
+
+const std::map<std::string, Option>& options() {
+  using std::string;
+  static const std::map<string, Option> table = {
+      {"--session-dir", {"DIR", "where the socket, token, logs and spill files live; required",
+                         [](Options& o, const string& v) { o.session_dir = v; return !v.empty(); }}},
+      {"--resource", {"NAME=AMOUNT", "an amount of CPU, GPU, memory or a custom resource; may be repeated",
+                      [](Options& o, const string& v) { return set_resource(v, &o.resources); }}},
+      {"--object-store-memory", {"BYTES", "size of the object store; default 30% of the memory",
+                                 [](Options& o, const string& v) { return parse_number(v, &o.object_store_bytes); }}},
+      {"--python", {"PATH", "the Python interpreter of workers; default python3",
+                    [](Options& o, const string& v) { o.python = v; return !v.empty(); }}},
+      {"--python-path", {"PATHS", "put in front of workers' PYTHONPATH",
+                         [](Options& o, const string& v) { o.python_path = v; return true; }}},
+      {"--zygote", {"WORD", "a word of the command that forks workers; may be repeated",
+                    [](Options& o, const string& v) { o.zygote.push_back(v); return true; }}},
+      {"--address", {"IP", "this host's address as others see it; default 127.0.0.1",
+                     [](Options& o, const string& v) { o.address = v; return !v.empty(); }}},
+      {"--label", {"KEY=VALUE", "a label of this node; may be repeated",
+                   [](Options& o, const string& v) { return set_label(v, &o.labels); }}},
+      {"--labels", {"KEY=VALUE,...", "several labels", [](Options& o, const string& v) { return set_labels(v, &o.labels); }}},
+      {"--owner-pid", {"PID", "end when this process ends",
+                       [](Options& o, const string& v) { return parse_number(v, &o.owner_pid) && o.owner_pid > 0; }}},
+      {"--owner-fd", {"FD", "end when the other end of this descriptor closes",
+                      [](Options& o, const string& v) { return parse_number(v, &o.owner_fd) && o.owner_fd >= 0; }}},
+      {"--ready-fd", {"FD", "where to write 'ready PID' once the socket listens",
+                      [](Options& o, const string& v) { return parse_number(v, &o.ready_fd) && o.ready_fd >= 0; }}},
+      {"--max-workers", {"N", "most worker processes at once; default 4096",
+                         [](Options& o, const string& v) {
+                           return parse_number(v, &o.max_workers) && o.max_workers > 0;
+                         }}},
+      {"--head", {nullptr, "this node begins the cluster, as every node does today",
+                  [](Options& o, const string&) { o.head = true; return true; }}},
+  };
+  return table;
+}
+
+}  // namespace
+
+std::string usage() {
+  std::string out = "narke-node: the daemon of one host\n\n";
+  for (const auto& [name, option] : options())
+    out += "  " + name + (option.value ? " " + std::string(option.value) : "") + "\n      " + option.help + "\n";
+  return out;
+}
+
+Result<Options> parse_options(const std::vector<std::string>& arguments, const char* memory_threshold) {
+  Options out;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    std::string name = arguments[i], value;
+    const size_t equals = name.find('=');
+    const bool inlined = equals != std::string::npos;
+    if (inlined) {
+      value = name.substr(equals + 1);
+      name.resize(equals);
+    }
+    const auto option = options().find(name);
+    if (option == options().end()) return invalid("Unknown option " + name + ".");
+    if (option->second.value && !inlined) {
+      if (++i == arguments.size()) return invalid("Option " + name + " needs a value: " + option->second.value + ".");
+      value = arguments[i];
+    }
+    if ((!option->second.value && inlined) || !option->second.apply(out, value))
+      return invalid("Invalid value '" + value + "' for option " + name + ".");
+  }
+  if (out.session_dir.empty()) return invalid("Option --session-dir is missing.");
+  if (memory_threshold != nullptr) {
+    const bool valid = parse_number(std::string(memory_threshold), &out.memory_threshold);
+    if (!valid || !(out.memory_threshold > 0 && out.memory_threshold <= 1))
+      return invalid("NARKE_MEMORY_THRESHOLD must be a number above 0 and at most 1.");
+  }
+  return out;
+}
+
+}  // namespace narke::node

@@ -1,0 +1,36 @@
+// The command line of narke-node.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "sched/policy.h"
+#include "sched/resources.h"
+
+namespace narke::node {
+
+struct Options {
+  std::string session_dir;
+  sched::ResourceSet resources;
+  uint64_t object_store_bytes = 0;  // 0: 30% of the memory
+  std::string python = "python3";
+  std::string python_path;
+  std::vector<std::string> zygote;  // command; empty: the package's zygote under `python`
+  std::string address = "127.0.0.1";
+  sched::Labels labels;
+  int owner_pid = 0;   // the node ends with this process
+  int owner_fd = -1;   // the node ends when this descriptor's other end closes
+  int ready_fd = -1;   // "ready <pid>\n" goes there once the socket listens
+  bool head = false;
+  double memory_threshold = 0.95;
+  size_t max_workers = 4096;
+};
+
+// arguments: without the program's name. environment: value of NARKE_MEMORY_THRESHOLD or null.
+Result<Options> parse_options(const std::vector<std::string>& arguments, const char* memory_threshold);
+
+// What --help prints.
+std::string usage();
+
+}  // namespace narke::node

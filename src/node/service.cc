@@ -1,0 +1,563 @@
+#include "node/service.h"
+
+#include <sys/random.h>
+
+#include <chrono>
+
+#include "node/memory_guard.h"
+
+namespace narke::node {
+
+using wire::MessageType;
+
+static constexpr int kLinkGraceMs = 200;       // between a worker's link and its process ending
+static constexpr int kLeaveGraceMs = 500;      // for workers of an ended job
+static constexpr int64_t kGoodbyeMs = 2'000;   // most that a driver waits for the logs of its workers
+static constexpr size_t kTailBytes = 2'000;    // of a failed worker's error output, in the message
+
+template <class IdType>
+static IdType random_id() {
+  IdType id;
+  NARKE_CHECK(getrandom(id.data(), IdType::kSize, 0) == static_cast<ssize_t>(IdType::kSize));
+  return id;
+}
+WorkerId random_worker_id() { return random_id<WorkerId>(); }
+NodeId random_node_id() { return random_id<NodeId>(); }
+
+static int64_t steady_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+Service::Service(rpc::Reactor& reactor, ServiceConfig config, std::function<void(const std::string&)> log)
+    : reactor_(reactor),
+      config_(std::move(config)),
+      log_(std::move(log)),
+      cluster_(config_.node, config_.address, config_.hostname, *this),
+      logs_(reactor, config_.session_dir + "/logs", *this),
+      control_(cluster_, {config_.session_dir, config_.socket_path, config_.address, config_.hostname},
+               [this] { return store_; },
+               [this](const WorkerId& program, uint32_t call_id, Answer answer) {
+                 Program* to = find(program);
+                 if (to == nullptr) return;
+                 Builder& builder = fresh();
+                 const auto error = builder.CreateString(answer.error);
+                 const auto kind = builder.CreateString(answer.error_kind);
+                 const auto body = builder.CreateVector(answer.body);
+                 builder.Finish(wire::CreateControlReply(builder, error, kind, body));
+                 to->link->send(MessageType::ControlReply, call_id, builder);
+               }) {}
+
+Service::~Service() {
+  for (auto& [id, program] : programs_) program->link->set_handler(nullptr);
+}
+
+void Service::attach(Processes& processes, store::Server& store) {
+  processes_ = &processes;
+  store_ = &store;
+}
+
+Program* Service::find(const WorkerId& id) {
+  const auto at = programs_.find(id);
+  return at == programs_.end() ? nullptr : at->second.get();
+}
+
+Program* Service::driver_of(const JobId& job) {
+  const controller::Job* record = cluster_.controller().jobs.find(job);
+  return record ? find(record->driver) : nullptr;
+}
+
+Builder& Service::fresh() {
+  builder_.Clear();
+  return builder_;
+}
+
+int64_t Service::now_ms() { return steady_ns() / 1'000'000; }
+
+// ---- links -------------------------------------------------------------------------------------------------
+
+void Service::on_frame(rpc::Connection& link, const rpc::Frame& frame) {
+  auto* program = static_cast<Program*>(link.context);
+  if (program == nullptr) {
+    if (frame.type == MessageType::Register) on_register(link, frame);
+    else link.close({ErrorCode::kRefused, "the first frame must be Register"});
+  } else if (frame.type >= MessageType::StoreFirst && frame.type <= MessageType::StoreLast) {
+    store_->on_frame(program->key, frame, steady_ns());
+    return;
+  } else if (!dispatch(*program, frame)) {
+    link.close({ErrorCode::kRefused, std::string("malformed frame of type ") + wire::EnumNameMessageType(frame.type)});
+  }
+  cluster_.settle();
+}
+
+void Service::on_closed(rpc::Connection& link, const Error& why) {
+  auto* program = static_cast<Program*>(link.context);
+  if (program == nullptr) return;
+  link.context = nullptr;
+  const std::unique_ptr<Program> gone = std::move(programs_.at(program->id));
+  programs_.erase(gone->id);
+  by_key_.erase(gone->key);
+  if (gone->kind == wire::ProgramKind::Driver) {
+    store_->detach(gone->key, steady_ns());
+    driver_gone(*gone, gone->leaving ? "has left" : "is gone (" + why.message + ")");
+  } else {
+    // What it held is freed when its process is gone; one that only lost its link is of no use any more.
+    key_of_gone_[gone->id] = gone->key;
+    processes_->kill_after(gone->id, kLinkGraceMs);
+  }
+  cluster_.settle();
+}
+
+void Service::driver_gone(Program& program, const std::string& why) {
+  cluster_.finish_job(program.job, why);
+  cluster_.settle();
+  if (driver_gone_) driver_gone_(program.pid);
+}
+
+// ---- registration ------------------------------------------------------------------------------------------
+
+void Service::refuse(rpc::Connection& link, uint32_t call_id, const std::string& why) {
+  Builder& builder = fresh();
+  const auto error = builder.CreateString(why);
+  wire::RegisteredBuilder reply(builder);
+  reply.add_error(error);
+  builder.Finish(reply.Finish());
+  link.send(MessageType::Registered, call_id, builder);
+}
+
+void Service::on_register(rpc::Connection& link, const rpc::Frame& frame) {
+  const auto* request = frame.as<wire::Register>();
+  if (request == nullptr || request->worker() == nullptr) {
+    refuse(link, frame.call_id, "The Register frame is malformed: worker is missing.");
+    return;
+  }
+  const WorkerId id = WorkerId::from_wire(request->worker());
+  const bool is_worker = request->kind() == wire::ProgramKind::Worker;
+  const Worker* worker = cluster_.core().find(id);
+  if (find(id) != nullptr || (is_worker && (worker == nullptr || worker->state != WorkerState::kStarting))) {
+    refuse(link, frame.call_id, is_worker ? "This node does not expect a worker of this id (any more)."
+                                          : "A program with this id is connected already.");
+    return;
+  }
+  Program* program = admit(link, *request);
+  registered(*program, frame.call_id);
+  if (is_worker) cluster_.core().on_registered(id, program->pid, program->endpoint);
+}
+
+Program* Service::admit(rpc::Connection& link, const wire::Register& request) {
+  auto program = std::make_unique<Program>();
+  program->link = &link;
+  program->id = WorkerId::from_wire(request.worker());
+  program->kind = request.kind();
+  program->pid = request.pid();
+  program->endpoint = text_of(request.endpoint());
+  program->key = ++last_key_;
+  by_key_[program->key] = program->id;
+  if (program->kind == wire::ProgramKind::Driver)
+    program->job = cluster_.start_job(program->id, program->pid, bytes_of(request.config())).id;
+  else
+    program->job = cluster_.core().find(program->id)->job;
+  const controller::Job& job = *cluster_.controller().jobs.find(program->job);
+  const flexbuffers::Map config = map_of(reinterpret_cast<const uint8_t*>(job.config.data()), job.config.size());
+  if (config["namespace"].IsString()) program->name_space = config["namespace"].AsString().str();
+  if (!config["log_to_driver"].IsNull()) program->log_to_driver = config["log_to_driver"].AsBool();
+  link.context = program.get();
+  return programs_.emplace(program->id, std::move(program)).first->second.get();
+}
+
+void Service::registered(Program& program, uint32_t call_id) {
+  Builder& builder = fresh();
+  const controller::Job& job = *cluster_.controller().jobs.find(program.job);
+  const auto session = builder.CreateString(config_.session_dir);
+  const auto cluster = builder.CreateVector(reinterpret_cast<const uint8_t*>(reactor_.identity().cluster.data()),
+                                            reactor_.identity().cluster.size());
+  const auto config = builder.CreateVector(reinterpret_cast<const uint8_t*>(job.config.data()), job.config.size());
+  const auto node = config_.node.node.to_wire<wire::NodeId>();
+  const auto job_id = program.job.to_wire<wire::JobId>();
+  wire::RegisteredBuilder reply(builder);
+  reply.add_node(&node);
+  reply.add_job(&job_id);
+  reply.add_cluster(cluster);
+  reply.add_session_dir(session);
+  if (program.kind == wire::ProgramKind::Worker) reply.add_config(config);
+  reply.add_store_bytes(store_->arena_bytes());
+  reply.add_store_fd(true);
+  builder.Finish(reply.Finish());
+  program.link->send_fd(dup(store_->fd()));  // the link closes what it sends
+  program.link->send(MessageType::Registered, call_id, builder);
+}
+
+// ---- frames ------------------------------------------------------------------------------------------------
+
+// False: the frame is malformed or not a program's to send.
+bool Service::dispatch(Program& program, const rpc::Frame& frame) {
+  Core& core = cluster_.core();
+  switch (frame.type) {
+    case MessageType::RequestLease: return on_request_lease(program, frame);
+    case MessageType::ReturnLease: {
+      const auto* table = frame.as<wire::ReturnLease>();
+      if (table) core.return_lease(program.id, table->lease(), table->worker_failed(), table->worker_exiting());
+      return table != nullptr;
+    }
+    case MessageType::CancelLease: {
+      const auto* table = frame.as<wire::CancelLease>();
+      if (table) core.cancel_lease(program.id, table->request());
+      return table != nullptr;
+    }
+    case MessageType::Blocked: core.on_blocked(program.id); return true;
+    case MessageType::Unblocked: core.on_unblocked(program.id); return true;
+    case MessageType::Control: return on_control(program, frame);
+    case MessageType::Goodbye: on_goodbye(program, frame.call_id); return true;
+    default: return dispatch_actor(program, frame);
+  }
+}
+
+bool Service::dispatch_actor(Program& program, const rpc::Frame& frame) {
+  switch (frame.type) {
+    case MessageType::CreateActor: return on_create_actor(program, frame);
+    case MessageType::ActorStarted: return on_actor_started(program, frame);
+    case MessageType::WatchActor: return on_watch_actor(program, frame);
+    case MessageType::KillActor: return on_kill_actor(frame);
+    case MessageType::ActorExiting: {
+      const auto* table = frame.as<wire::ActorExiting>();
+      const Worker* worker = cluster_.core().find(program.id);
+      if (!table || !table->actor() || !worker || worker->actor != ActorId::from_wire(table->actor())) return false;
+      cluster_.controller().actors.exiting(worker->actor);
+      return true;
+    }
+    default: return false;
+  }
+}
+
+bool Service::on_request_lease(Program& program, const rpc::Frame& frame) {
+  const auto* table = frame.as<wire::RequestLease>();
+  if (table == nullptr || frame.call_id == 0) return false;
+  LeaseRequest request = lease_request_of(*table);
+  request.holder = program.id;
+  request.call_id = frame.call_id;
+  request.job = program.job;
+  cluster_.core().request_lease(std::move(request));
+  return true;
+}
+
+bool Service::on_create_actor(Program& program, const rpc::Frame& frame) {
+  const auto* table = frame.as<wire::CreateActor>();
+  if (!table || !table->spec() || !table->spec()->actor()) return false;
+  controller::ActorSpec spec = actor_spec_of(*table->spec());
+  spec.job = program.job;
+  if (spec.owner.worker.is_nil()) spec.owner = {program.id, config_.node.node, program.endpoint};
+  if (spec.name_space.empty()) spec.name_space = program.name_space;
+  controller::ActorFrame bytes{{frame.table.begin(), frame.table.end()}, {frame.raw.begin(), frame.raw.end()}};
+  const auto created = cluster_.controller().actors.create(std::move(spec), std::move(bytes), program.id);
+
+  Builder& builder = fresh();
+  const auto message = builder.CreateString(created.message);
+  if (created.status != wire::CreateActorStatus::Existing) {
+    wire::CreateActorReplyBuilder reply(builder);
+    reply.add_status(created.status);
+    reply.add_message(message);
+    builder.Finish(reply.Finish());
+  } else {
+    const controller::ActorSpec& existing = created.actor->spec;
+    const auto methods =
+        builder.CreateVector(reinterpret_cast<const uint8_t*>(existing.methods.data()), existing.methods.size());
+    const auto owner = pack_address(builder, existing.owner.worker, existing.owner.node, existing.owner.endpoint);
+    const auto class_name = builder.CreateString(existing.class_name);
+    const auto id = existing.id.to_wire<wire::ActorId>();
+    builder.Finish(
+        wire::CreateCreateActorReply(builder, created.status, &id, methods, message, owner, class_name));
+  }
+  program.link->send(MessageType::CreateActorReply, frame.call_id, builder);
+  return true;
+}
+
+bool Service::on_actor_started(Program& program, const rpc::Frame& frame) {
+  const auto* table = frame.as<wire::ActorStarted>();
+  if (!table || !table->actor()) return false;
+  cluster_.core().on_actor_started(program.id, ActorId::from_wire(table->actor()), table->ok(),
+                                   {frame.raw.begin(), frame.raw.end()});
+  return true;
+}
+
+bool Service::on_watch_actor(Program& program, const rpc::Frame& frame) {
+  const auto* table = frame.as<wire::WatchActor>();
+  if (!table || !table->actor()) return false;
+  const ActorId id = ActorId::from_wire(table->actor());
+  if (const controller::Actor* actor = cluster_.controller().actors.watch(id, program.id)) {
+    actor_changed(program.id, *actor);
+    return true;
+  }
+  controller::Actor unknown;
+  unknown.spec.id = id;
+  unknown.state = wire::ActorState::Unknown;
+  unknown.message = "The cluster knows no actor " + id.hex() + ": it died long ago, or belongs to another cluster.";
+  actor_changed(program.id, unknown);
+  return true;
+}
+
+bool Service::on_kill_actor(const rpc::Frame& frame) {
+  const auto* table = frame.as<wire::KillActor>();
+  if (!table || !table->actor()) return false;
+  const ActorId id = ActorId::from_wire(table->actor());
+  if (table->out_of_scope()) cluster_.controller().actors.out_of_scope(id);
+  else cluster_.controller().actors.kill(id, table->no_restart());
+  return true;
+}
+
+bool Service::on_control(Program& program, const rpc::Frame& frame) {
+  const auto* table = frame.as<wire::Control>();
+  if (!table || !table->method()) return false;
+  const flexbuffers::Map body =
+      table->body() ? map_of(table->body()->data(), table->body()->size()) : flexbuffers::Map::EmptyMap();
+  control_.handle(program, frame.call_id, table->method()->str(), body);
+  return true;
+}
+
+// ---- goodbye -----------------------------------------------------------------------------------------------
+
+void Service::say_goodbye(Program& program, uint32_t call_id) {
+  Builder& builder = fresh();
+  builder.Finish(wire::CreateGoodbye(builder));
+  program.link->send(MessageType::Goodbye, call_id, builder);
+}
+
+void Service::on_goodbye(Program& program, uint32_t call_id) {
+  if (program.kind != wire::ProgramKind::Driver) {
+    say_goodbye(program, call_id);
+    return;
+  }
+  program.leaving = true;
+  program.goodbye_call = call_id;
+  program.goodbye_deadline_ms = now_ms() + kGoodbyeMs;
+  cluster_.finish_job(program.job, "has left");
+  cluster_.settle();
+  finish_goodbyes();
+}
+
+bool Service::has_ending_workers(const JobId& job) const {
+  for (const auto& [id, worker] : cluster_.core().workers())
+    if (worker.job == job && (worker.state == WorkerState::kLeaving || worker.killed)) return true;
+  return false;
+}
+
+void Service::finish_goodbyes() {
+  for (auto& [id, program] : programs_) {
+    if (!program->leaving || program->goodbye_deadline_ms == 0) continue;
+    if (has_ending_workers(program->job) && now_ms() < program->goodbye_deadline_ms) continue;
+    logs_.drain();
+    program->goodbye_deadline_ms = 0;
+    say_goodbye(*program, program->goodbye_call);
+  }
+}
+
+// ---- to programs -------------------------------------------------------------------------------------------
+
+void Service::grant(const Grant& grant) {
+  Program* holder = find(grant.holder);
+  if (holder == nullptr) return;  // its link is closed: on_holder_gone takes the lease back
+  Builder& builder = fresh();
+  const auto worker = pack_address(builder, grant.worker, config_.node.node, grant.endpoint);
+  const auto devices = pack_devices(builder, *grant.allocation);
+  const auto group = grant.pg.to_wire<wire::PgId>();
+  wire::LeaseReplyBuilder reply(builder);
+  reply.add_status(wire::LeaseStatus::Granted);
+  reply.add_lease(grant.lease);
+  reply.add_worker(worker);
+  reply.add_instances(devices);
+  if (!grant.pg.is_nil()) reply.add_pg(&group);
+  reply.add_bundle(grant.bundle);
+  builder.Finish(reply.Finish());
+  holder->link->send(MessageType::LeaseReply, grant.call_id, builder);
+}
+
+void Service::deny(const WorkerId& holder, uint32_t call_id, wire::LeaseStatus status, wire::FailureKind failure,
+                   const std::string& message) {
+  Program* program = find(holder);
+  if (program == nullptr) return;
+  Builder& builder = fresh();
+  const auto text = builder.CreateString(message);
+  wire::LeaseReplyBuilder reply(builder);
+  reply.add_status(status);
+  reply.add_failure(failure);
+  reply.add_message(text);
+  builder.Finish(reply.Finish());
+  program->link->send(MessageType::LeaseReply, call_id, builder);
+}
+
+void Service::reclaim(const WorkerId& holder, uint64_t lease) {
+  Program* program = find(holder);
+  if (program == nullptr) return;
+  Builder& builder = fresh();
+  builder.Finish(wire::CreateReclaimLease(builder, lease));
+  program->link->send(MessageType::ReclaimLease, 0, builder);
+}
+
+void Service::notice(const JobId& job, const std::string& kind, const std::string& text) {
+  log_("notice for job " + job.hex() + ": " + text);
+  Program* driver = driver_of(job);
+  if (driver == nullptr) return;
+  Builder& builder = fresh();
+  const auto kind_text = builder.CreateString(kind);
+  builder.Finish(wire::CreateNotice(builder, kind_text, builder.CreateString(text)));
+  driver->link->send(MessageType::Notice, 0, builder);
+}
+
+void Service::actor_changed(const WorkerId& watcher, const controller::Actor& actor) {
+  Program* program = find(watcher);
+  if (program == nullptr) return;
+  Builder& builder = fresh();
+  pack_actor_update(builder, actor);
+  program->link->send(MessageType::ActorUpdate, 0, builder, actor.error);
+}
+
+// ---- to workers --------------------------------------------------------------------------------------------
+
+void Service::start_worker(const Worker& worker) {
+  logs_.follow(worker.id);
+  processes_->start_worker(worker.id, fork_config(worker));
+}
+
+static void copy_texts(flexbuffers::Builder& out, const char* key, const flexbuffers::Vector& texts) {
+  const size_t start = out.StartVector(key);
+  for (size_t i = 0; i < texts.size(); ++i) out.String(texts[i].AsString().str());
+  out.EndVector(start, false, false);
+}
+
+std::vector<uint8_t> Service::fork_config(const Worker& worker) {
+  const controller::Job& job = *cluster_.controller().jobs.find(worker.job);
+  const flexbuffers::Map config = map_of(reinterpret_cast<const uint8_t*>(job.config.data()), job.config.size());
+  const std::string logs = config_.session_dir + "/logs";
+  flexbuffers::Builder out;
+  out.Map([&] {
+    out.String("node_socket", config_.socket_path);
+    out.String("session_dir", config_.session_dir);
+    out.String("token_path", config_.token_path);
+    out.String("stdout", LogFollower::path(logs, worker.id, false));
+    out.String("stderr", LogFollower::path(logs, worker.id, true));
+    out.String("runtime_env", worker.runtime_env);
+    out.String("cwd", config["cwd"].IsString() ? config["cwd"].AsString().str() : "");
+    out.Key("job_id");
+    out.Blob(worker.job.data(), JobId::kSize);
+    out.Key("job_config");
+    out.Blob(job.config.data(), job.config.size());
+    copy_texts(out, "sys_path", config["sys_path"].AsVector());
+    out.Map("env", [&] {
+      const flexbuffers::Map variables = config["runtime_env"].AsMap()["env_vars"].AsMap();
+      const flexbuffers::TypedVector names = variables.Keys();
+      for (size_t i = 0; i < names.size(); ++i)
+        out.String(names[i].AsKey(), variables[names[i].AsKey()].AsString().str());
+    });
+  });
+  out.Finish();
+  return out.GetBuffer();
+}
+
+void Service::stop_worker(const Worker& worker, StopKind kind, const std::string& reason) {
+  if (kind == StopKind::kKill) {
+    processes_->kill(worker.id);
+    return;
+  }
+  if (Program* program = find(worker.id)) {
+    Builder& builder = fresh();
+    builder.Finish(wire::CreateExitWorker(builder, builder.CreateString(reason)));
+    program->link->send(MessageType::ExitWorker, 0, builder);
+  }
+  const controller::Job* job = cluster_.controller().jobs.find(worker.job);
+  if (worker.actor.is_nil() && job && !job->running) processes_->kill_after(worker.id, kLeaveGraceMs);
+}
+
+void Service::start_actor(const Worker& worker, const controller::Actor& actor) {
+  Program* program = find(worker.id);
+  if (program == nullptr) return;  // its process is about to be seen as gone
+  Builder& builder = fresh();
+  pack_start_actor(builder, *actor.frame, actor.incarnation, worker.lease->allocation);
+  program->link->send(MessageType::StartActor, 0, builder, actor.frame->raw);
+}
+
+// ---- from processes ----------------------------------------------------------------------------------------
+
+void Service::on_process_started(const WorkerId&, int) {}
+
+void Service::on_process_failed(const WorkerId& worker, const std::string& message) {
+  log_("worker " + worker.hex().substr(0, 8) + " could not be started: " + message);
+  logs_.finish(worker);
+  cluster_.core().on_start_failed(worker, message);
+  cluster_.settle();
+}
+
+void Service::on_process_gone(const WorkerId& id, const Fate& fate) {
+  if (const auto key = key_of_gone_.find(id); key != key_of_gone_.end()) {
+    store_->detach(key->second, steady_ns());
+    key_of_gone_.erase(key);
+  }
+  Fate told = fate;
+  const Worker* worker = cluster_.core().find(id);
+  if (worker && worker->state == WorkerState::kStarting && !worker->killed) {
+    const std::string tail = LogFollower::tail(config_.session_dir + "/logs", id, kTailBytes);
+    told.message += " It had not registered. The end of its error output: " + (tail.empty() ? "(nothing)" : tail);
+    log_("worker " + id.hex().substr(0, 8) + " failed to start: " + told.message);
+  }
+  logs_.finish(id);
+  if (Program* program = find(id)) program->link->close({ErrorCode::kDisconnected, told.message});
+  cluster_.core().on_worker_gone(id, std::move(told));
+  cluster_.settle();
+  finish_goodbyes();
+}
+
+void Service::worker_gone(const WorkerId& worker, const JobId&, const Fate& fate) {
+  if (fate.cause != Fate::Cause::kExit || fate.exit_code != 0)
+    log_("worker " + worker.hex().substr(0, 8) + ": " + fate.message);
+  control_.on_worker_gone(worker);
+}
+
+// ---- logs --------------------------------------------------------------------------------------------------
+
+void Service::on_lines(const std::vector<LogText>& lines) {
+  std::unordered_map<Program*, std::vector<const LogText*>> by_driver;
+  for (const LogText& line : lines) {
+    const Worker* worker = cluster_.core().find(line.worker);
+    Program* driver = worker ? driver_of(worker->job) : nullptr;
+    if (driver && driver->log_to_driver) by_driver[driver].push_back(&line);
+  }
+  for (const auto& [driver, texts] : by_driver) {
+    Builder& builder = fresh();
+    std::vector<flatbuffers::Offset<wire::LogLine>> packed;
+    for (const LogText* line : texts) {
+      const Worker& worker = *cluster_.core().find(line->worker);
+      const auto name = builder.CreateString(worker.lease ? worker.lease->task_name : std::string());
+      const auto text = builder.CreateString(line->text);
+      const auto id = line->worker.to_wire<wire::WorkerId>();
+      packed.push_back(wire::CreateLogLine(builder, worker.pid, &id, name, line->is_error, text));
+    }
+    builder.Finish(wire::CreateLogLines(builder, builder.CreateVector(packed)));
+    driver->link->send(MessageType::LogLines, 0, builder);
+  }
+}
+
+// ---- store and upkeep --------------------------------------------------------------------------------------
+
+void Service::send(store::ClientKey client, MessageType type, const Builder& table) {
+  const auto at = by_key_.find(client);
+  if (Program* program = at == by_key_.end() ? nullptr : find(at->second)) program->link->send(type, 0, table);
+}
+
+int Service::tick() {
+  cluster_.core().tick();
+  cluster_.settle();
+  control_.tick();
+  finish_goodbyes();
+  if (cluster_.core().wants_tick()) return 10;
+  return control_.has_waiters() ? 20 : 250;
+}
+
+void Service::relieve_memory(const std::string& figures) {
+  const auto rss = [](int pid) { return resident_bytes(pid); };
+  if (cluster_.core().relieve_memory(figures, rss)) log_("memory is short (" + figures + "); ending a worker");
+  cluster_.settle();
+}
+
+void Service::stop() {
+  for (auto& [id, program] : programs_) program->link->close({ErrorCode::kDisconnected, "the node is stopping"});
+}
+
+}  // namespace narke::node
