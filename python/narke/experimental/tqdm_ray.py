@@ -36,7 +36,7 @@ ProgressBarState = dict[str, Any]
 
 _LINE_MARK = "__narke_tqdm__ "
 _REDRAW_PERIOD_S = 0.1
-_PLAIN_STEP = 0.1
+_PLAIN_STEPS = 10
 _BAR_WIDTH = 24
 _CLEAR_LINE = "\r\x1b[K"
 _UP = "\x1b[1A"
@@ -172,7 +172,7 @@ class BarManager:
         self._lock = threading.RLock()
         self._bars: dict[str, ProgressBarState] = {}
         self._started_at_s: dict[str, float] = {}
-        self._shown_share: dict[str, float] = {}
+        self._shown_step: dict[str, float] = {}
         self._drawn_lines = 0
         self._drawn_at_s = float("-inf")
         self._hidden = False
@@ -233,10 +233,9 @@ class BarManager:
             self._drawn_lines = 0
 
     def _log(self, bar: ProgressBarState, now_s: float) -> None:
-        share = bar["x"] / bar["total"] if bar["total"] else 0.0
-        shown = self._shown_share.get(bar["uuid"])
-        if shown is None or share - shown >= _PLAIN_STEP or bar["closed"]:
-            self._shown_share[bar["uuid"]] = share
+        step = bar["x"] * _PLAIN_STEPS // bar["total"] if bar["total"] else 0
+        if step != self._shown_step.get(bar["uuid"]) or bar["closed"]:
+            self._shown_step[bar["uuid"]] = step
             self._stream().write(_render(bar, now_s - self._started_at_s[bar["uuid"]]) + "\n")
             self._stream().flush()
 
@@ -245,7 +244,7 @@ class BarManager:
             final = _render(self._bars[key], time.monotonic() - self._started_at_s[key])
             self._clear()
             self._stream().write(final + "\n")
-        for table in (self._bars, self._started_at_s, self._shown_share):
+        for table in (self._bars, self._started_at_s, self._shown_step):
             table.pop(key, None)
         if self._is_terminal():
             self._draw(time.monotonic(), force=True)

@@ -45,8 +45,10 @@ class _SocketPdb(pdb.Pdb):
         self._connection, _ = self._listener.accept()
         self._listener.close()
         self._connection.settimeout(None)
-        stream = self._connection.makefile("rw", buffering=1, encoding="utf-8", newline="\n")
-        super().__init__(stdin=stream, stdout=stream, skip=["narke.*"])
+        # Two streams: one for both ways would drop what it has read ahead at each write.
+        commands = self._connection.makefile("r", encoding="utf-8", newline="\n")
+        answers = self._connection.makefile("w", buffering=1, encoding="utf-8", newline="\n")
+        super().__init__(stdin=commands, stdout=answers, skip=["narke.*"])
         self.use_rawinput = False
         self.prompt = "(narke-pdb) "
 
@@ -72,6 +74,8 @@ class _SocketPdb(pdb.Pdb):
 
     def _close(self) -> None:
         if self._connection is not None:
+            self.stdin.close()  # the streams keep the socket open
+            self.stdout.close()
             self._connection.close()
             self._connection = None
 

@@ -1,0 +1,10 @@
+"""Tests of the utilities that need no engine; the package is the one in the source tree."""
+
+import os
+import pathlib
+import sys
+
+PACKAGE = str(pathlib.Path(__file__).resolve().parents[3] / "python")
+if PACKAGE not in sys.path:
+    sys.path.insert(0, PACKAGE)
+os.environ["PYTHONPATH"] = os.pathsep.join([PACKAGE, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
