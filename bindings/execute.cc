@@ -213,6 +213,9 @@ void start_actor(Session& session, const InboundPtr& call) {
   session.actor_class = spec.class_name() == nullptr ? "actor" : spec.class_name()->str();
   session.actor_name = spec.name() == nullptr ? "" : spec.name()->str();
   session.incarnation = call->start->incarnation();
+  session.actor_owner = pack_address(worker::Address::from_wire(spec.owner()));
+  if (spec.methods() != nullptr)
+    session.actor_methods.assign(reinterpret_cast<const char*>(spec.methods()->data()), spec.methods()->size());
   note_groups(session, spec);
   set_title(session.actor_class);
   PyRef instance;
@@ -351,7 +354,24 @@ PyObject* native_current(PyObject*, PyObject*) {
   return dict.release();
 }
 
+// (ActorRef, methods) of the actor this worker is, or None.
+PyObject* native_own_actor(PyObject*, PyObject*) {
+  Session* session = require_session();
+  if (session == nullptr) return nullptr;
+  if (session->actor_id.is_nil()) Py_RETURN_NONE;
+  worker::Address owner;
+  worker::ObjectPtr handle;
+  if (unpack_address(session->actor_owner, &owner))
+    handle = session->engine->actor_handle(session->actor_id, owner, false);
+  PyRef ref = PyRef::steal(new_actor_ref(*session, session->actor_id, handle));
+  if (!ref) return nullptr;
+  return Py_BuildValue("(Oy#)", ref.get(), session->actor_methods.data(),
+                       static_cast<Py_ssize_t>(session->actor_methods.size()));
+}
+
 PyMethodDef methods[] = {
+    {"own_actor", native_own_actor, METH_NOARGS,
+     "own_actor()\n--\n\n(ActorRef, methods) of the actor this worker is, or None."},
     {"run_worker", native_run_worker, METH_NOARGS,
      "run_worker()\n--\n\nRuns calls on this thread until the worker must leave."},
     {"run_one", native_run_one, METH_O,

@@ -17,7 +17,7 @@ PyObject* bytes_of(std::string_view s) {
 void ref_dealloc(PyObject* self) {
   Ref* ref = as_ref(self);
   if (ref->weakrefs != nullptr) PyObject_ClearWeakRefs(self);
-  if (ref->object != nullptr) {
+  if (ref->object != nullptr && !ref->session->orphaned) {
     ref->session->engine->drop_use(*ref->object);
     ref->object->unref();
     ref->session->unref();
@@ -143,7 +143,7 @@ PyAsyncMethods ref_async = {ref_await, nullptr, nullptr, nullptr};
 void actor_ref_dealloc(PyObject* self) {
   ActorRef* ref = as_actor_ref(self);
   if (ref->weakrefs != nullptr) PyObject_ClearWeakRefs(self);
-  if (ref->session != nullptr) {
+  if (ref->session != nullptr && !ref->session->orphaned) {
     if (ref->object != nullptr) {
       ref->session->engine->drop_use(*ref->object);
       ref->object->unref();
@@ -193,9 +193,11 @@ PyGetSetDef actor_ref_fields[] = {
 
 void stream_dealloc(PyObject* self) {
   auto* stream = reinterpret_cast<StreamRef*>(self);
-  stream->session->engine->abandon_stream(*stream->task);
-  stream->task->unref();
-  stream->session->unref();
+  if (!stream->session->orphaned) {
+    stream->session->engine->abandon_stream(*stream->task);
+    stream->task->unref();
+    stream->session->unref();
+  }
   PyObject_Free(self);
 }
 

@@ -2,7 +2,6 @@
 #include "bindings/session.h"
 
 #include <pthread.h>
-#include <unistd.h>
 
 #include <cmath>
 
@@ -20,7 +19,14 @@ using worker::Waited;
 constexpr auto kGoodbyeLimit = std::chrono::seconds(5);
 
 SessionPtr the_session;
-pid_t session_pid = 0;
+
+// In a fork of a connected program the engine's threads are missing and its lock may be held for ever.
+void orphan_session() {
+  if (!the_session) return;
+  the_session->orphaned = true;
+  the_session->ref();  // never destroyed here
+  the_session.reset();
+}
 
 PyObject* bytes_of(std::string_view s) {
   return PyBytes_FromStringAndSize(s.data(), static_cast<Py_ssize_t>(s.size()));
@@ -198,7 +204,14 @@ PyObject* native_flush_leases(PyObject*, PyObject*) {
   Py_RETURN_NONE;
 }
 
+PyObject* native_forget_connection(PyObject*, PyObject*) {
+  orphan_session();
+  Py_RETURN_NONE;
+}
+
 PyMethodDef methods[] = {
+    {"forget_connection", native_forget_connection, METH_NOARGS,
+     "forget_connection()\n--\n\nLeaves the connection to the process this one was forked from."},
     {"connect_driver", native_connect_driver, METH_VARARGS,
      "connect_driver(node_socket, token, session_dir, config, /)\n--\n\nJoins a node as a driver; facts about it."},
     {"connect_worker", native_connect_worker, METH_O,
@@ -220,10 +233,9 @@ PyMethodDef methods[] = {
 
 }  // namespace
 
-Session* current_session() { return session_pid == getpid() ? the_session.get() : nullptr; }
+Session* current_session() { return the_session.get(); }
 
 void set_current_session(SessionPtr session) {
-  session_pid = getpid();
   the_session = std::move(session);
 }
 
@@ -284,6 +296,9 @@ bool read_timeout(PyObject* timeout, Deadline* deadline) {
   return true;
 }
 
-int init_session(PyObject* module) { return PyModule_AddFunctions(module, methods); }
+int init_session(PyObject* module) {
+  pthread_atfork(nullptr, nullptr, orphan_session);
+  return PyModule_AddFunctions(module, methods);
+}
 
 }  // namespace narke::py

@@ -30,7 +30,10 @@ struct Session {
   ActorId actor_id;
   std::string actor_name;
   int incarnation = 0;
+  std::string actor_methods;  // what a handle must know of them
+  std::string actor_owner;    // packed address
   bool actor_exits = false;
+  bool orphaned = false;      // this process was forked from the one that is connected: nothing may be touched
 
   void ref() { ++refs_; }
   void unref() {

@@ -78,7 +78,9 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
 
 
 def _handle(found: dict[str, Any]) -> ActorHandle[Any]:
-    ref = session.native().actor_ref_from_parts(found["actor_id"], found["owner"])
+    owner = found["owner"]
+    packed = b"" if found.get("detached") else owner["worker"] + owner["node"] + owner["endpoint"].encode()
+    ref = session.native().actor_ref_from_parts(found["actor_id"], packed)
     return ActorHandle(ref, ActorInfo.from_pickled(found["methods"]))
 
 

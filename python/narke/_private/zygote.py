@@ -49,13 +49,26 @@ def _preload() -> None:
     os.environ.update(_SINGLE_THREAD)
     try:
         import asyncio  # noqa: F401
+        import uuid  # noqa: F401
         import concurrent.futures  # noqa: F401
 
+        import cloudpickle  # noqa: F401
+
+        import narke.actor  # noqa: F401
+        import narke.job_config  # noqa: F401
         from narke import _native  # noqa: F401
-        from narke._private import execution, generators, runtime_envs, serialization, worker_main  # noqa: F401
+        from narke._private import (  # noqa: F401
+            actor_creation,
+            execution,
+            generators,
+            machine,
+            runtime_envs,
+            serialization,
+            worker_main,
+        )
 
         try:
-            import numpy  # noqa: F401
+            import numpy.random  # noqa: F401
         except ImportError:
             pass  # optional: workers without it do without
     finally:
