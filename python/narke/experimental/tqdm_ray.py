@@ -193,7 +193,7 @@ class BarManager:
     def hide_bars(self) -> None:
         """Clear the bars, so that other output can be written."""
         with self._lock:
-            if not self._hidden:
+            if not self._hidden and self._is_terminal():
                 self._hidden = True
                 self._clear()
 

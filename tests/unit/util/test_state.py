@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from narke._private import state
 from narke.util.state import _logs, api
 from narke.util.state import common as c
 from narke.util.state.exception import RayStateApiException
@@ -170,17 +171,18 @@ def test_log_options(fields, text):
 
 
 def test_log_names_and_tails(tmp_path, monkeypatch):
-    (tmp_path / "worker-ab-7.out").write_text("one\ntwo\n\x1b[1mthree\x1b[0m\n")
+    (tmp_path / "worker-abcd.out").write_text("one\ntwo\n\x1b[1mthree\x1b[0m\n")
     (tmp_path / "node.err").write_text("")
     monkeypatch.setattr(_logs, "_folder", lambda node_id, node_ip: str(tmp_path))
-    assert _logs.names("n", None, "*") == {"node": ["node.err"], "worker_out": ["worker-ab-7.out"]}
+    monkeypatch.setattr(state, "snapshot", lambda kind: [{"worker_id": "abcd", "pid": 7}])
+    assert _logs.names("n", None, "*") == {"node": ["node.err"], "worker_out": ["worker-abcd.out"]}
 
     def text(lines, **fields):
         options = c.GetLogOptions(timeout=3, node_id="n", lines=lines, **fields)
         return "".join(_logs.read(options, "utf-8", "strict", plain=True))
 
     assert text(-1, pid=7) == "one\ntwo\nthree\n"
-    assert text(2, filename="worker-ab-7.out") == "two\nthree\n"
+    assert text(2, filename="worker-abcd.out") == "two\nthree\n"
     assert text(0, pid=7) == ""
     assert text(99, pid=7) == "one\ntwo\nthree\n"
     with pytest.raises(RayStateApiException, match="no .err log"):

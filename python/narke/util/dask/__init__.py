@@ -3,9 +3,8 @@
 try:
     import dask  # noqa: F401
 except ImportError as error:
-    raise ImportError(
-        "narke.util.dask needs Dask 2024.12 or later: install it with `pip install dask`"
-    ) from error
+    text = "narke.util.dask needs Dask 2024.12 or later: install it with `pip install dask`"
+    raise ImportError(text, name=error.name) from error
 
 from narke.util.dask.callbacks import (
     ProgressBarCallback,

@@ -20,6 +20,7 @@ __all__ = ["names", "read"]
 
 _PIECE_BYTES = 64 * 1024
 _FOLLOW_PERIOD_S = 0.5
+_SHORT_ID = 16  # hexadecimal digits of a worker's id in the name of its log
 
 
 @dataclass
@@ -142,9 +143,15 @@ def _task_log(options: GetLogOptions) -> _Span:
 
 
 def _process_log(folder: str, pid: int | None, suffix: str) -> _Span:
-    wanted = f"*-{pid}.{suffix}"
+    """The log of a process; workers' logs are named after their ids."""
+    from narke._private import state
+
+    ids = [
+        worker["worker_id"][:_SHORT_ID] for worker in state.snapshot("workers") if worker.get("pid") == pid
+    ]
+    wanted = [f"*-{pid}.{suffix}", *(f"worker-{id}*.{suffix}" for id in ids)]
     for name in _files(folder):
-        if fnmatch.fnmatch(os.path.basename(name), wanted):
+        if any(fnmatch.fnmatch(os.path.basename(name), pattern) for pattern in wanted):
             return _Span(_path(folder, name))
     raise RayStateApiException(
         f"process {pid} has no .{suffix} log in {folder}; list_logs gives the names there"

@@ -247,7 +247,8 @@ def _record(
     entry: dict[str, Any], schema: type[StateSchema], resource: StateResource, detail: bool
 ) -> StateSchema:
     fields = filter_fields(entry, schema, detail)
-    return dict_to_state(fields, resource)
+    # The node says "" where there is nothing to say.
+    return dict_to_state({name: None if value == "" else value for name, value in fields.items()}, resource)
 
 
 def _matching(resource: StateResource, filters: list[FilterType]) -> list[dict[str, Any]]:
