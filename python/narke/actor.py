@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import pickle
+import types
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -128,11 +129,21 @@ class _ActorClassMetadata:
     def __init__(self, cls: type) -> None:
         self.modified_class = cls
         self.class_name = cls.__name__
-        functions = _functions_of(cls)
-        self.methods = {name: _method_info(cls, name, function) for name, function in functions.items()}
-        self.is_async = any(_is_async(function) for function in functions.values())
-        self.init_signature = _init_signature(cls)
         self._export: tuple[bytes, bytes] | None = None
+
+    # Found out late: a class that refers to itself is rebuilt before it has its methods.
+    @functools.cached_property
+    def methods(self) -> dict[str, MethodInfo]:
+        cls = self.modified_class
+        return {name: _method_info(cls, name, function) for name, function in _functions_of(cls).items()}
+
+    @functools.cached_property
+    def is_async(self) -> bool:
+        return any(_is_async(function) for function in _functions_of(self.modified_class).values())
+
+    @functools.cached_property
+    def init_signature(self) -> Signature | None:
+        return _init_signature(self.modified_class)
 
     def export(self) -> tuple[bytes, bytes]:
         """(content id of 16 bytes, pickled class)."""
@@ -202,8 +213,7 @@ class ActorClass(Generic[T]):
     def _set(self, target: type, options: dict[str, Any]) -> None:
         self.__ray_metadata__ = _ActorClassMetadata(target)
         self._default_options = options
-        self.__doc__ = target.__doc__
-        self.__module__ = target.__module__
+        self.__doc__ = getattr(target, "__doc__", None)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Refuse: an actor starts only through ``.remote()``."""
@@ -215,7 +225,11 @@ class ActorClass(Generic[T]):
     def __getattr__(self, name: str) -> Any:
         if name == "__ray_metadata__":  # not set yet, while unpickling
             raise AttributeError(name)
-        return getattr(self.__ray_metadata__.modified_class, name)
+        value = getattr(self.__ray_metadata__.modified_class, name)
+        static = inspect.getattr_static(self.__ray_metadata__.modified_class, name, None)
+        # A method is bound, as on an instance: were it the function itself, pickling would take it for one that can
+        # be imported under this name, and give it the importer's class in place of the exported one.
+        return types.MethodType(value, self) if inspect.isfunction(static) else value
 
     def remote(self, *args: Any, **kwargs: Any) -> ActorHandle[T]:
         """Start an actor.

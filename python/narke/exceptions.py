@@ -260,15 +260,48 @@ def _make_dual(error: RayTaskError) -> RayTaskError:
     return instance
 
 
-def _picklable_cause(cause: BaseException) -> BaseException:
-    """The cause, or a stand-in that tells of it when it does not survive pickling."""
+def _picklable_cause(cause: BaseException) -> Any:
+    """The cause, or what unpickles to its like: an exception's own way to pickle fails for many constructors."""
     from narke._private.serialization import cloud_pickle
 
     try:
         pickle.loads(cloud_pickle(cause))
-    except Exception as error:
-        return UserCodeException(f"{type(cause).__name__}: {cause} (the original does not pickle: {error})")
+    except Exception:
+        return _Portable(cause)
     return cause
+
+
+class _Portable:
+    """Pickles to an exception of the same class with the same arguments and attributes, without its constructor."""
+
+    def __init__(self, exception: BaseException) -> None:
+        self._exception = exception
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        exception = self._exception
+        cls: Any = type(exception) if _pickles(type(exception)) else UserCodeException
+        args = tuple(arg if _pickles(arg) else repr(arg) for arg in exception.args)
+        if cls is UserCodeException:
+            args = (f"{type(exception).__name__}: {exception}",)
+        state = {name: value for name, value in vars(exception).items() if _pickles(value)}
+        return _rebuild_exception, (cls, args, state)
+
+
+def _rebuild_exception(cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
+    exception = cls.__new__(cls, *args)
+    exception.args = args
+    vars(exception).update(state)
+    return exception
+
+
+def _pickles(value: Any) -> bool:
+    from narke._private.serialization import cloud_pickle
+
+    try:
+        pickle.loads(cloud_pickle(value))
+    except Exception:
+        return False
+    return True
 
 
 class WorkerCrashedError(RayError):
@@ -624,11 +657,10 @@ class TaskPlacementGroupRemoved(RayError):
         return _text_or(self, "The placement group corresponding to this task has been removed.")
 
 
-class ActorPlacementGroupRemoved(RayError):
-    """The placement group that the actor was to run in is gone."""
+class ActorPlacementGroupRemoved(ActorDiedError):
+    """The placement group that the actor ran in, or was to run in, is gone."""
 
-    def __str__(self) -> str:
-        return _text_or(self, "The placement group corresponding to this Actor has been removed.")
+    BASE_ERROR_MSG = "The placement group corresponding to this Actor has been removed."
 
 
 class PendingCallsLimitExceeded(RayError):
@@ -662,20 +694,28 @@ class ActorUnschedulableError(_TextError):
     _opening = "The actor is not schedulable: "
 
 
-class ActorHandleNotFoundError(ValueError, _TextError):
+class ActorHandleNotFoundError(ValueError, RayError):
     """The handle names an actor that this cluster does not know.
 
     Args:
         error_message: the handle and the cluster.
     """
 
+    def __init__(self, error_message: str) -> None:
+        super().__init__(error_message)
+        self.error_message = error_message
 
-class ActorAlreadyExistsError(ValueError, _TextError):
+
+class ActorAlreadyExistsError(ValueError, RayError):
     """The actor's name is taken in its namespace.
 
     Args:
         error_message: the name and the namespace.
     """
+
+    def __init__(self, error_message: str) -> None:
+        super().__init__(error_message)
+        self.error_message = error_message
 
 
 class ObjectRefStreamEndOfStreamError(RayError):

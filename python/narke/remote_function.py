@@ -64,7 +64,7 @@ class RemoteFunction:
         Raises:
             TypeError, ValueError: an option is unknown or its value is not possible.
         """
-        _options.check_task_options(task_options)
+        _options.check_task_options(task_options, in_options=True)
         return _FunctionOptions(self, _options.merge_options(self._default_options, task_options))
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from narke.exceptions import AsyncioActorExit, RayError, RayTaskError
+from narke.exceptions import ActorDiedError, AsyncioActorExit, RayError, RayTaskError
 
 __all__ = [
     "ActorExit",
@@ -111,12 +111,10 @@ def encode_exception(exc: BaseException, function_name: str, actor_repr: str | N
 
     if isinstance(exc, KeyboardInterrupt):
         exc = _cancelled(exc)
-    error = task_error(exc, function_name, actor_repr)
-    try:
-        return cloud_pickle(error)
-    except Exception as failure:
-        error.cause = RayError(f"{type(exc).__name__}: {exc} (the original does not pickle: {failure})")
-        return cloud_pickle(error)
+    error: RayError = task_error(exc, function_name, actor_repr)
+    if function_name.endswith(".__init__"):
+        error = ActorDiedError.from_task_error(error)
+    return cloud_pickle(error)
 
 
 def _cancelled(exc: BaseException) -> BaseException:

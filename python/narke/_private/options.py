@@ -37,6 +37,15 @@ class Option:
     check: Callable[[Any], str | None] | None = None
 
 
+def _gpus(value: Any) -> str | None:
+    if value is None:
+        return None
+    complaint = quantity_complaint("num_gpus", value)
+    if complaint is None and value > 1 and value != int(value):
+        return f"num_gpus (GPU) must be a whole number when it is above 1, got {value}"
+    return complaint
+
+
 def _quantity(name: str) -> Callable[[Any], str | None]:
     def check(value: Any) -> str | None:
         return None if value is None else quantity_complaint(name, value)
@@ -145,7 +154,7 @@ _SHARED = {
     "memory": Option(_NUMBER, None, _quantity("memory")),
     "name": Option(_TEXT),
     "num_cpus": Option(_NUMBER, None, _quantity("num_cpus")),
-    "num_gpus": Option(_NUMBER, None, _quantity("num_gpus")),
+    "num_gpus": Option(_NUMBER, None, _gpus),
     "object_store_memory": Option(_INT, None, _quantity("object_store_memory")),
     "placement_group": Option(None, "default"),
     "placement_group_bundle_index": Option((int,), -1),
@@ -193,14 +202,20 @@ METHOD_OPTIONS: dict[str, Option] = {
 }
 
 
-def check_task_options(options: Mapping[str, Any]) -> None:
+def check_task_options(options: Mapping[str, Any], *, in_options: bool = False) -> None:
     """Check options of a remote function.
+
+    Args:
+        options: name to value.
+        in_options: they come from ``.options()``, where `max_calls` is refused: it belongs to the function.
 
     Raises:
         TypeError: a value's type is wrong.
         ValueError: an option is unknown or a value is out of bounds.
     """
     _check(options, TASK_OPTIONS, "remote functions")
+    if in_options and "max_calls" in options:
+        raise ValueError("Setting 'max_calls' is not supported in '.options()'.")
     _check_placement(options)
 
 
