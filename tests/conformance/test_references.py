@@ -25,7 +25,7 @@ def identity(value):
 
 class TestPutAndGetArguments:
     def test_put_of_a_reference(self):
-        with pytest.raises(TypeError, match="Calling 'put' on an ray.ObjectRef is not allowed"):
+        with pytest.raises(TypeError, match="Calling 'put' on an .*ObjectRef is not allowed"):
             ray.put(ray.put(1))
 
     def test_get_of_a_list_keeps_order_and_duplicates(self):
@@ -42,7 +42,7 @@ class TestPutAndGetArguments:
 
     @pytest.mark.parametrize("wrong", [1, "abc", None])
     def test_get_of_a_list_with_a_wrong_type(self, wrong):
-        with pytest.raises(TypeError, match="not an ray.ObjectRef"):
+        with pytest.raises(TypeError, match="not an .*ObjectRef"):
             ray.get([ray.put(1), wrong])
 
     @pytest.mark.parametrize("timeout", [0, 0.1])
@@ -120,11 +120,11 @@ class TestWait:
         "arguments, options, error, text",
         [
             (lambda ref: [ref, ref], {}, ValueError, "unique"),
-            (lambda ref: [ref], {"num_returns": 0}, ValueError, "Invalid number of objects to return 0"),
+            (lambda ref: [ref], {"num_returns": 0}, ValueError, "Invalid number of objects to return"),
             (lambda ref: [ref], {"num_returns": 2}, ValueError, "num_returns cannot be greater"),
-            (lambda ref: [ref], {"timeout": -1}, ValueError, "timeout.*nonnegative.*-1"),
-            (lambda ref: ref, {}, TypeError, "expected a list of ray.ObjectRef"),
-            (lambda ref: (ref,), {}, TypeError, "expected a list of ray.ObjectRef.*tuple"),
+            (lambda ref: [ref], {"timeout": -1}, ValueError, "timeout.*-1"),
+            (lambda ref: ref, {}, TypeError, "expected a list of .*ObjectRef"),
+            (lambda ref: (ref,), {}, TypeError, "expected a list of .*ObjectRef.*tuple"),
             (lambda ref: [ref, 1], {}, TypeError, "list containing <class 'int'>"),
             (lambda ref: "abc", {}, TypeError, "got <class 'str'>"),
         ],
