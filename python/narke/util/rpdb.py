@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 import pdb
+import secrets
 import socket
 import sys
 import time
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 import narke
 from narke.util.annotations import DeveloperAPI
@@ -20,35 +22,16 @@ _KV_NAMESPACE = b"debugger"
 _LOOPBACK = "127.0.0.1"
 _TIMEOUT_VARIABLE = "NARKE_DEBUGGER_TIMEOUT_S"
 _DEFAULT_TIMEOUT_S = 3600.0
+_CODE_TIMEOUT_S = 30.0
+_LONGEST_CODE_LINE = 100
 
 
 class _SocketPdb(pdb.Pdb):
-    """The standard debugger with a socket in place of the terminal.
+    """The standard debugger with a connection in place of the terminal."""
 
-    Args:
-        listener: socket that listens already.
-        timeout_s: seconds to wait for somebody to connect.
-    """
-
-    def __init__(self, listener: socket.socket, timeout_s: float) -> None:
-        self._listener = listener
-        self._timeout_s = timeout_s
-        self._connection: socket.socket | None = None
-
-    def accept(self) -> None:
-        """Wait for a connection and talk to it.
-
-        Raises:
-            TimeoutError: nobody connected in time.
-        """
-        self._listener.settimeout(self._timeout_s)
-        self._connection, _ = self._listener.accept()
-        self._listener.close()
-        self._connection.settimeout(None)
-        # Two streams: one for both ways would drop what it has read ahead at each write.
-        commands = self._connection.makefile("r", encoding="utf-8", newline="\n")
-        answers = self._connection.makefile("w", buffering=1, encoding="utf-8", newline="\n")
+    def __init__(self, connection: socket.socket, commands: IO[str], answers: IO[str]) -> None:
         super().__init__(stdin=commands, stdout=answers, skip=["narke.*"])
+        self._connection: socket.socket | None = connection
         self.use_rawinput = False
         self.prompt = "(narke-pdb) "
 
@@ -85,7 +68,8 @@ def set_trace(breakpoint_uuid: bytes | None = None) -> None:
     """Stop here until somebody has connected to this process and lets it go on.
 
     The address is written to standard error and listed for ``narke debug``; it accepts connections from this
-    host only. Without a connection within ``NARKE_DEBUGGER_TIMEOUT_S`` seconds (3600) the program goes on.
+    host only, and only with the code that stands beside it. Without a connection within
+    ``NARKE_DEBUGGER_TIMEOUT_S`` seconds (3600) the program goes on.
 
     Args:
         breakpoint_uuid: name of the breakpoint in the list; None for a new one.
@@ -93,17 +77,6 @@ def set_trace(breakpoint_uuid: bytes | None = None) -> None:
     frame = sys._getframe(1)
     key = breakpoint_uuid or os.urandom(16).hex().encode()
     _stop_at(frame, key, float(os.environ.get(_TIMEOUT_VARIABLE, _DEFAULT_TIMEOUT_S)))
-
-
-def _post_mortem(traceback: Any) -> None:
-    """Open the debugger where an exception was raised."""
-    while traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    timeout_s = float(os.environ.get(_TIMEOUT_VARIABLE, _DEFAULT_TIMEOUT_S))
-    debugger = _connected(traceback.tb_frame, os.urandom(16).hex().encode(), timeout_s)
-    if debugger is not None:
-        debugger.reset()
-        debugger.interaction(None, traceback)
 
 
 def _stop_at(frame: FrameType, key: bytes, timeout_s: float) -> None:
@@ -114,23 +87,48 @@ def _stop_at(frame: FrameType, key: bytes, timeout_s: float) -> None:
 
 def _connected(frame: FrameType, key: bytes, timeout_s: float) -> _SocketPdb | None:
     """A debugger that somebody connected to, None after the timeout."""
-    listener = socket.create_server((_LOOPBACK, 0))
-    port = listener.getsockname()[1]
-    where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-    _say(f"breakpoint at {where} in process {os.getpid()}: connect with `nc {_LOOPBACK} {port}`")
-    _announce(
-        key, {"address": f"{_LOOPBACK}:{port}", "pid": os.getpid(), "where": where, "time": time.time()}
-    )
-    debugger = _SocketPdb(listener, timeout_s)
+    where, code = f"{frame.f_code.co_filename}:{frame.f_lineno}", secrets.token_hex(8)
+    with socket.create_server((_LOOPBACK, 0)) as listener:
+        port = listener.getsockname()[1]
+        _say(f"breakpoint at {where} in process {os.getpid()}: `nc {_LOOPBACK} {port}`, then the code {code}")
+        address = f"{_LOOPBACK}:{port}"
+        entry = {"address": address, "code": code, "pid": os.getpid(), "where": where, "time": time.time()}
+        _announce(key, entry)
+        try:
+            return _accept(listener, code, time.monotonic() + timeout_s)
+        except TimeoutError:
+            _say(f"nobody connected to the breakpoint at {where} within {timeout_s:g} s; going on")
+            return None
+        finally:
+            _withdraw(key)
+
+
+def _accept(listener: socket.socket, code: str, deadline_s: float) -> _SocketPdb:
+    """Wait for a connection whose first line is the code: a debugger runs whatever it is told.
+
+    Raises:
+        TimeoutError: none came in time.
+    """
+    while True:
+        listener.settimeout(max(deadline_s - time.monotonic(), 0.001))
+        connection, _ = listener.accept()
+        connection.settimeout(_CODE_TIMEOUT_S)
+        # Two streams: one for both ways would drop what it has read ahead at each write.
+        commands = connection.makefile("r", encoding="utf-8", newline="\n")
+        answers = connection.makefile("w", buffering=1, encoding="utf-8", newline="\n")
+        if _knows(commands, code):
+            connection.settimeout(None)
+            return _SocketPdb(connection, commands, answers)
+        for end in (commands, answers, connection):
+            end.close()
+
+
+def _knows(commands: IO[str], code: str) -> bool:
     try:
-        debugger.accept()
-        return debugger
-    except TimeoutError:
-        listener.close()
-        _say(f"nobody connected to the breakpoint at {where} within {timeout_s:g} s; going on")
-        return None
-    finally:
-        _withdraw(key)
+        given = commands.readline(_LONGEST_CODE_LINE).strip()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return hmac.compare_digest(given.encode(), code.encode())
 
 
 def _say(text: str) -> None:

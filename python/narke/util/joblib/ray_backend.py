@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from joblib import Parallel
@@ -16,6 +17,8 @@ import narke
 from narke.util.multiprocessing.pool import Pool
 
 __all__ = ["RayBackend"]
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 class RayBackend(MultiprocessingBackend):
@@ -87,9 +90,12 @@ def _connect() -> None:
 
 
 def _set_threads(limit: int | None) -> None:
-    """Bound the threads of numerical libraries in this actor."""
+    """Bound the threads of numerical libraries in this actor, those loaded already and those to come."""
     if limit is None:
         return
-    from threadpoolctl import threadpool_limits
-
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(limit)))
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return  # joblib itself goes without it; the variables reach libraries that are loaded later
     threadpool_limits(limits=limit)
