@@ -111,13 +111,14 @@ Outcome exception_outcome(Session& session, PyObject* exception, const std::stri
   return outcome;
 }
 
-bool return_outcomes(Session& session, PyObject* result, const wire::PushTask& push, const TaskId& task,
-                     std::vector<Outcome>* out) {
-  int count = push.num_returns();
+bool return_outcomes(Session& session, PyObject* result, const worker::Inbound& call, std::vector<Outcome>* out) {
+  int count = call.push->num_returns();
+  const TaskId& task = call.task;
+  WorkerId owner = call.link->peer();
   if (count == 0) return true;
   if (count == 1) {
     out->resize(1);
-    return encode_outcome(session, result, object_of(task, 1), &out->front());
+    return encode_outcome(session, result, object_of(task, 1), owner, &out->front());
   }
   PyRef items = PyRef::steal(PySequence_Tuple(result));
   if (!items) {
@@ -133,7 +134,7 @@ bool return_outcomes(Session& session, PyObject* result, const wire::PushTask& p
   out->resize(static_cast<size_t>(count));
   for (int i = 0; i < count; ++i)
     if (!encode_outcome(session, PyTuple_GET_ITEM(items.get(), i), object_of(task, static_cast<uint32_t>(i) + 1),
-                        &(*out)[static_cast<size_t>(i)]))
+                        owner, &(*out)[static_cast<size_t>(i)]))
       return false;
   return true;
 }
@@ -179,9 +180,9 @@ void answer_value(Session& session, InboundPtr call, PyObject* result) {
   if (count == kDynamic) {
     PyRef generator = collect_items(session, result);
     outcomes.resize(1);
-    if (!generator || !encode_outcome(session, generator.get(), object_of(call->task, 1), &outcomes[0]))
+    if (!generator || !encode_outcome(session, generator.get(), object_of(call->task, 1), call->link->peer(), &outcomes[0]))
       return answer_exception(session, call);
-  } else if (!return_outcomes(session, result, *call->push, call->task, &outcomes)) {
+  } else if (!return_outcomes(session, result, *call, &outcomes)) {
     return answer_exception(session, call);
   }
   reply(session, call, wire::TaskStatus::Done, std::move(outcomes));
@@ -190,7 +191,7 @@ void answer_value(Session& session, InboundPtr call, PyObject* result) {
 bool send_item(Session& session, worker::Inbound& call, PyObject* value) {
   Outcome item;
   uint32_t index = kStreamFirstIndex + static_cast<uint32_t>(call.produced);
-  if (!encode_outcome(session, value, object_of(call.task, index), &item)) return false;
+  if (!encode_outcome(session, value, object_of(call.task, index), call.link->peer(), &item)) return false;
   worker::Lock held = session.engine->lock();
   session.engine->executor().send_item(call, std::move(item));
   return true;
@@ -214,7 +215,7 @@ void stream_items(Session& session, InboundPtr call, PyObject* generator) {
   if (PyErr_Occurred()) return answer_exception(session, call);
   PyRef none = PyRef::borrow(Py_None);
   Outcome end;
-  if (!encode_outcome(session, none.get(), object_of(call->task, 1), &end)) return answer_exception(session, call);
+  if (!encode_outcome(session, none.get(), object_of(call->task, 1), call->link->peer(), &end)) return answer_exception(session, call);
   std::vector<Outcome> outcomes;
   outcomes.push_back(std::move(end));
   reply(session, call, wire::TaskStatus::Done, std::move(outcomes));

@@ -36,7 +36,10 @@ const wire::PushTask& push_of(PyObject* self) { return *(*as_task(self)->call)->
 
 PyObject* text(const flatbuffers::String* s) { return PyUnicode_FromString(s == nullptr ? "" : s->c_str()); }
 PyObject* get_method(PyObject* self, void*) { return text(push_of(self).method()); }
-PyObject* get_group(PyObject* self, void*) { return text(push_of(self).concurrency_group()); }
+PyObject* get_group(PyObject* self, void*) {
+  worker::Lock held = as_task(self)->session->engine->lock();
+  return PyUnicode_FromString(as_task(self)->session->engine->executor().group_of(**as_task(self)->call).c_str());
+}
 PyObject* get_name(PyObject* self, void*) {
   return PyUnicode_FromString(name_of(*as_task(self)->session, **as_task(self)->call).c_str());
 }

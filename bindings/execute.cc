@@ -188,22 +188,40 @@ bool call_helper(const char* module, const char* name, PyObject* argument) {
   return static_cast<bool>(done);
 }
 
-bool run_threads(const wire::ActorSpec& spec) {
+// How many calls of each concurrency group run at once; "" is the group of methods without one.
+PyRef limits_of(const wire::ActorSpec& spec) {
   PyRef limits = PyRef::steal(PyDict_New());
   PyRef main = PyRef::steal(PyLong_FromLong(spec.max_concurrency()));
   PyDict_SetItemString(limits.get(), "", main.get());
-  if (spec.groups() != nullptr)
-    for (const wire::ConcurrencyGroup* group : *spec.groups()) {
-      PyRef limit = PyRef::steal(PyLong_FromLong(group->limit()));
-      PyDict_SetItemString(limits.get(), group->name()->c_str(), limit.get());
-    }
-  return call_helper("narke._private.threaded_actor", "start", limits.get());
+  if (spec.groups() == nullptr) return limits;
+  for (const wire::ConcurrencyGroup* group : *spec.groups()) {
+    PyRef limit = PyRef::steal(PyLong_FromLong(group->limit()));
+    PyDict_SetItemString(limits.get(), group->name()->c_str(), limit.get());
+  }
+  return limits;
 }
 
 void set_title(const std::string& name) {
   PyObject* title = attribute("narke._private.execution", "set_title");
   PyRef text = PyRef::steal(PyUnicode_FromString(name.c_str()));
   if (title == nullptr || !text || !PyRef::steal(PyObject_CallOneArg(title, text.get()))) PyErr_Clear();
+}
+
+worker::Outcome init_failure(Session& session, PyObject* exception) {
+  worker::Outcome outcome;
+  outcome.kind = wire::ResultKind::Error;
+  PyObject* encode = attribute("narke._private.execution", "encode_init_failure");
+  PyRef pickled;
+  if (encode != nullptr)
+    pickled = PyRef::steal(
+        PyObject_CallFunction(encode, "Os", exception, (session.actor_class + ".__init__").c_str()));
+  if (!pickled || !PyBytes_Check(pickled.get())) {
+    PyErr_Print();
+    return exception_outcome(session, exception, session.actor_class + ".__init__");
+  }
+  outcome.bytes = encode_pickled_error({PyBytes_AS_STRING(pickled.get()),
+                                        static_cast<size_t>(PyBytes_GET_SIZE(pickled.get()))});
+  return outcome;
 }
 
 // Runs the constructor; a plain actor then goes on in the main loop, others until they end in their own.
@@ -225,7 +243,7 @@ void start_actor(Session& session, const InboundPtr& call) {
   }
   if (!instance) {
     PyRef exception = take_exception();
-    worker::Outcome error = exception_outcome(session, exception.get(), session.actor_class + ".__init__");
+    worker::Outcome error = init_failure(session, exception.get());
     session.engine->reply_started(*call, &error);
     session.engine->leave();
     return;
@@ -234,8 +252,9 @@ void start_actor(Session& session, const InboundPtr& call) {
   session.engine->reply_started(*call, nullptr);
   Style style = style_of(spec);
   if (style == Style::kPlain) return;
-  bool good = style == Style::kThreaded ? run_threads(spec)
-                                        : call_helper("narke._private.async_actor", "run", nullptr);
+  PyRef limits = limits_of(spec);
+  bool good = style == Style::kThreaded ? call_helper("narke._private.threaded_actor", "start", limits.get())
+                                        : call_helper("narke._private.async_actor", "run", limits.get());
   if (!good) PyErr_Print();
   session.engine->leave();
 }
@@ -306,7 +325,9 @@ PyObject* native_run_worker(PyObject*, PyObject*) {
       break;
     }
   }
-  Py_RETURN_NONE;
+  GilRelease free;
+  session->engine->drain();
+  return Py_NewRef(Py_None);
 }
 
 PyObject* bytes_or_empty(std::string_view bytes, bool nil) {
@@ -318,9 +339,9 @@ void set(PyObject* dict, const char* name, PyObject* value) {
   if (held) PyDict_SetItemString(dict, name, held.get());
 }
 
-void describe_call(PyObject* dict, const Inbound& call) {
+void describe_call(Session& session, PyObject* dict, const Inbound& call) {
   const flatbuffers::String* name = call.push == nullptr ? nullptr : call.push->name();
-  set(dict, "task_name", PyUnicode_FromString(name == nullptr ? "" : name->c_str()));
+  set(dict, "task_name", PyUnicode_FromString(name == nullptr ? name_of(session, call).c_str() : name->c_str()));
   set(dict, "attempt", PyLong_FromLong(call.push == nullptr ? 0 : call.push->attempt()));
   if (call.push == nullptr) return;
   TaskId parent = TaskId::from_wire(call.push->parent());
@@ -348,7 +369,7 @@ PyObject* native_current(PyObject*, PyObject*) {
   set(dict.get(), "actor_name", PyUnicode_FromString(session->actor_name.c_str()));
   set(dict.get(), "node_ip", PyUnicode_FromString("127.0.0.1"));
   if (here.call) {
-    describe_call(dict.get(), *here.call);
+    describe_call(*session, dict.get(), *here.call);
     set(dict.get(), "function_name", PyUnicode_FromString(name_of(*session, *here.call).c_str()));
   }
   return dict.release();

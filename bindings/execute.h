@@ -27,8 +27,8 @@ bool unpack_args(Session& session, const CallParts& parts, Arguments* out);
 
 // Takes the raised exception and makes the outcome that get() raises. `name`: what ran.
 worker::Outcome exception_outcome(Session& session, PyObject* exception, const std::string& name);
-// Encodes what a call returned as `num_returns` outcomes; false with an exception set.
-bool return_outcomes(Session& session, PyObject* result, const wire::PushTask& push, const TaskId& task,
+// Encodes what a call returned as the call's num_returns outcomes; false with an exception set.
+bool return_outcomes(Session& session, PyObject* result, const worker::Inbound& call,
                      std::vector<worker::Outcome>* out);
 // Answers a call with a value or with the exception that is set. Handles SystemExit, cancelling and retries.
 void answer_value(Session& session, worker::InboundPtr call, PyObject* result);

@@ -61,12 +61,13 @@ PyObject* stop_waiting(Session& session, Waited waited, const Object& object) {
   return nullptr;
 }
 
-bool write_stored(Session& session, const Encoded& value, const ObjectId& id, bool* exists) {
+// owner: the program that will own the object.
+bool write_stored(Session& session, const Encoded& value, const ObjectId& id, const WorkerId& owner, bool* exists) {
   Engine& engine = *session.engine;
   Engine::Room room;
   {
     GilRelease free;
-    room = engine.make_room(id, value.total_size(), worker::kNoDeadline);
+    room = engine.make_room(id, value.total_size(), owner, worker::kNoDeadline);
     if (room.data != nullptr) {
       engine.store()->mapping()->prepare(room.data, value.total_size());
       value.write_to(room.data);
@@ -108,8 +109,8 @@ PyObject* get_list(Session& session, PyObject* refs, Deadline deadline) {
   for (Py_ssize_t i = 0; i < count; ++i) {
     PyObject* item = PyList_GET_ITEM(refs, i);
     if (is_ref(item)) continue;
-    PyErr_Format(PyExc_ValueError,
-                 "Attempting to call `get` on the value %R, which is not an ObjectRef. get() takes an ObjectRef or a "
+    PyErr_Format(PyExc_TypeError,
+                 "Attempting to call `get` on the value %R, which is not an ray.ObjectRef. get() takes an ObjectRef or a "
                  "list of ObjectRefs.",
                  item);
     return nullptr;
@@ -397,11 +398,12 @@ ObjectPtr put_encoded(Session& session, const Encoded& value) {
   }
   ObjectId id = session.engine->new_object_id();
   bool exists = false;
-  if (!write_stored(session, value, id, &exists)) return {};
+  if (!write_stored(session, value, id, session.engine->self().worker, &exists)) return {};
   return session.engine->put_stored(id, std::move(contained));
 }
 
-bool encode_outcome(Session& session, PyObject* value, const ObjectId& id, worker::Outcome* out) {
+bool encode_outcome(Session& session, PyObject* value, const ObjectId& id, const WorkerId& owner,
+                    worker::Outcome* out) {
   Encoded encoded;
   if (!encode(value, &encoded)) return false;
   out->contained = contained_objects(encoded);
@@ -415,7 +417,7 @@ bool encode_outcome(Session& session, PyObject* value, const ObjectId& id, worke
     return true;
   }
   bool exists = false;
-  if (!write_stored(session, encoded, id, &exists)) return false;
+  if (!write_stored(session, encoded, id, owner, &exists)) return false;
   if (!exists) session.engine->seal(id);
   out->kind = wire::ResultKind::Store;
   return true;

@@ -105,6 +105,10 @@ PyObject* ref_from_bytes(PyObject*, PyObject* arg) {
   if (!object) object = new worker::Object(id, true);
   return new_ref(*session, object, false);
 }
+PyObject* ref_new(PyTypeObject*, PyObject* args, PyObject*) {
+  PyObject* bytes;
+  return PyArg_ParseTuple(args, "O:ObjectRef", &bytes) ? ref_from_bytes(nullptr, bytes) : nullptr;
+}
 PyObject* ref_nil(PyObject* type, PyObject*) {
   PyRef bytes = PyRef::steal(bytes_of(ObjectId().view()));
   return ref_from_bytes(type, bytes.get());
@@ -332,6 +336,7 @@ void describe_types() {
   RefType.tp_basicsize = sizeof(Ref);
   RefType.tp_flags = Py_TPFLAGS_DEFAULT;
   RefType.tp_doc = "A reference to an object that exists or will exist somewhere in the cluster.";
+  RefType.tp_new = ref_new;
   RefType.tp_dealloc = ref_dealloc;
   RefType.tp_repr = ref_repr;
   RefType.tp_hash = ref_hash;

@@ -285,7 +285,11 @@ bool read_timeout(PyObject* timeout, Deadline* deadline) {
   *deadline = worker::kNoDeadline;
   if (timeout == nullptr || timeout == Py_None) return true;
   double seconds = PyFloat_AsDouble(timeout);
-  if (seconds == -1 && PyErr_Occurred()) return false;
+  if (seconds == -1 && PyErr_Occurred()) {
+    PyErr_Clear();
+    PyErr_Format(PyExc_TypeError, "timeout must be a number of seconds or None, got %R", timeout);
+    return false;
+  }
   if (seconds < 0 || std::isnan(seconds)) {
     PyErr_Format(PyExc_ValueError, "timeout must be 0 or more seconds, or None; got %R", timeout);
     return false;

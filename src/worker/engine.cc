@@ -215,6 +215,8 @@ void Engine::send_blocked(bool blocked) {
 Waited Engine::wait(Lock& lock, const std::function<bool()>& ready, Deadline deadline) {
   if (ready()) return Waited::kReady;
   bool may_block = kind_ == wire::ProgramKind::Worker && running_here().call != nullptr;
+  // A signal may come just before the wait begins: where one may end it, it is looked for now and then.
+  bool heeds_signals = interrupt_check_ && (may_block || kind_ == wire::ProgramKind::Driver);
   bool said_blocked = false;
   auto began = Clock::now();
   Waited result = Waited::kReady;
@@ -236,9 +238,11 @@ Waited Engine::wait(Lock& lock, const std::function<bool()>& ready, Deadline dea
     }
     bool watch_block = may_block && !said_blocked;
     if (leader_ == Leader::kNone) {
-      int n = lead(lock, shorter(ms_until(deadline), watch_block ? 2 : -1));
+      int slice_ms = watch_block ? 2 : heeds_signals ? static_cast<int>(kSignalCheck.count()) : -1;
+      int n = lead(lock, shorter(ms_until(deadline), slice_ms));
       if (ready()) break;
-      if (n < 0 && interrupted(lock)) {
+      bool look = n <= 0 ? heeds_signals && !watch_block : std::exchange(interrupt_due_, false);
+      if (look && interrupted(lock)) {
         result = Waited::kInterrupted;
         break;
       }

@@ -92,7 +92,7 @@ class Engine final : public Links,
     Waited waited = Waited::kReady;
   };
   // Space in the store for an object; waits while the store makes room.
-  Room make_room(const ObjectId& id, uint64_t size, Deadline deadline);
+  Room make_room(const ObjectId& id, uint64_t size, const WorkerId& owner, Deadline deadline);
   void seal(const ObjectId& id);
   ObjectPtr put_stored(const ObjectId& id, std::vector<ObjectPtr> contained);
   ObjectId new_object_id();
@@ -169,6 +169,8 @@ class Engine final : public Links,
   void reply_started(Inbound& start, const Outcome* error);
   void actor_exits(const ActorId& actor);
   Waited wait_stream_room(Inbound& call);
+  // Waits, before a worker ends, until nobody borrows an object it owns.
+  void drain();
   bool is_leaving() const { return leaving_; }
   void leave();
   // Called under the lock when a running call shall stop: (task, force).
@@ -284,6 +286,7 @@ class Engine final : public Links,
   bool dispatching_ = false;
   bool background_asked_ = false, background_deep_ = false;
   bool polled_ = false;
+  bool interrupt_due_ = false;  // a call of this process is being cancelled: signals are to be looked at
   bool idle_timer_armed_ = false, doubt_timer_armed_ = false;
   int blocked_ = 0;
   int submitted_since_poll_ = 0;

@@ -348,6 +348,13 @@ InboundPtr Engine::try_next_call(const std::string& group) {
   return executor_.take(group);
 }
 
+void Engine::drain() {
+  Lock held = lock();
+  reactor_.flush_all();
+  wait(held, [this] { return !objects_.has_borrowers(); }, kNoDeadline);
+  reactor_.flush_all();
+}
+
 // ---- timers ----
 
 void Engine::arm_idle_timer() {

@@ -36,7 +36,7 @@ ObjectPtr Engine::put_value(ValuePtr value, std::vector<ObjectPtr> contained) {
   return object;
 }
 
-Engine::Room Engine::make_room(const ObjectId& id, uint64_t size, Deadline deadline) {
+Engine::Room Engine::make_room(const ObjectId& id, uint64_t size, const WorkerId& owner, Deadline deadline) {
   Lock held = lock();
   Room room;
   if (!store_) {
@@ -46,7 +46,7 @@ Engine::Room Engine::make_room(const ObjectId& id, uint64_t size, Deadline deadl
   room.waited = wait(
       held,
       [&] {
-        store::CreateResult r = store_->try_create(id, size);
+        store::CreateResult r = store_->try_create(id, size, store::owner_key(owner));
         if (r.status == store::CreateResult::Status::kWait) return false;
         if (r.status == store::CreateResult::Status::kFull) room.error = {ErrorCode::kOverloaded, r.error};
         if (r.status == store::CreateResult::Status::kExists) room.error = {ErrorCode::kNotFound, "exists"};

@@ -283,6 +283,7 @@ void Engine::fail(Task& task, ValuePtr error) {
   if (task.stream && !task.stream->total) {
     uint32_t index = kStreamFirstIndex + static_cast<uint32_t>(task.stream->received);
     ObjectPtr item = objects_.make_owned(object_of(task.id, index));
+    Objects::add_use(*item);
     objects_.set_value(*item, error, ObjectState::kError);
     add_stream_item(task, item);
     task.stream->total = task.stream->received;
@@ -322,8 +323,8 @@ void Engine::wake_stream(Task& task) {
   became_ready();
 }
 
+// Takes over one use of the item.
 void Engine::add_stream_item(Task& task, ObjectPtr item) {
-  Objects::add_use(*item);
   task.stream->items.push_back(std::move(item));
   ++task.stream->received;
   wake_stream(task);
@@ -339,6 +340,7 @@ void Engine::on_stream_item(const rpc::Frame& frame) {
   bool seen = message->index() < task.stream->received;  // a retried generator starts again
   ObjectPtr item = objects_.make_owned(
       object_of(task.id, kStreamFirstIndex + static_cast<uint32_t>(message->index())));
+  Objects::add_use(*item);
   objects_.set_contained(*item, std::move(contained));
   if (message->result()->kind() == wire::ResultKind::Store)
     objects_.set_stored(*item);
@@ -346,12 +348,10 @@ void Engine::on_stream_item(const rpc::Frame& frame) {
     objects_.set_value(*item, Value::copy(frame.raw),
                        message->result()->kind() == wire::ResultKind::Error ? ObjectState::kError
                                                                             : ObjectState::kValue);
-  if (seen) return;
-  if (task.stream->abandoned) {
-    ++task.stream->received;
-    return objects_.maybe_release(*item);
-  }
-  add_stream_item(task, std::move(item));
+  if (seen) return objects_.drop_use(*item);
+  if (!task.stream->abandoned) return add_stream_item(task, std::move(item));
+  ++task.stream->received;
+  objects_.drop_use(*item);
 }
 
 void Engine::ack_stream(Task& task, bool stop) {
@@ -480,6 +480,7 @@ void Engine::on_cancel(rpc::Connection&, const rpc::Frame& frame) {
   if (InboundPtr running = executor_.find_running(id)) {
     running->cancelled = true;
     running->stopped = true;
+    interrupt_due_ = true;
     if (cancel_hook_) cancel_hook_(id, cancel->force());
     return;
   }

@@ -68,6 +68,8 @@ class Executor {
   // The next call of a group ("" is the default one), or null.
   InboundPtr take(const std::string& group);
   InboundPtr take_any();
+  // The concurrency group a call belongs to; valid until the next call of this.
+  const std::string& group_of(const Inbound& call) const;
   bool has_queued() const { return queued_ != 0; }
   // Answers. `outcomes` are the returns, or one Error.
   void reply(Inbound& call, wire::TaskStatus status, std::vector<Outcome> outcomes, bool retriable = false);
@@ -94,7 +96,6 @@ class Executor {
 
  private:
   void queue(InboundPtr call);
-  const std::string& group_of(const Inbound& call) const;
   void send_reply(Inbound& call, wire::TaskStatus status, const std::vector<Outcome>& outcomes, bool retriable);
   flatbuffers::Offset<wire::Result> describe(flatbuffers::FlatBufferBuilder& b, const Outcome& outcome,
                                              const WorkerId& receiver);

@@ -49,14 +49,12 @@ void Objects::add_to_table(Object& object) {
   object.in_table = true;
   object.ref();
   table_.emplace(object.id, &object);
-  if (object.owned) ++owned_in_table_;
 }
 
 void Objects::remove_from_table(Object& object) {
   if (!object.in_table) return;
   object.in_table = false;
   table_.erase(object.id);
-  if (object.owned) --owned_in_table_;
   object.unref();
 }
 
@@ -431,6 +429,14 @@ void Objects::on_program_gone(const WorkerId& worker, const std::string& why) {
     object->extra().borrowers.erase(worker);
     maybe_release(*object);
   }
+}
+
+bool Objects::has_borrowers() const {
+  for (const auto& [id, object] : table_) {
+    Object::Extra* extra = object->find_extra();
+    if (object->owned && extra != nullptr && !extra->borrowers.empty()) return true;
+  }
+  return false;
 }
 
 void Objects::for_each(const std::function<void(Object&)>& visit) {

@@ -88,7 +88,8 @@ class Objects {
   void on_link_closed(rpc::Connection& link);
   void on_program_gone(const WorkerId& worker, const std::string& why);
 
-  size_t owned_in_table() const { return owned_in_table_; }
+  // Whether another program holds a reference to an object of ours.
+  bool has_borrowers() const;
   size_t size() const { return table_.size(); }
   void for_each(const std::function<void(Object&)>& visit);
 
@@ -119,7 +120,6 @@ class Objects {
   std::vector<ObjectPtr> unregistered_;
   using AckKey = std::pair<rpc::Connection*, uint32_t>;  // link, call id
   std::map<AckKey, std::shared_ptr<Acks>> waiting_acks_;
-  size_t owned_in_table_ = 0;
 };
 
 // An engine failure as a value: see bindings/value.h, form 0x20.

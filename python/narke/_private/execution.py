@@ -117,6 +117,24 @@ def encode_exception(exc: BaseException, function_name: str, actor_repr: str | N
     return cloud_pickle(error)
 
 
+def encode_init_failure(exc: BaseException, function_name: str) -> bytes:
+    """An `ActorDiedError` for what an actor's ``__init__`` raised, pickled.
+
+    Args:
+        exc: the exception, with its traceback.
+        function_name: ``Class.__init__``.
+    """
+    from narke._private.serialization import cloud_pickle
+    from narke.exceptions import ActorDiedError
+
+    error = task_error(exc, function_name)
+    try:
+        return cloud_pickle(ActorDiedError(error))
+    except Exception as failure:
+        error.cause = RayError(f"{type(exc).__name__}: {exc} (the original does not pickle: {failure})")
+        return cloud_pickle(ActorDiedError(error))
+
+
 def _cancelled(exc: BaseException) -> BaseException:
     from narke.exceptions import TaskCancelledError
 
