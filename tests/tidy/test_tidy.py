@@ -114,9 +114,11 @@ def declares_all(name: str) -> bool:
     return any(isinstance(node, ast.Name) and node.id == "__all__" for node in nodes)
 
 
-def is_foreign(error: ModuleNotFoundError) -> bool:
-    """Tell whether the missing module is an optional dependency and not one of ours."""
-    return error.name is not None and error.name.split(".")[0] != "narke"
+def is_foreign(error: BaseException | None) -> bool:
+    """Tell whether an import failed for want of an optional dependency, and not of one of our modules."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return error.name.split(".")[0] != "narke"
+    return error is not None and is_foreign(error.__cause__ or error.__context__)
 
 
 def broken_names(name: str) -> list[str]:
@@ -127,7 +129,7 @@ def broken_names(name: str) -> list[str]:
         for entry in module.__all__:
             if not hasattr(module, entry):
                 broken.append(f"{name}.{entry} does not exist")
-    except ModuleNotFoundError as error:
+    except (ImportError, RuntimeError) as error:
         if not is_foreign(error):
             broken.append(f"{name}: {error}")
     return broken
