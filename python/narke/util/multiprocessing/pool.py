@@ -268,12 +268,16 @@ class AsyncResult:
         single_result: bool = False,
     ) -> None:
         self._single_result = single_result
-        self._result_thread = ResultThread(chunk_object_refs, single_result, callback, error_callback)
-        self._result_thread.start()
+        self._refs = chunk_object_refs
+        self._results: list[Any] | None = None
+        self._thread: ResultThread | None = None
+        if callback is not None or error_callback is not None:
+            self._thread = ResultThread(chunk_object_refs, single_result, callback, error_callback)
+            self._thread.start()
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait for the outcome, at most `timeout` seconds."""
-        self._result_thread.wait_done(timeout)
+        self._is_done(timeout)
 
     def get(self, timeout: float | None = None) -> Any:
         """Return the result, or raise what the first failed call raised.
@@ -281,9 +285,9 @@ class AsyncResult:
         Raises:
             multiprocessing.TimeoutError: no outcome within `timeout` seconds.
         """
-        if not self._result_thread.wait_done(timeout):
+        if not self._is_done(timeout):
             raise TimeoutError(f"the pool gave no result within {timeout} s")
-        results = [result for chunk in self._result_thread.results() for result in chunk]
+        results = self._collected()
         for result in results:
             if isinstance(result, PoolTaskError):
                 raise result.underlying
@@ -291,7 +295,7 @@ class AsyncResult:
 
     def ready(self) -> bool:
         """True once the outcome is there."""
-        return self._result_thread.wait_done(0)
+        return self._is_done(0)
 
     def successful(self) -> bool:
         """True when no call failed.
@@ -301,7 +305,21 @@ class AsyncResult:
         """
         if not self.ready():
             raise ValueError(f"{self!r} not ready")
-        return not self._result_thread.got_error()
+        return not any(isinstance(result, PoolTaskError) for result in self._collected())
+
+    def _is_done(self, timeout: float | None) -> bool:
+        """Wait for the chunks, and for the callbacks where there are some."""
+        if self._thread is not None:
+            return self._thread.wait_done(timeout)
+        if not self._refs or self._results is not None:
+            return True
+        _, running = narke.wait(self._refs, num_returns=len(self._refs), timeout=timeout)
+        return not running
+
+    def _collected(self) -> list[Any]:
+        if self._results is None:
+            self._results = [result for ref in self._refs for result in _chunk_results(ref)]
+        return self._results
 
 
 class IMapIterator:
