@@ -93,12 +93,13 @@ class RemoteFunction:
         export = self._export
         retry = options.get("retry_exceptions", False)
         signature = export.signature
+        resources = _options.task_resources(options)
         return {
             "function_id": export.id,
             "pickled": export.pickled,
             "name": options.get("name") or self._function.__name__,
             "num_returns": returns_code(options.get("num_returns"), export.is_generator),
-            "resources": _options.task_resources(options),
+            "resources": resources,
             "max_retries": _max_retries(options),
             "retry_exceptions": retry if isinstance(retry, bool) else retry_types(retry),
             "runtime_env": inherited_env(options.get("runtime_env")),
@@ -106,7 +107,7 @@ class RemoteFunction:
             "backpressure": options.get("_generator_backpressure_num_objects") or -1,
             "arity": signature.arity if signature else (0, -1, True),
             "check": signature.check if signature else None,
-            **strategies.placement(options),
+            **strategies.placement(options, resources),
         }
 
     def __getstate__(self) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def _spec(metadata: Any, options: dict[str, Any], info: ActorInfo, here: session
         "running_resources": running_resources,
         "runtime_env": inherited_env(options.get("runtime_env")),
         "methods": info.pickled(),
-        **strategies.placement(options),
+        **strategies.placement(options, placement_resources),
     }
 
 

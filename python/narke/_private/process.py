@@ -29,8 +29,8 @@ def prctl(option: int, value: object) -> None:
 @functools.cache
 def _title_area() -> tuple[int, int]:
     """Address and size of the memory that holds this process's command line."""
-    with open("/proc/self/stat", encoding="ascii", errors="replace") as file:
-        fields = file.read().rpartition(") ")[2].split()
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b") ")[2].split()
     start, end = int(fields[_ARG_START - 2]), int(fields[_ARG_END - 2])
     return start, end - start
 

@@ -12,16 +12,23 @@ _LABEL = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$")
 _SELECTOR = re.compile(r"^(?P<negation>!)?(?:in\((?P<values>[^()]*)\)|(?P<value>[^()!]*))$")
 
 
-def placement(options: Mapping[str, Any]) -> dict[str, Any]:
+def placement(options: Mapping[str, Any], resources: Mapping[str, float]) -> dict[str, Any]:
     """The placement part of a task's or an actor's description.
+
+    Args:
+        options: its checked options.
+        resources: what it needs to be placed.
 
     Returns:
         ``pg``: the placement group's 18 bytes, ``b""`` for none at all, None to follow the running task's group
         when that captures its children; ``bundle``: index or -1; ``capture``: whether children follow;
         ``strategy``: None or a dict with ``kind`` and what the kind needs.
+
+    Raises:
+        ValueError: the placement group has no such bundle, or none that is big enough.
     """
     strategy = options.get("scheduling_strategy")
-    group, bundle, capture = _group_of(options, strategy)
+    group, bundle, capture = _group_of(options, strategy, resources)
     return {
         "pg": group,
         "bundle": bundle,
@@ -30,7 +37,9 @@ def placement(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _group_of(options: Mapping[str, Any], strategy: Any) -> tuple[bytes | None, int, bool | None]:
+def _group_of(
+    options: Mapping[str, Any], strategy: Any, resources: Mapping[str, float]
+) -> tuple[bytes | None, int, bool | None]:
     if hasattr(strategy, "placement_group"):
         group = strategy.placement_group
         bundle, capture = strategy.placement_group_bundle_index, strategy.placement_group_capture_child_tasks
@@ -44,6 +53,7 @@ def _group_of(options: Mapping[str, Any], strategy: Any) -> tuple[bytes | None, 
     if group is None or group.id.is_nil():
         return b"", -1, capture
     _check_bundle(group, bundle)
+    _check_fit(group, bundle, resources)
     return group.id.binary(), bundle, capture
 
 
@@ -54,6 +64,23 @@ def _check_bundle(group: Any, bundle: int) -> None:
             f"placement group bundle index {bundle} is invalid. Valid placement group indexes: 0-{count - 1}, or -1 "
             "for any bundle"
         )
+
+
+def _check_fit(group: Any, bundle: int, resources: Mapping[str, float]) -> None:
+    bundles = group.bundle_specs
+    candidates = bundles if bundle == -1 else [bundles[bundle]]
+    if candidates and not any(_fits(resources, each) for each in candidates):
+        raise ValueError(
+            f"Cannot schedule with the placement group: the resource request {dict(resources)} cannot fit into any "
+            f"bundles of it, {candidates}. Ask for less, or make a bigger bundle."
+        )
+
+
+def _fits(resources: Mapping[str, float], bundle: Mapping[str, float]) -> bool:
+    # A named accelerator's model is a property of the node, not a part of bundles.
+    return all(
+        amount <= bundle.get(name, 0) for name, amount in resources.items() if not name.startswith("accelerator_type:")
+    )
 
 
 def _encode_strategy(strategy: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -24,11 +24,14 @@ _SINGLE_THREAD = {
 
 def main(argv: list[str]) -> int:
     """Serve the node until it is gone; returns the process's exit status. In a forked worker it does not return."""
+    from narke._private import process
+
     link = int(argv[-1])
     os.set_inheritable(link, False)
     _end_with_parent()
     _preload()
     wake = _wake_on_child()
+    process.set_title("narke::zygote")  # also remembers where titles are written: that does not change over a fork
     gc.collect()
     gc.freeze()
     return _serve(link, wake)
@@ -55,6 +58,7 @@ def _preload() -> None:
         import cloudpickle  # noqa: F401
 
         import narke.actor  # noqa: F401
+        import narke._alias  # noqa: F401  (not installed: that is for jobs that run as Ray)
         import narke.job_config  # noqa: F401
         from narke import _native  # noqa: F401
         from narke._private import (  # noqa: F401
