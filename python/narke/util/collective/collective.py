@@ -183,7 +183,7 @@ def create_collective_group(
         )
     members = {actor._actor_id.hex(): rank for actor, rank in zip(actors, ranks, strict=True)}
     declared = {"members": members, "backend": name, "world_size": world_size, "timeout_ms": gloo_timeout}
-    if not _kv().put(
+    if _kv().put(
         _declaration_key(group_name), json.dumps(declared).encode(), overwrite=False, namespace=_KV_NAMESPACE
     ):
         raise RuntimeError(
