@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import sys
+import types
 from typing import Any
 
 from narke.util.annotations import PublicAPI
 
-# Eager, unlike the rest: the function shares its name with its module, and importing the module later would
-# put the module in the function's place.
+# Eager, unlike the rest: the function shares its name with its module (see _Package).
 from narke.util.placement_group import (
     get_current_placement_group,
     get_placement_group,
@@ -88,6 +89,17 @@ def _named_actors(all_namespaces: bool) -> list[dict[str, str]]:
     from narke._private import control
 
     return control.call("named_actors", all_namespaces=all_namespaces)["actors"]
+
+
+class _Package(types.ModuleType):
+    """This package: the import system must not put the module `placement_group` in the function's place."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name != "placement_group" or not isinstance(value, types.ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
