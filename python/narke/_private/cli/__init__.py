@@ -1,0 +1,1 @@
+"""The commands of ``narke``, one a module."""

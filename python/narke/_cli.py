@@ -1,0 +1,40 @@
+"""The command ``narke``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from narke._version import __version__
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "run": "run a Python program; `import ray` in it gives Narke",
+    "start": "start a node of this machine",
+    "stop": "stop the nodes that `narke start` started here",
+    "status": "show the running clusters of this machine, or one of them",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in _COMMANDS:
+        return int(importlib.import_module(f"narke._private.cli.{words[0]}").main(words[1:]))
+    parser = argparse.ArgumentParser(
+        prog="narke",
+        description="Distributed tasks, actors and objects; runs Ray programs unchanged.",
+        epilog="commands:\n" + "\n".join(f"  {name:8} {text}" for name, text in _COMMANDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"narke {__version__}")
+    parser.add_argument("command", choices=list(_COMMANDS), help="what to do; `narke COMMAND --help` says more")
+    parser.parse_args(words)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""``narke start``: a node of this machine, the first of a cluster."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+__all__ = ["main", "parse"]
+
+_DEFAULT_PORT = 6379
+# Options of `ray start` that have no meaning on one machine; they are taken and change nothing.
+_IGNORED_VALUES = (
+    "--ray-client-server-port",
+    "--node-manager-port",
+    "--object-manager-port",
+    "--min-worker-port",
+    "--max-worker-port",
+    "--worker-port-list",
+    "--gcs-server-port",
+    "--dashboard-agent-listen-port",
+    "--dashboard-agent-grpc-port",
+    "--dashboard-grpc-port",
+    "--metrics-export-port",
+    "--runtime-env-agent-port",
+    "--plasma-directory",
+    "--object-spilling-directory",
+    "--autoscaling-config",
+    "--redis-password",
+    "--redis-username",
+    "--redis-shard-ports",
+    "--tracing-startup-hook",
+    "--node-name",
+    "--system-config",
+    "--dashboard-host",
+    "--dashboard-port",
+    "--include-dashboard",
+)
+_IGNORED_FLAGS = ("--no-redirect-output", "--disable-usage-stats", "--no-monitor", "--log-color")
+
+
+def main(argv: list[str]) -> int:
+    """Start the node; with --block, stay until it ends."""
+    options = parse(argv)
+    if options.address:
+        print(
+            f"narke start: this version runs one node for each cluster, so none can join {options.address}. Start a "
+            "cluster with `narke start --head`.",
+            file=sys.stderr,
+        )
+        return 2
+    node, address = _start(options)
+    print(_greeting(address))
+    return _stay(node) if options.block else 0
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Read and check the command line.
+
+    Raises:
+        SystemExit: an option is unknown or its value is wrong; it is named.
+    """
+    parser = argparse.ArgumentParser(prog="narke start", description=__doc__)
+    parser.add_argument("--head", action="store_true", help="begin a cluster")
+    parser.add_argument("--address", help="cluster to join")
+    parser.add_argument("--port", type=int, help=f"port in the cluster's address; {_DEFAULT_PORT} by default")
+    parser.add_argument("--node-ip-address", help="this machine's address")
+    parser.add_argument("--num-cpus", type=float, help="CPUs to offer; all by default")
+    parser.add_argument("--num-gpus", type=float, help="GPUs to offer; all by default")
+    parser.add_argument("--memory", type=float, help="memory to offer, in bytes")
+    parser.add_argument("--resources", type=_json_object, help="further resources as a JSON object")
+    parser.add_argument("--labels", type=_pairs, help="labels as key=value,key=value")
+    parser.add_argument("--object-store-memory", type=int, help="size of the object store in bytes")
+    parser.add_argument("--temp-dir", help="folder for sessions")
+    parser.add_argument("--block", action="store_true", help="stay until the node ends")
+    for name in _IGNORED_VALUES:
+        parser.add_argument(name, help=argparse.SUPPRESS)
+    for name in _IGNORED_FLAGS:
+        parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if not options.head and not options.address:
+        parser.error("give --head to begin a cluster")
+    return options
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"not a JSON object: {text}")
+    return value
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs = [entry.split("=", 1) for entry in text.split(",") if entry]
+    if any(len(pair) != 2 for pair in pairs):
+        raise argparse.ArgumentTypeError(f"not of the form key=value,key=value: {text}")
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def _start(options: argparse.Namespace) -> tuple[Any, str]:
+    from narke._private import init_options, machine, node_process, sessions_dir
+
+    for name in ("num_cpus", "num_gpus", "memory"):
+        init_options._check_amount(name, getattr(options, name), False)
+    init_options._check_resources(options.resources)
+    init_options._check_store(options.object_store_memory)
+    ip = options.node_ip_address or machine.own_address()
+    session_dir = sessions_dir.create_session(sessions_dir.base_dir(options.temp_dir))
+    shape = init_options.node_shape(
+        num_cpus=options.num_cpus,
+        num_gpus=options.num_gpus,
+        resources=options.resources,
+        labels=options.labels,
+        object_store_memory=options.object_store_memory,
+        memory=options.memory,
+        ip=ip,
+        is_head=True,
+    )
+    address = sessions_dir.publish(session_dir, ip, options.port or _DEFAULT_PORT)
+    node = node_process.start_node(
+        node_process.NodeOptions(session_dir, shape.resources, shape.object_store_bytes, shape.labels, address=ip)
+    )
+    sessions_dir.write_info(session_dir, node_pid=node.pid, started_by="narke start")
+    sessions_dir.set_latest(session_dir)
+    return node, address
+
+
+def _greeting(address: str) -> str:
+    return (
+        f"Narke runtime started at {address}.\n\n"
+        f"Programs on this machine join it with narke.init(), or ray.init(address={address!r}) under `narke run`.\n"
+        "`narke status` shows it, `narke stop` ends it."
+    )
+
+
+def _stay(node: Any) -> int:
+    stopping = []
+
+    def stop(number: int, _frame: Any) -> None:
+        stopping.append(number)
+        node.process.terminate()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    status = node.process.wait()
+    if stopping:
+        return 0
+    print(f"narke start: the node ended by itself with status {status} at {time.strftime('%H:%M:%S')}", file=sys.stderr)
+    return 1 if os.WIFEXITED(status) or status else status
