@@ -214,36 +214,53 @@ bool check_wait_args(const WaitArgs& a) {
 
 enum class Scan { kDone, kNotEnough, kOther, kError };
 
-// One pass: checks types and duplicates, splits into ready (at most num_returns) and the rest.
-Scan scan(const WaitArgs& a, PyRef* ready, PyRef* rest, std::vector<Object*>* pending) {
+struct Split {
+  std::vector<Py_ssize_t> ready;  // positions of the ready ones to return, ascending
+  std::vector<Object*> pending;   // filled only when too few are ready
+};
+
+// One pass: checks types and duplicates and finds the first num_returns ready ones.
+Scan scan(const WaitArgs& a, Split* out) {
+  constexpr Py_ssize_t kAhead = 12;  // references scattered over memory are fetched that far ahead
   static uint32_t mark = 0;
   ++mark;
+  out->ready.clear();
+  out->pending.clear();
   Py_ssize_t count = PyList_GET_SIZE(a.refs);
-  *ready = PyRef::steal(PyList_New(0));
-  *rest = PyRef::steal(PyList_New(count));
-  Py_ssize_t rest_count = 0, ready_count = 0;
+  PyObject** items = reinterpret_cast<PyListObject*>(a.refs)->ob_item;
   for (Py_ssize_t i = 0; i < count; ++i) {
-    PyObject* item = PyList_GET_ITEM(a.refs, i);
-    if (!is_ref(item)) return Scan::kOther;
-    Object* object = as_ref(item)->object;
+    if (!is_ref(items[i])) return Scan::kOther;
+    if (i + kAhead < count && is_ref(items[i + kAhead])) __builtin_prefetch(as_ref(items[i + kAhead])->object, 1);
+    Object* object = as_ref(items[i])->object;
     if (object->wait_mark == mark) {
       PyErr_SetString(PyExc_ValueError, "wait() requires a list of unique ray_waitables; one occurs twice.");
       return Scan::kError;
     }
     object->wait_mark = mark;
-    bool is_ready = object->is_ready();
-    if (is_ready && ready_count < a.num_returns) {
-      ++ready_count;
-      if (PyList_Append(ready->get(), item) < 0) return Scan::kError;
-      continue;
-    }
-    if (!is_ready) pending->push_back(object);
-    Py_INCREF(item);
-    PyList_SET_ITEM(rest->get(), rest_count++, item);
+    bool is_wanted = static_cast<Py_ssize_t>(out->ready.size()) < a.num_returns;
+    if (is_wanted && object->is_ready()) out->ready.push_back(i);
   }
-  // The rest list was made for all; cut it to what it holds.
-  Py_SET_SIZE(reinterpret_cast<PyVarObject*>(rest->get()), rest_count);
-  return ready_count >= a.num_returns ? Scan::kDone : Scan::kNotEnough;
+  if (static_cast<Py_ssize_t>(out->ready.size()) >= a.num_returns) return Scan::kDone;
+  for (Py_ssize_t i = 0; i < count; ++i)
+    if (!as_ref(items[i])->object->is_ready()) out->pending.push_back(as_ref(items[i])->object);
+  return Scan::kNotEnough;
+}
+
+// (ready, rest) as lists, in the order given: runs between the ready ones are copied whole.
+PyObject* split_lists(PyObject* refs, const std::vector<Py_ssize_t>& positions) {
+  Py_ssize_t count = PyList_GET_SIZE(refs), ready_count = static_cast<Py_ssize_t>(positions.size());
+  PyRef ready = PyRef::steal(PyList_New(ready_count));
+  PyRef rest = PyRef::steal(PyList_New(count - ready_count));
+  if (!ready || !rest) return nullptr;
+  PyObject** items = reinterpret_cast<PyListObject*>(refs)->ob_item;
+  PyObject** to = reinterpret_cast<PyListObject*>(rest.get())->ob_item;
+  Py_ssize_t from = 0;
+  for (Py_ssize_t i = 0; i <= ready_count; ++i) {
+    Py_ssize_t until = i < ready_count ? positions[static_cast<size_t>(i)] : count;
+    for (; from < until; ++from) *to++ = Py_NewRef(items[from]);
+    if (i < ready_count) PyList_SET_ITEM(ready.get(), i, Py_NewRef(items[from++]));
+  }
+  return PyTuple_Pack(2, ready.get(), rest.get());
 }
 
 PyObject* native_wait(PyObject*, PyObject* args, PyObject* kwargs) {
@@ -255,29 +272,27 @@ PyObject* native_wait(PyObject*, PyObject* args, PyObject* kwargs) {
   Deadline deadline;
   if (!read_timeout(a.timeout, &deadline)) return nullptr;
   SessionPtr alive(session);
-  PyRef ready, rest;
-  std::vector<Object*> pending;
-  Scan first = scan(a, &ready, &rest, &pending);
+  Split found;
+  Scan first = scan(a, &found);
   if (first == Scan::kNotEnough) {
-    size_t more = static_cast<size_t>(a.num_returns - PyList_GET_SIZE(ready.get()));
+    size_t more = static_cast<size_t>(a.num_returns) - found.ready.size();
     Waited waited;
     {
       GilRelease free;
-      waited = session->engine->wait_some(pending, more, deadline);
+      waited = session->engine->wait_some(found.pending, more, deadline);
     }
     if (waited != Waited::kReady && waited != Waited::kTimeout) {
       raise_waited(*session, waited, "objects");
       return nullptr;
     }
-    pending.clear();
-    first = scan(a, &ready, &rest, &pending);
+    first = scan(a, &found);
   }
   if (first == Scan::kError) return nullptr;
   if (first == Scan::kOther) {
     PyObject* other = attribute("narke._private.values", "wait_other");
     return other == nullptr ? nullptr : PyObject_Call(other, args, kwargs);
   }
-  return PyTuple_Pack(2, ready.get(), rest.get());
+  return split_lists(a.refs, found.ready);
 }
 
 PyObject* native_on_ready(PyObject*, PyObject* args) {

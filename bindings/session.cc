@@ -151,6 +151,9 @@ PyObject* native_cancel(PyObject*, PyObject* args) {
   PyObject* ref;
   int force, recursive;
   if (!PyArg_ParseTuple(args, "O!pp:cancel", &RefType, &ref, &force, &recursive)) return nullptr;
+  if (force != 0 && as_ref(ref)->session->engine->is_actor_call(*as_ref(ref)->object))
+    return PyErr_Format(PyExc_ValueError, "force=True is not supported for actor tasks: it would end the actor. "
+                                          "Cancel without force, or use kill() on the actor.");
   as_ref(ref)->session->engine->cancel(*as_ref(ref)->object, force != 0, recursive != 0);
   Py_RETURN_NONE;
 }

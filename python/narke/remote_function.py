@@ -98,6 +98,7 @@ class RemoteFunction:
             "function_id": export.id,
             "pickled": export.pickled,
             "name": options.get("name") or self._function.__name__,
+            "function_name": self._function.__name__,
             "num_returns": returns_code(options.get("num_returns"), export.is_generator),
             "resources": resources,
             "max_retries": _max_retries(options),

@@ -126,6 +126,8 @@ class Engine final : public Links,
   };
   SubmitResult submit_call(const ActorId& actor, TaskPtr task, int max_pending);
   void cancel(Object& object, bool force, bool recursive);
+  // Whether the object is still being made, by a call to an actor.
+  bool is_actor_call(Object& object);
   struct StreamNext {
     Waited waited = Waited::kReady;
     ObjectPtr item;  // null: the end

@@ -415,6 +415,11 @@ Waited Engine::wait_stream_room(Inbound& call) {
 
 // ---- cancelling ----
 
+bool Engine::is_actor_call(Object& object) {
+  Lock held = lock();
+  return object.producer != nullptr && object.producer->actor != nullptr;
+}
+
 void Engine::cancel(Object& object, bool force, bool recursive) {
   Lock held = lock();
   if (object.producer != nullptr) {

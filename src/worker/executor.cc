@@ -85,6 +85,7 @@ void Executor::on_start_actor(rpc::Connection& node, const rpc::Frame& frame) {
   InboundPtr call = keep(node, frame, node.shared_from_this());
   call->start = flatbuffers::GetRoot<wire::StartActor>(call->bytes.data());
   is_actor_ = true;
+  lent_ = Lent{};
   const wire::ActorSpec& spec = *call->start->spec();
   lent_.job = JobId::from_wire(spec.job());
   lent_.pg = PgId::from_wire(spec.pg());
