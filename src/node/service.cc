@@ -11,6 +11,7 @@ namespace narke::node {
 using wire::MessageType;
 
 static constexpr int kLinkGraceMs = 200;       // between a worker's link and its process ending
+static constexpr std::chrono::milliseconds kLastWords{100};  // between a process and its link ending
 static constexpr int kLeaveGraceMs = 500;      // for workers of an ended job
 static constexpr int64_t kGoodbyeMs = 2'000;   // most that a driver waits for the logs of its workers
 static constexpr size_t kTailBytes = 2'000;    // of a failed worker's error output, in the message
@@ -103,7 +104,9 @@ void Service::on_closed(rpc::Connection& link, const Error& why) {
   } else {
     // What it held is freed when its process is gone; one that only lost its link is of no use any more.
     key_of_gone_[gone->id] = gone->key;
-    processes_->kill_after(gone->id, kLinkGraceMs);
+    if (cluster_.core().find(gone->id) == nullptr) ended_.try_emplace(gone->id);
+    if (ended_.contains(gone->id)) bury(gone->id);
+    else processes_->kill_after(gone->id, kLinkGraceMs);
   }
   cluster_.settle();
 }
@@ -485,21 +488,31 @@ void Service::on_process_failed(const WorkerId& worker, const std::string& messa
   cluster_.settle();
 }
 
+// What a worker said last (that its actor leaves on purpose) may still be unread: its link is heard out first.
 void Service::on_process_gone(const WorkerId& id, const Fate& fate) {
+  ended_[id] = fate;
+  if (find(id) == nullptr) bury(id);
+  else reactor_.after(kLastWords, [this, id] { bury(id); });
+}
+
+void Service::bury(WorkerId id) {
+  const auto ended = ended_.find(id);
+  if (ended == ended_.end()) return;
+  Fate fate = std::move(ended->second);
+  ended_.erase(ended);
   if (const auto key = key_of_gone_.find(id); key != key_of_gone_.end()) {
     store_->detach(key->second, steady_ns());
     key_of_gone_.erase(key);
   }
-  Fate told = fate;
   const Worker* worker = cluster_.core().find(id);
   if (worker && worker->state == WorkerState::kStarting && !worker->killed) {
     const std::string tail = LogFollower::tail(config_.session_dir + "/logs", id, kTailBytes);
-    told.message += " It had not registered. The end of its error output: " + (tail.empty() ? "(nothing)" : tail);
-    log_("worker " + id.hex().substr(0, 8) + " failed to start: " + told.message);
+    fate.message += " It had not registered. The end of its error output: " + (tail.empty() ? "(nothing)" : tail);
+    log_("worker " + id.hex().substr(0, 8) + " failed to start: " + fate.message);
   }
   logs_.finish(id);
-  if (Program* program = find(id)) program->link->close({ErrorCode::kDisconnected, told.message});
-  cluster_.core().on_worker_gone(id, std::move(told));
+  if (Program* program = find(id)) program->link->close({ErrorCode::kDisconnected, fate.message});
+  cluster_.core().on_worker_gone(id, std::move(fate));
   cluster_.settle();
   finish_goodbyes();
 }

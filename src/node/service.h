@@ -81,6 +81,7 @@ class Service : public rpc::Handler,
   void say_goodbye(Program& program, uint32_t call_id);
   void finish_goodbyes();
   bool has_ending_workers(const JobId& job) const;
+  void bury(WorkerId id);
   void driver_gone(Program& program, const std::string& why);
 
   // ClusterOut
@@ -118,6 +119,7 @@ class Service : public rpc::Handler,
   std::unordered_map<WorkerId, std::unique_ptr<Program>> programs_;
   std::unordered_map<store::ClientKey, WorkerId> by_key_;
   std::unordered_map<WorkerId, store::ClientKey> key_of_gone_;  // its link is closed, its process not ended yet
+  std::unordered_map<WorkerId, Fate> ended_;  // the process is gone, its link may still hold something
   store::ClientKey last_key_ = 0;
   Builder builder_;
 };
