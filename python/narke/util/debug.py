@@ -103,19 +103,23 @@ def _test_some_code_for_memory_leaks(
     Returns:
         Suspects of the last trial, worst first.
     """
-    confirmed: set[str] | None = None
+    confirmed: set[Any] | None = None
     suspects: list[Suspect] = []
     for trial in range(max_num_trials):
         if init is not None:
             init()
         suspects = _growing_sites(code, repeats * 2**trial)
-        sites = {str(suspect.traceback) for suspect in suspects}
+        sites = {suspect.traceback for suspect in suspects}
         confirmed = sites if confirmed is None else confirmed & sites
         if not confirmed:
             return []
-    kept = [suspect for suspect in suspects if str(suspect.traceback) in (confirmed or ())]
+    kept = [suspect for suspect in suspects if suspect.traceback in (confirmed or ())]
     for suspect in kept:
-        print(f"{desc}: {suspect.memory_increase} B more, {suspect.slope:.0f} B a run\n{suspect.traceback}")
+        print(
+            f"{desc}: {suspect.memory_increase} B more, {suspect.slope:.0f} B a run",
+            *suspect.traceback.format(),
+            sep="\n",
+        )
     return kept
 
 

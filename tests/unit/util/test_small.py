@@ -48,7 +48,7 @@ def test_leaks_are_found_where_they_are():
 
     def leaks(code):
         found = debug._test_some_code_for_memory_leaks("some code", None, code, 6)
-        return [suspect for suspect in found if "test_small.py" in str(suspect.traceback)]
+        return [suspect for suspect in found if "test_small.py" in "".join(suspect.traceback.format())]
 
     assert leaks(lambda: [0] * 1000) == []
     worst = leaks(lambda: kept.append(bytearray(50_000)))[0]
