@@ -17,15 +17,11 @@ from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
-__all__ = ["API_VERSION", "api_version", "install", "is_installed"]
+from narke._private.versions import API_VERSION
 
-API_VERSION = "2.60.0"
+__all__ = ["install", "is_installed"]
+
 _ALIAS, _REAL = "ray", "narke"
-
-
-def api_version() -> str:
-    """The version of Ray's API that this package serves."""
-    return API_VERSION
 
 
 def is_installed() -> bool:

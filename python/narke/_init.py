@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import uuid
 from typing import Any
 
 from narke._private import init_options, session, sessions_dir
@@ -232,7 +231,7 @@ def _join(session_dir: str, options: dict[str, Any], job: Any, node: Any) -> ses
     from narke import _native
     from narke._private import log_view, worker_main
 
-    namespace = job.ray_namespace or str(uuid.uuid4())
+    namespace = job.ray_namespace or _random_namespace()
     info = _native.connect_driver(
         sessions_dir.socket_path(session_dir),
         sessions_dir.token_of(session_dir),
@@ -253,6 +252,11 @@ def _join(session_dir: str, options: dict[str, Any], job: Any, node: Any) -> ses
     if options["log_to_driver"] is not False:
         here.log_printer = log_view.start_printer(_native)
     return here
+
+
+def _random_namespace() -> str:
+    digits = os.urandom(16).hex()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 def _driver_config(options: dict[str, Any], job: Any, namespace: str, session_dir: str) -> dict[str, Any]:

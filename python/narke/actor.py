@@ -375,7 +375,9 @@ class ActorMethod:
             ObjectRefGenerator, as ``num_returns`` says.
     """
 
-    remote: Callable[..., Any]
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the method; every instance has the extension's call object in place of this."""
+        return self._make_call()(*args, **kwargs)
 
     def __init__(self, actor: ActorHandle[Any], method_name: str, **options: Any) -> None:
         info = actor._info.methods.get(method_name) or MethodInfo(None, {}, False)
@@ -394,7 +396,7 @@ class ActorMethod:
         self._method_name = name
         self._method_info = method_info
         self._options = {**method_info.options, **options}
-        self.remote = self._make_call()
+        self.remote = self._make_call()  # type: ignore[method-assign]
 
     def _make_call(self) -> Any:
         from narke import _native

@@ -82,7 +82,7 @@ class JobConfig:
         Raises:
             TypeError, ValueError: it is no string, or empty.
         """
-        from narke._private.actor_creation import check_namespace
+        from narke._private.naming import check_namespace
 
         check_namespace(ray_namespace)
         self.ray_namespace = ray_namespace

@@ -6,6 +6,7 @@ from typing import Any
 
 from narke._private import options as _options
 from narke._private import session, strategies
+from narke._private.naming import check_namespace
 from narke.actor import ActorHandle, ActorInfo
 
 __all__ = ["create"]
@@ -89,16 +90,6 @@ def _naming(options: dict[str, Any], here: session.Session) -> dict[str, Any]:
         "detached": lifetime == "detached",
         "get_if_exists": bool(options.get("get_if_exists")),
     }
-
-
-def check_namespace(namespace: Any) -> None:
-    """Raise ValueError or TypeError for what cannot be a namespace; None is fine."""
-    if namespace is None:
-        return
-    if not isinstance(namespace, str):
-        raise TypeError(f"namespace must be None or a string, got {namespace!r} of {type(namespace)}")
-    if not namespace:
-        raise ValueError('"" is not a valid namespace. Pass None to not specify a namespace.')
 
 
 def _groups(metadata: Any, options: dict[str, Any]) -> list[dict[str, Any]]:

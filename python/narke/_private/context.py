@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from narke._private.versions import API_VERSION
 from narke._version import __version__
 
 __all__ = ["BaseContext", "RayContext"]
@@ -42,11 +43,9 @@ class RayContext(BaseContext, Mapping[str, Any]):
     """
 
     def __init__(self, address_info: dict[str, Any]) -> None:
-        from narke._alias import api_version
-
         self.dashboard_url = address_info.get("webui_url") or ""
         self.python_version = ".".join(str(part) for part in sys.version_info[:3])
-        self.ray_version = api_version()
+        self.ray_version = API_VERSION
         self.ray_commit = f"narke-{__version__}"
         self.address_info = dict(address_info)
 

@@ -65,7 +65,7 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
     Raises:
         ValueError: there is none, or the name is empty.
     """
-    from narke._private.actor_creation import check_namespace
+    from narke._private.naming import check_namespace
 
     if not name:
         raise ValueError("Please supply a non-empty value to get_actor")

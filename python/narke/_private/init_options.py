@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from narke._private import machine
 from narke._private.options import quantity_complaint
@@ -36,8 +34,7 @@ HIDDEN_OPTIONS = (
 )
 
 
-@dataclass
-class NodeShape:
+class NodeShape(NamedTuple):
     """What a node offers: resources by name, the object store's size in bytes, labels."""
 
     resources: dict[str, float]
@@ -64,7 +61,7 @@ def check_init(options: dict[str, Any]) -> None:
     _check_store(options["object_store_memory"])
     _check_amount("_memory", options["kwargs"].get("_memory"), False)
     _check_flags(options)
-    from narke._private.actor_creation import check_namespace
+    from narke._private.naming import check_namespace
 
     check_namespace(options["namespace"])
 
@@ -197,8 +194,12 @@ def _default_store(total: int) -> int:
 
 
 def _from_environment(resources: dict[str, float] | None) -> dict[str, float]:
-    override = json.loads(os.environ.get("RAY_OVERRIDE_RESOURCES") or "{}")
-    return {**(resources or {}), **override}
+    text = os.environ.get("RAY_OVERRIDE_RESOURCES")
+    if not text:
+        return dict(resources or {})
+    import json
+
+    return {**(resources or {}), **json.loads(text)}
 
 
 def _labels(labels: dict[str, str] | None, model: str | None) -> dict[str, str]:

@@ -8,8 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 __all__ = ["Deduplicator", "Line", "start_printer"]
 
@@ -20,8 +19,7 @@ _STOP_DEADLINE_S = 2.0
 _PROGRESS_MARK = "__narke_tqdm__ "  # what narke.experimental.tqdm_ray begins its lines with
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One line that a worker printed.
 
     Attributes:
@@ -37,12 +35,12 @@ class Line:
     is_error: bool = False
 
 
-@dataclass
 class _Repeated:
-    line: Line
-    since_s: float
-    count: int = 0
-    sources: frozenset[int] = frozenset()
+    def __init__(self, line: Line, since_s: float, sources: frozenset[int]) -> None:
+        self.line = line
+        self.since_s = since_s
+        self.sources = sources
+        self.count = 0
 
 
 class Deduplicator:
@@ -87,7 +85,7 @@ class Deduplicator:
         if not key.strip():
             return [(line, "")]
         if known is None:
-            self._seen[key] = _Repeated(line, self._clock(), 0, frozenset({line.pid}))
+            self._seen[key] = _Repeated(line, self._clock(), frozenset({line.pid}))
             return [(line, "")]
         if known.sources == {line.pid}:
             known.since_s = self._clock()
@@ -113,7 +111,7 @@ class Deduplicator:
             return []
         if known.count == 1:
             return [(known.line, "")]
-        self._seen[key] = _Repeated(known.line, self._clock(), 0, known.sources)
+        self._seen[key] = _Repeated(known.line, self._clock(), known.sources)
         return [(known.line, f" [repeated {known.count}x across cluster]")]
 
 

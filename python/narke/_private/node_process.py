@@ -7,17 +7,17 @@ import select
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ["NodeOptions", "NodeProcess", "start_node"]
 
 _START_DEADLINE_S = float(os.environ.get("NARKE_NODE_START_TIMEOUT_S", "30"))
 _STOP_DEADLINE_S = 5.0
+# Not `python -m`: that would look for the standard library's modules in the current directory first.
+_ZYGOTE = "import sys; del sys.path[0]; from narke._private import zygote; sys.exit(zygote.main(sys.argv))"
 
 
-@dataclass
-class NodeOptions:
+class NodeOptions(NamedTuple):
     """What a node is started with.
 
     Attributes:
@@ -32,7 +32,7 @@ class NodeOptions:
     session_dir: str
     resources: dict[str, float]
     object_store_bytes: int
-    labels: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] | None = None
     address: str = "127.0.0.1"
     owner_pid: int | None = None
 
@@ -42,6 +42,8 @@ class NodeOptions:
         for name, amount in self.resources.items():
             words += ["--resource", f"{name}={amount:.4f}"]
         words += ["--python", sys.executable, "--python-path", package_root(), "--address", self.address]
+        for word in (sys.executable, "-c", _ZYGOTE):
+            words += ["--zygote", word]
         if self.labels:
             words += ["--labels", ",".join(f"{key}={value}" for key, value in self.labels.items())]
         if self.owner_pid is not None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = [
     "ACTOR_OPTIONS",
@@ -28,8 +27,7 @@ _DICT = (dict, type(None))
 RESOURCE_STEP = 0.0001  # resources are counted in this unit
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """What one option accepts: its types, its default, and a check of the value that returns a complaint or None."""
 
     types: tuple[type, ...] | None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["Session", "close", "connected", "current", "native", "on_close", "open_session"]
@@ -14,7 +13,6 @@ SCRIPT_MODE = 0
 WORKER_MODE = 1
 
 
-@dataclass
 class Session:
     """One connection of this process to a cluster.
 
@@ -26,18 +24,29 @@ class Session:
         job_config: the job's `JobConfig`, or None.
         address_info: what `RayContext.address_info` shows.
         node: the process of a node this program started, or None.
+        log_printer: shows workers' output, or None.
         pid: the process the connection belongs to; a forked child must not use it.
     """
 
-    mode: int
-    info: dict[str, Any]
-    namespace: str
-    runtime_env: dict[str, Any] = field(default_factory=dict)
-    job_config: Any = None
-    address_info: dict[str, Any] = field(default_factory=dict)
-    node: Any = None
-    log_printer: Any = None
-    pid: int = field(default_factory=os.getpid)
+    def __init__(
+        self,
+        mode: int,
+        info: dict[str, Any],
+        namespace: str,
+        runtime_env: dict[str, Any] | None = None,
+        job_config: Any = None,
+        address_info: dict[str, Any] | None = None,
+        node: Any = None,
+    ) -> None:
+        self.mode = mode
+        self.info = info
+        self.namespace = namespace
+        self.runtime_env = runtime_env or {}
+        self.job_config = job_config
+        self.address_info = address_info or {}
+        self.node = node
+        self.log_printer: Any = None
+        self.pid = os.getpid()
 
 
 lock = threading.RLock()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import socket
 import time
 from typing import Any
@@ -60,7 +59,7 @@ def create_session(base: str) -> str:
         raise ValueError(f"the session's folder {path} is too long for a Unix socket; set RAY_TMPDIR to a shorter one")
     for folder in (path, os.path.join(path, "sockets"), os.path.join(path, "logs")):
         os.makedirs(folder, mode=0o700)
-    write_private(os.path.join(path, "token"), os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32))
+    write_private(os.path.join(path, "token"), os.environ.get("RAY_AUTH_TOKEN") or os.urandom(32).hex())
     return path
 
 

@@ -1,4 +1,4 @@
-"""The process that forks workers: ``python -m narke._private.zygote --fd N``.
+"""The process that forks workers; the node gives it a descriptor's number N as its last argument.
 
 It imports what every worker needs once, stays single-threaded so that forking is safe, and answers the node's
 requests over the descriptor N. It ends when the node does.
@@ -170,9 +170,3 @@ def _reset(link: int, wake: int) -> None:
     os.setsid()
     gc.enable()
 
-
-if __name__ == "__main__":
-    # As a module of the package, so that the code is loaded once however it is named.
-    from narke._private import zygote
-
-    sys.exit(zygote.main(sys.argv))
