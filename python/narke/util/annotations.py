@@ -7,7 +7,6 @@ A decorated name carries the level in its docstring and in three attributes (``_
 from __future__ import annotations
 
 import functools
-import inspect
 import warnings
 from collections.abc import Callable
 from enum import Enum
@@ -117,14 +116,14 @@ def _check_keywords(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], kn
 
 def _warn_on_call(target: Any, message: str | None) -> Any:
     text = f"{target.__qualname__}: {_DEPRECATED_TEXT}" + (f" {message}" if message else "")
-    called = target.__init__ if inspect.isclass(target) else target
+    called = target.__init__ if isinstance(target, type) else target
 
     @functools.wraps(called)
     def warn_then_call(*args: Any, **kwargs: Any) -> Any:
         warnings.warn(text, RayDeprecationWarning, stacklevel=2)
         return called(*args, **kwargs)
 
-    if inspect.isclass(target):
+    if isinstance(target, type):
         setattr(target, "__init__", warn_then_call)  # noqa: B010 (a checker takes the plain form for a mistake)
         return target
     return warn_then_call

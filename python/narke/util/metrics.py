@@ -1,7 +1,10 @@
 """Counters, gauges and histograms that a program defines and that the cluster serves to Prometheus.
 
-Values are summed up in this process and sent at most every two seconds, so that recording one costs well
-under a microsecond's worth of communication.
+Values are summed up in this process and sent at most every two seconds, so recording one costs no
+communication. They are sent to the key-value store, namespace ``metrics``, under the worker's id, as JSON:
+name to ``kind``, ``description``, ``boundaries`` and ``points``, each with ``tags`` and ``value``; a
+histogram's value has ``buckets`` (counts by upper bound, one more than there are boundaries), ``sum`` and
+``count``.
 """
 
 from __future__ import annotations
@@ -117,12 +120,16 @@ class _Reporter:
                 return
             self._pid = os.getpid()
             self._stop = threading.Event()
-            atexit.register(self._stop.set)
+            atexit.register(self._finish)
             threading.Thread(target=self._run, name="narke-metrics", daemon=True).start()
 
     def _run(self) -> None:
         while not self._stop.wait(_REPORT_PERIOD_S):
             self.report()
+
+    def _finish(self) -> None:
+        self._stop.set()
+        self.report()
 
     def report(self) -> None:
         """Send what changed; values stay until a cluster is there to take them."""
