@@ -41,6 +41,7 @@ bool Core::worth_reclaiming(const Worker& worker, const LeaseQueue& queue) {
     for (const ClassLine& line : holder.lines) {
       const bool own = holder.id == lease.holder;
       if (own ? line.cls == lease.cls : young) continue;
+      if (line.cls->bundle >= 0 && line.cls->bundle != lease.bundle) continue;
       const std::string_view lacking = pool->available().lacking(line.cls->fit);
       if (!lacking.empty() && lease.allocation.amounts.get(lacking) > 0) return true;
     }
