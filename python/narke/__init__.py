@@ -7,6 +7,7 @@ is found in its module when it is first used, and the engine's extension is load
 from __future__ import annotations
 
 import importlib
+
 from narke._version import __version__
 
 TYPE_CHECKING = False  # typing is not cheap to import; checkers take this name for its namesake
@@ -63,7 +64,9 @@ __all__ = [
 SCRIPT_MODE = 0
 WORKER_MODE = 1
 LOCAL_MODE = 2
-AUTO_INIT_APIS = frozenset({"cancel", "get", "get_actor", "get_gpu_ids", "kill", "put", "wait", "get_runtime_context"})
+AUTO_INIT_APIS = frozenset(
+    {"cancel", "get", "get_actor", "get_gpu_ids", "kill", "put", "wait", "get_runtime_context"}
+)
 NON_AUTO_INIT_APIS = frozenset(
     {
         "ClientBuilder",
@@ -243,7 +246,9 @@ def wait(
     """
     from narke._private import session
 
-    return session.native().wait(ray_waitables, num_returns=num_returns, timeout=timeout, fetch_local=fetch_local)
+    return session.native().wait(
+        ray_waitables, num_returns=num_returns, timeout=timeout, fetch_local=fetch_local
+    )
 
 
 # While connected, the names above are the extension's own functions; these bring the stand-ins back.

@@ -40,7 +40,9 @@ def install() -> None:
     present = sys.modules.get(_ALIAS)
     narke = importlib.import_module(_REAL)
     if present is not None and present is not narke:
-        raise ImportError(f"cannot serve `import ray`: {present!r} is imported already; start with `narke run`")
+        raise ImportError(
+            f"cannot serve `import ray`: {present!r} is imported already; start with `narke run`"
+        )
     finder = _Finder()
     sys.meta_path.insert(0, finder)
     os.environ["NARKE_AS_RAY"] = "1"
@@ -67,7 +69,10 @@ class _Finder(importlib.abc.MetaPathFinder):
         if found is None:
             return None
         return importlib.machinery.ModuleSpec(
-            fullname, _Loader(real), origin=found.origin, is_package=found.submodule_search_locations is not None
+            fullname,
+            _Loader(real),
+            origin=found.origin,
+            is_package=found.submodule_search_locations is not None,
         )
 
     def find_distributions(

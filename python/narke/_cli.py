@@ -31,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"narke {__version__}")
-    parser.add_argument("command", choices=list(_COMMANDS), help="what to do; `narke COMMAND --help` says more")
+    parser.add_argument(
+        "command", choices=list(_COMMANDS), help="what to do; `narke COMMAND --help` says more"
+    )
     parser.parse_args(words)
     return 0
 

@@ -79,7 +79,7 @@ def init(
         RuntimeError: connected already, a keyword is unknown, or the node did not start.
         ConnectionError: the cluster is not there.
     """
-    options = {name: value for name, value in locals().items()}
+    options = dict(locals())
     with session.lock:
         here = session.current()
         if here is not None:
@@ -387,7 +387,9 @@ def _configure_logging(options: dict[str, Any]) -> None:
     logger.setLevel(level.upper() if isinstance(level, str) else level)
     if not logger.handlers and not logging.getLogger().handlers:
         handler = logging.StreamHandler()
-        text = options["logging_format"] or "%(asctime)s\t%(levelname)s %(filename)s:%(lineno)s -- %(message)s"
+        text = (
+            options["logging_format"] or "%(asctime)s\t%(levelname)s %(filename)s:%(lineno)s -- %(message)s"
+        )
         handler.setFormatter(logging.Formatter(text))
         logger.addHandler(handler)
         logger.propagate = False

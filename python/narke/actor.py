@@ -158,7 +158,9 @@ class _ActorClassMetadata:
 
 
 def _functions_of(cls: type) -> dict[str, Callable[..., Any]]:
-    members = inspect.getmembers_static(cls) if hasattr(inspect, "getmembers_static") else inspect.getmembers(cls)
+    members = (
+        inspect.getmembers_static(cls) if hasattr(inspect, "getmembers_static") else inspect.getmembers(cls)
+    )
     found: dict[str, Callable[..., Any]] = {}
     for name, member in members:
         function = getattr(member, "__func__", member)
@@ -389,7 +391,9 @@ class ActorMethod:
         self._set(ref, info, name, method_info, {})
         return self
 
-    def _set(self, ref: Any, info: ActorInfo, name: str, method_info: MethodInfo, options: dict[str, Any]) -> None:
+    def _set(
+        self, ref: Any, info: ActorInfo, name: str, method_info: MethodInfo, options: dict[str, Any]
+    ) -> None:
         # No reference to the handle, which caches this object: a cycle would keep the actor alive.
         self._ref = ref
         self._info = info
@@ -454,7 +458,9 @@ class ActorMethod:
 
         return bind_method(ActorHandle(self._ref, self._info), self._method_name, args, kwargs, self._options)
 
-    def _remote(self, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None, **options: Any) -> Any:
+    def _remote(
+        self, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> Any:
         """Call the method with arguments and options given apart."""
         call = self.options(**options) if options else self
         return call.remote(*args, **(kwargs or {}))
@@ -484,4 +490,3 @@ def exit_actor() -> None:
 def _make_actor(cls: type, options: dict[str, Any]) -> ActorClass[Any]:
     """The actor class of a plain class; what `remote` does with classes."""
     return ActorClass._of(cls, options)
-

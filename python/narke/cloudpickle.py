@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pickle import PicklingError, UnpicklingError, load, loads
 from typing import IO, Any
 
 from cloudpickle import (
@@ -12,7 +13,6 @@ from cloudpickle import (
     register_pickle_by_value,
     unregister_pickle_by_value,
 )
-from pickle import PicklingError, UnpicklingError, load, loads  # isort: skip
 
 from narke._private.serialization import cloud_pickle
 
@@ -31,7 +31,9 @@ __all__ = [
 ]
 
 
-def dumps(obj: Any, protocol: int | None = None, buffer_callback: Callable[[Any], Any] | None = None) -> bytes:
+def dumps(
+    obj: Any, protocol: int | None = None, buffer_callback: Callable[[Any], Any] | None = None
+) -> bytes:
     """Pickle a value; functions and classes of ``__main__`` by value.
 
     Args:
@@ -43,7 +45,10 @@ def dumps(obj: Any, protocol: int | None = None, buffer_callback: Callable[[Any]
 
 
 def dump(
-    obj: Any, file: IO[bytes], protocol: int | None = None, buffer_callback: Callable[[Any], Any] | None = None
+    obj: Any,
+    file: IO[bytes],
+    protocol: int | None = None,
+    buffer_callback: Callable[[Any], Any] | None = None,
 ) -> None:
     """Pickle a value into a file; as `dumps` otherwise."""
     file.write(cloud_pickle(obj, buffer_callback))

@@ -287,7 +287,9 @@ class _Portable:
         return _rebuild_exception, (cls, args, state)
 
 
-def _rebuild_exception(cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
+def _rebuild_exception(
+    cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]
+) -> BaseException:
     exception = cls.__new__(cls, *args)
     exception.args = args
     vars(exception).update(state)
@@ -539,7 +541,9 @@ class ObjectLostError(RayError):
         return _rebuild_object_error, (type(self), self.args, vars(self))
 
 
-def _rebuild_object_error(cls: type[ObjectLostError], args: tuple[Any, ...], state: dict[str, Any]) -> ObjectLostError:
+def _rebuild_object_error(
+    cls: type[ObjectLostError], args: tuple[Any, ...], state: dict[str, Any]
+) -> ObjectLostError:
     error = cls.__new__(cls)
     error.args = args
     error.__dict__.update(state)
@@ -574,14 +578,18 @@ class ReferenceCountingAssertionError(ObjectLostError, AssertionError):
     """The object was deleted while a reference to it still existed."""
 
     def _reason(self) -> str:
-        return "The object has already been deleted by the reference counting protocol. This should not happen."
+        return (
+            "The object has already been deleted by the reference counting protocol. This should not happen."
+        )
 
 
 class ObjectFreedError(ObjectLostError):
     """The object was freed by hand."""
 
     def _reason(self) -> str:
-        return "The object was freed by an explicit call of `free`; call it only when nobody needs the object."
+        return (
+            "The object was freed by an explicit call of `free`; call it only when nobody needs the object."
+        )
 
 
 class ObjectReconstructionFailedError(ObjectLostError):
@@ -671,7 +679,9 @@ class LocalRayletDiedError(RayError):
     """The node process of this program's machine died."""
 
     def __str__(self) -> str:
-        return _text_or(self, "The task's local node process died. node.err in the session's log folder may say why.")
+        return _text_or(
+            self, "The task's local node process died. node.err in the session's log folder may say why."
+        )
 
 
 class TaskUnschedulableError(_TextError):
@@ -799,7 +809,15 @@ def engine_error(kind: str, message: str, id_hex: str = "") -> BaseException:
 def _engine_kinds() -> dict[str, Any]:
     kinds: dict[str, Any] = {name: value for name, value in globals().items() if name in __all__}
     del kinds["RAY_EXCEPTION_TYPES"], kinds["CrossLanguageError"], kinds["RayTaskError"]
-    for builtin in (ValueError, TypeError, RuntimeError, ConnectionError, TimeoutError, KeyError, NotImplementedError):
+    for builtin in (
+        ValueError,
+        TypeError,
+        RuntimeError,
+        ConnectionError,
+        TimeoutError,
+        KeyError,
+        NotImplementedError,
+    ):
         kinds[builtin.__name__] = builtin
     return kinds
 

@@ -162,7 +162,7 @@ class JobID(BaseID):
         """The id of the job with that number."""
         return cls(value.to_bytes(cls.SIZE, "big"))
 
-    def int(self) -> int:  # noqa: A003
+    def int(self) -> int:
         """The job's number."""
         return int.from_bytes(self._bytes, "big")
 

@@ -50,7 +50,9 @@ class RemoteFunction:
 
     @property
     def _function_name(self) -> str:
-        return f"{self._function.__module__}.{getattr(self._function, '__qualname__', self._function.__name__)}"
+        return (
+            f"{self._function.__module__}.{getattr(self._function, '__qualname__', self._function.__name__)}"
+        )
 
     def options(self, **task_options: Any) -> _FunctionOptions:
         """The same function with other options: ``f.options(num_cpus=2).remote(x)``.

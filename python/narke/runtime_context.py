@@ -28,7 +28,9 @@ class RuntimeContext:
 
     def _check_worker(self, error: type[Exception] = AssertionError) -> dict[str, Any]:
         if self.worker.mode != session.WORKER_MODE:
-            raise error(f"This method is only available when the process is a worker. Current mode: {self.worker.mode}")
+            raise error(
+                f"This method is only available when the process is a worker. Current mode: {self.worker.mode}"
+            )
         return self._now()
 
     def get(self) -> dict[str, Any]:

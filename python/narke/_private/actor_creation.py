@@ -14,7 +14,9 @@ __all__ = ["create"]
 _ASYNC_CONCURRENCY = 1000
 
 
-def create(metadata: Any, options: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorHandle[Any]:
+def create(
+    metadata: Any, options: dict[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> ActorHandle[Any]:
     """Ask for an actor.
 
     Args:
@@ -39,7 +41,9 @@ def create(metadata: Any, options: dict[str, Any], args: tuple[Any, ...], kwargs
     return ActorHandle(ref, info)
 
 
-def _native_create(spec: dict[str, Any], pickled: bytes, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _native_create(
+    spec: dict[str, Any], pickled: bytes, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
     from narke import _native
 
     return _native.create_actor(spec, pickled, args, kwargs)

@@ -121,7 +121,9 @@ class _Runner:
             call.fail(ActorExit(0))
         except asyncio.CancelledError as error:
             cancelled = call.task_id in self._cancelled
-            call.fail(KeyboardInterrupt() if cancelled else RuntimeError(f"the coroutine was cancelled: {error}"))
+            call.fail(
+                KeyboardInterrupt() if cancelled else RuntimeError(f"the coroutine was cancelled: {error}")
+            )
         except BaseException as error:
             call.fail(error)
         else:

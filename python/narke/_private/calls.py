@@ -30,7 +30,9 @@ def task_call(owner: Any, prepare: Callable[[], dict[str, Any]], function: Calla
 class _DeferredCall:
     """Loads the extension at the first call and puts its call object in its own place."""
 
-    def __init__(self, owner: Any, prepare: Callable[[], dict[str, Any]], function: Callable[..., Any]) -> None:
+    def __init__(
+        self, owner: Any, prepare: Callable[[], dict[str, Any]], function: Callable[..., Any]
+    ) -> None:
         functools.update_wrapper(self, function, updated=())
         self._owner = weakref.ref(owner)
         self._prepare = prepare

@@ -88,4 +88,6 @@ class RayContext(BaseContext, Mapping[str, Any]):
 
 
 def _warn_old_way() -> None:
-    warnings.warn("Read .address_info of the context instead of the context itself.", DeprecationWarning, stacklevel=3)
+    warnings.warn(
+        "Read .address_info of the context instead of the context itself.", DeprecationWarning, stacklevel=3
+    )

@@ -68,7 +68,9 @@ def _all_parts(value: Any) -> Iterator[tuple[str, Any]]:
     elif inspect.ismethod(value):
         yield "the object it is bound to", value.__self__
     elif inspect.isclass(value):
-        yield from ((f"class attribute {name!r}", item) for name, item in vars(value).items() if callable(item))
+        yield from (
+            (f"class attribute {name!r}", item) for name, item in vars(value).items() if callable(item)
+        )
     else:
         yield from ((f"attribute {name!r}", item) for name, item in getattr(value, "__dict__", {}).items())
 

@@ -209,7 +209,9 @@ def system_error(kind: str, message: str, **ids: Any) -> bytes:
     from narke.exceptions import engine_error
 
     identity = next(iter(ids.values()), "")
-    return cloud_pickle(engine_error(kind, message, identity.hex() if isinstance(identity, bytes) else identity))
+    return cloud_pickle(
+        engine_error(kind, message, identity.hex() if isinstance(identity, bytes) else identity)
+    )
 
 
 _node_gpus: list[str] | None = None

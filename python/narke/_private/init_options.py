@@ -88,7 +88,9 @@ def _check_resources(resources: Any) -> None:
     if resources is None:
         return
     if not isinstance(resources, dict):
-        raise TypeError(f"resources must be a dict of names to amounts, got {resources!r} of {type(resources)}")
+        raise TypeError(
+            f"resources must be a dict of names to amounts, got {resources!r} of {type(resources)}"
+        )
     for name, amount in resources.items():
         if not isinstance(name, str) or not name:
             raise ValueError(f"The names in resources must be non-empty strings, got {name!r}")
@@ -130,7 +132,9 @@ def _check_flags(options: dict[str, Any]) -> None:
             raise TypeError(f"{name} must be True or False, got {options[name]!r} of {type(options[name])}")
     for name in ("include_dashboard", "log_to_driver"):
         if options[name] is not None and not isinstance(options[name], bool):
-            raise TypeError(f"{name} must be None, True or False, got {options[name]!r} of {type(options[name])}")
+            raise TypeError(
+                f"{name} must be None, True or False, got {options[name]!r} of {type(options[name])}"
+            )
     if options["local_mode"]:
         raise ValueError(
             "local_mode is gone: it ran tasks in the driver and hid what differs on a cluster. Start a small cluster "

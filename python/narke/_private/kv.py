@@ -17,9 +17,13 @@ def _bytes(text: bytes | str | None) -> bytes:
     return text.encode() if isinstance(text, str) else bytes(text or b"")
 
 
-def put(key: bytes | str, value: bytes | str, *, overwrite: bool = True, namespace: bytes | str | None = None) -> bool:
+def put(
+    key: bytes | str, value: bytes | str, *, overwrite: bool = True, namespace: bytes | str | None = None
+) -> bool:
     """Store a value; returns whether the key existed before (and, without `overwrite`, was left as it was)."""
-    answer = _call("kv_put", key=_bytes(key), value=_bytes(value), overwrite=overwrite, namespace=_bytes(namespace))
+    answer = _call(
+        "kv_put", key=_bytes(key), value=_bytes(value), overwrite=overwrite, namespace=_bytes(namespace)
+    )
     return not answer["added"]
 
 

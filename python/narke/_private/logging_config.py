@@ -36,7 +36,9 @@ class LoggingConfig:
 
     def __post_init__(self) -> None:
         if self.encoding not in _ENCODINGS:
-            raise ValueError(f"Invalid encoding type: {self.encoding}. Valid encoding types are: {list(_ENCODINGS)}")
+            raise ValueError(
+                f"Invalid encoding type: {self.encoding}. Valid encoding types are: {list(_ENCODINGS)}"
+            )
         for name in self.additional_log_standard_attrs:
             if name not in _STANDARD:
                 raise ValueError(f"Unknown python logging standard attribute {name!r}; there are {_STANDARD}")
@@ -74,7 +76,11 @@ def _ids() -> dict[str, str]:
     now = session.native().current()
     names = ("job_id", "worker_id", "node_id", "actor_id", "task_id")
     found = {name: now[name].hex() for name in names if now.get(name)}
-    for name, key in (("actor_name", "actor_name"), ("task_name", "task_name"), ("task_func_name", "function_name")):
+    for name, key in (
+        ("actor_name", "actor_name"),
+        ("task_name", "task_name"),
+        ("task_func_name", "function_name"),
+    ):
         if now.get(key):
             found[name] = now[key]
     return found

@@ -24,7 +24,10 @@ def _cpu_quota() -> float | None:
     words = _read("/sys/fs/cgroup/cpu.max").split()
     if len(words) == 2 and words[0] != "max":
         return float(words[0]) / float(words[1])
-    quota, period = _read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), _read("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
+    quota, period = (
+        _read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
+        _read("/sys/fs/cgroup/cpu/cpu.cfs_period_us"),
+    )
     if quota and period and int(quota) > 0:
         return int(quota) / int(period)
     return None
@@ -49,7 +52,11 @@ def gpu_ids() -> list[str]:
     """GPUs this process may use, as CUDA_VISIBLE_DEVICES names them."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return [entry.strip() for entry in visible.split(",") if entry.strip() and entry.strip() not in ("NoDevFiles", "-1")]
+        return [
+            entry.strip()
+            for entry in visible.split(",")
+            if entry.strip() and entry.strip() not in ("NoDevFiles", "-1")
+        ]
     return [str(index) for index in range(len(glob.glob("/proc/driver/nvidia/gpus/*")))]
 
 
@@ -63,7 +70,11 @@ def gpu_type() -> str | None:
     files = sorted(glob.glob("/proc/driver/nvidia/gpus/*/information"))
     for line in _read(files[0]).splitlines() if files else ():
         if line.startswith("Model:"):
-            words = [word for word in line.split(":", 1)[1].replace("NVIDIA", "").replace("Tesla", "").split() if word]
+            words = [
+                word
+                for word in line.split(":", 1)[1].replace("NVIDIA", "").replace("Tesla", "").split()
+                if word
+            ]
             return words[0].partition("-")[0] if words else None
     return None
 

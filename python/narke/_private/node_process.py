@@ -141,11 +141,15 @@ def _await_ready(reader: int, process: subprocess.Popen[bytes], errors: str) -> 
     while b"ready" not in said:
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([reader], [], [], left)[0]:
-            raise RuntimeError(f"The node did not become ready within {_START_DEADLINE_S:g} s.{_last_words(errors)}")
+            raise RuntimeError(
+                f"The node did not become ready within {_START_DEADLINE_S:g} s.{_last_words(errors)}"
+            )
         piece = os.read(reader, 4096)
         if not piece:
             status = process.wait(_STOP_DEADLINE_S)
-            raise RuntimeError(f"The node ended with status {status} before it was ready.{_last_words(errors)}")
+            raise RuntimeError(
+                f"The node ended with status {status} before it was ready.{_last_words(errors)}"
+            )
         said += piece
 
 
@@ -160,4 +164,8 @@ def _last_words(path: str) -> str:
 
 def describe(options: NodeOptions) -> dict[str, Any]:
     """The options as they are written into the session's info.json."""
-    return {"resources": options.resources, "object_store_memory": options.object_store_bytes, "labels": options.labels}
+    return {
+        "resources": options.resources,
+        "object_store_memory": options.object_store_bytes,
+        "labels": options.labels,
+    }

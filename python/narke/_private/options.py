@@ -68,9 +68,7 @@ def _count_or_forever(name: str) -> Callable[[Any], str | None]:
     def check(value: Any) -> str | None:
         if value is None or value >= -1:
             return None
-        return (
-            f"The keyword '{name}' only accepts None, 0, -1 or a positive integer, where -1 represents infinity."
-        )
+        return f"The keyword '{name}' only accepts None, 0, -1 or a positive integer, where -1 represents infinity."
 
     return check
 
@@ -106,7 +104,9 @@ def _resources(value: Any) -> str | None:
         if not isinstance(name, str) or not name:
             return f"The names in 'resources' must be non-empty strings, got {name!r}"
         if name in ("CPU", "GPU"):
-            return "Use the 'num_cpus' and 'num_gpus' keyword instead of 'CPU' and 'GPU' in 'resources' keyword"
+            return (
+                "Use the 'num_cpus' and 'num_gpus' keyword instead of 'CPU' and 'GPU' in 'resources' keyword"
+            )
         complaint = quantity_complaint(name, amount)
         if complaint:
             return complaint
@@ -288,11 +288,11 @@ def _check_placement(options: Mapping[str, Any]) -> None:
     group = options.get("placement_group", "default")
     if isinstance(strategy, str) and strategy not in ("DEFAULT", "SPREAD"):
         raise ValueError(
-            f"Invalid scheduling_strategy value {strategy}. Valid values are [\"DEFAULT\" | \"SPREAD\" | "
+            f'Invalid scheduling_strategy value {strategy}. Valid values are ["DEFAULT" | "SPREAD" | '
             "PlacementGroupSchedulingStrategy | NodeAffinitySchedulingStrategy | NodeLabelSchedulingStrategy]"
         )
     if isinstance(group, str) and group != "default":
-        raise ValueError(f"placement_group must be a PlacementGroup, None or \"default\", got {group!r}")
+        raise ValueError(f'placement_group must be a PlacementGroup, None or "default", got {group!r}')
     if strategy is not None and group not in ("default", None):
         raise ValueError(
             "Placement groups should be specified via the scheduling_strategy option. "

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any
 
-__all__ = ["end", "prctl", "redirect_output", "set_title"]
+__all__ = ["end", "prctl", "redirect_output", "set_title", "title_area"]
 
 _PR_SET_NAME = 15
 _ARG_START, _ARG_END = 47, 48  # fields of /proc/self/stat, counted from 0
@@ -27,7 +27,7 @@ def prctl(option: int, value: object) -> None:
 
 
 @functools.cache
-def _title_area() -> tuple[int, int]:
+def title_area() -> tuple[int, int]:
     """Address and size of the memory that holds this process's command line."""
     with open("/proc/self/stat", "rb") as file:
         fields = file.read().rpartition(b") ")[2].split()
@@ -39,7 +39,7 @@ def set_title(title: str) -> None:
     """Set the name that tools such as ps and top show, cut to what fits."""
     data = title.encode()
     prctl(_PR_SET_NAME, ctypes.c_char_p(data[:15]))
-    start, size = _title_area()
+    start, size = title_area()
     if start and size > 1:
         ctypes.memmove(start, data[: size - 1].ljust(size, b"\0"), size)
 

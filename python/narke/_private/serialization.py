@@ -94,8 +94,8 @@ def ref_outside(ref: Any) -> None:
         from narke.exceptions import OufOfBandObjectRefSerializationException
 
         raise OufOfBandObjectRefSerializationException(
-            f"{ref!r} is pickled outside of a call's arguments or a stored value, where nobody counts the copy: pass it "
-            "as an argument, or return or put() it."
+            f"{ref!r} is pickled outside of a call's arguments or a stored value, where nobody counts the copy: pass "
+            "it as an argument, or return or put() it."
         )
 
 

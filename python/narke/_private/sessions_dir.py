@@ -38,7 +38,9 @@ def base_dir(temp_dir: str | None = None) -> str:
     Raises:
         PermissionError: it belongs to another user.
     """
-    given = temp_dir or (os.path.join(os.environ["RAY_TMPDIR"], "narke") if os.environ.get("RAY_TMPDIR") else None)
+    given = temp_dir or (
+        os.path.join(os.environ["RAY_TMPDIR"], "narke") if os.environ.get("RAY_TMPDIR") else None
+    )
     path = os.path.abspath(given or f"/tmp/narke-{os.getuid()}")
     os.makedirs(path, mode=0o700, exist_ok=True)
     owner = os.stat(path).st_uid
@@ -53,10 +55,14 @@ def create_session(base: str) -> str:
     Raises:
         ValueError: the path is too long for a socket in it.
     """
-    name = f"session_{time.strftime('%Y-%m-%d_%H-%M-%S')}_{time.time_ns() // 1000 % 1_000_000:06d}_{os.getpid()}"
+    name = (
+        f"session_{time.strftime('%Y-%m-%d_%H-%M-%S')}_{time.time_ns() // 1000 % 1_000_000:06d}_{os.getpid()}"
+    )
     path = os.path.join(base, name)
     if len(socket_path(path)) > _MAX_SOCKET_PATH:
-        raise ValueError(f"the session's folder {path} is too long for a Unix socket; set RAY_TMPDIR to a shorter one")
+        raise ValueError(
+            f"the session's folder {path} is too long for a Unix socket; set RAY_TMPDIR to a shorter one"
+        )
     for folder in (path, os.path.join(path, "sockets"), os.path.join(path, "logs")):
         os.makedirs(folder, mode=0o700)
     write_private(os.path.join(path, "token"), os.environ.get("RAY_AUTH_TOKEN") or os.urandom(32).hex())
@@ -105,7 +111,9 @@ def publish(session_dir: str, ip: str, port: int | None = None) -> str:
             address = f"{ip}:{number}"
             write_info(session_dir, address=address, ip=ip, port=number)
             return address
-    raise RuntimeError(f"port {port or 'range'} is taken by another running cluster; stop it or choose another --port")
+    raise RuntimeError(
+        f"port {port or 'range'} is taken by another running cluster; stop it or choose another --port"
+    )
 
 
 def _candidates(session_dir: str) -> list[int]:

@@ -122,7 +122,9 @@ def _runtime_envs() -> list[dict[str, Any]]:
     for worker in snapshot("workers"):
         text = worker.get("runtime_env")
         if text:
-            entry = found.setdefault(text, {"ref_cnt": 0, "success": True, "error": None, "creation_time_ms": None})
+            entry = found.setdefault(
+                text, {"ref_cnt": 0, "success": True, "error": None, "creation_time_ms": None}
+            )
             entry.update(runtime_env=json.loads(text), node_id=worker.get("node_id"))
             entry["ref_cnt"] += 1
     return list(found.values())

@@ -79,7 +79,9 @@ def _check_fit(group: Any, bundle: int, resources: Mapping[str, float]) -> None:
 def _fits(resources: Mapping[str, float], bundle: Mapping[str, float]) -> bool:
     # A named accelerator's model is a property of the node, not a part of bundles.
     return all(
-        amount <= bundle.get(name, 0) for name, amount in resources.items() if not name.startswith("accelerator_type:")
+        amount <= bundle.get(name, 0)
+        for name, amount in resources.items()
+        if not name.startswith("accelerator_type:")
     )
 
 
@@ -143,7 +145,9 @@ def _parse_selector(text: str) -> list[Any]:
     if match is None:
         raise ValueError(f"malformed label selector {text!r}")
     listed = match["values"]
-    values = [match["value"].strip()] if listed is None else [v.strip() for v in listed.split(",") if v.strip()]
+    values = (
+        [match["value"].strip()] if listed is None else [v.strip() for v in listed.split(",") if v.strip()]
+    )
     return ["not_in" if match["negation"] else "in", values]
 
 

@@ -21,7 +21,10 @@ def trace_events(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         process, thread = f"Node {record['node_ip']}", f"worker:{record['pid']}"
         if (process, thread) not in named:
             named.add((process, thread))
-            events += [_name("process_name", process, thread, process), _name("thread_name", process, thread, thread)]
+            events += [
+                _name("process_name", process, thread, process),
+                _name("thread_name", process, thread, thread),
+            ]
         events.append(_complete(record, process, thread))
     return events
 

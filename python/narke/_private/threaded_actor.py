@@ -18,7 +18,9 @@ def start(native: Any, limits: dict[str, int]) -> None:
         limits: number of threads by group; ``""`` is the group of methods without one.
     """
     threads = [
-        threading.Thread(target=_run, args=(native, group), name=f"narke-{group or 'actor'}-{index}", daemon=True)
+        threading.Thread(
+            target=_run, args=(native, group), name=f"narke-{group or 'actor'}-{index}", daemon=True
+        )
         for group, limit in limits.items()
         for index in range(limit - (group == _MAIN_GROUP))
     ]

@@ -40,7 +40,9 @@ def _get_one_by_one(refs: list[Any], timeout: float | None) -> list[Any]:
     values = []
     for ref in refs:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        values.append(ref._get_value(left) if hasattr(ref, "_get_value") else session.native().get(ref, timeout=left))
+        values.append(
+            ref._get_value(left) if hasattr(ref, "_get_value") else session.native().get(ref, timeout=left)
+        )
     return values
 
 
@@ -63,7 +65,11 @@ def wait_other(
                 return _split(ray_waitables, ready, num_returns)
             if not tokens:
                 readiness.watch_from_thread()
-                tokens = [_watch(native, each, event) for each, is_ready in zip(ray_waitables, ready) if not is_ready]
+                tokens = [
+                    _watch(native, each, event)
+                    for each, is_ready in zip(ray_waitables, ready, strict=True)
+                    if not is_ready
+                ]
             # Short enough to notice signals' handlers, which run between waits.
             event.wait(0.5 if deadline is None else max(0.0, min(0.5, deadline - time.monotonic())))
     finally:
@@ -79,7 +85,9 @@ def _check_waitables(native: Any, waitables: Any, num_returns: int, timeout: flo
             f"ray.ObjectRefGenerator {waitables}"
         )
     if not isinstance(waitables, list):
-        raise TypeError(f"wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got {type(waitables)}")
+        raise TypeError(
+            f"wait() expected a list of ray.ObjectRef or ray.ObjectRefGenerator, got {type(waitables)}"
+        )
     for each in waitables:
         if not isinstance(each, kinds):
             raise TypeError(
@@ -89,12 +97,16 @@ def _check_waitables(native: Any, waitables: Any, num_returns: int, timeout: flo
         raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
     if not waitables:
         return
-    if len({id(each) if isinstance(each, ObjectRefGenerator) else each for each in waitables}) != len(waitables):
+    if len({id(each) if isinstance(each, ObjectRefGenerator) else each for each in waitables}) != len(
+        waitables
+    ):
         raise ValueError("Wait requires a list of unique ray_waitables.")
     if num_returns <= 0:
         raise ValueError(f"Invalid number of objects to return {num_returns}.")
     if num_returns > len(waitables):
-        raise ValueError("num_returns cannot be greater than the number of ray_waitables provided to ray.wait.")
+        raise ValueError(
+            "num_returns cannot be greater than the number of ray_waitables provided to ray.wait."
+        )
 
 
 def _is_ready(native: Any, each: Any) -> bool:
@@ -115,6 +127,6 @@ def _watch(native: Any, each: Any, event: threading.Event) -> int:
 def _split(waitables: list[Any], is_ready: list[bool], num_returns: int) -> tuple[list[Any], list[Any]]:
     ready: list[Any] = []
     rest: list[Any] = []
-    for each, done in zip(waitables, is_ready):
+    for each, done in zip(waitables, is_ready, strict=True):
         (ready if done and len(ready) < num_returns else rest).append(each)
     return ready, rest

@@ -10,16 +10,14 @@ import gc
 import os
 import select
 import signal
-import sys
 from typing import Any
 
 __all__ = ["main"]
 
 _PR_SET_PDEATHSIG = 1
-_SINGLE_THREAD = {
-    name: "1"
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-}
+_SINGLE_THREAD = dict.fromkeys(
+    ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
+)
 
 
 def main(argv: list[str]) -> int:
@@ -31,7 +29,7 @@ def main(argv: list[str]) -> int:
     _end_with_parent()
     _preload()
     wake = _wake_on_child()
-    process.set_title("narke::zygote")  # also remembers where titles are written: that does not change over a fork
+    process.title_area()  # remembered: it does not change over a fork
     gc.collect()
     gc.freeze()
     return _serve(link, wake)
@@ -52,13 +50,13 @@ def _preload() -> None:
     os.environ.update(_SINGLE_THREAD)
     try:
         import asyncio  # noqa: F401
-        import uuid  # noqa: F401
         import concurrent.futures  # noqa: F401
+        import uuid  # noqa: F401
 
         import cloudpickle  # noqa: F401
 
-        import narke.actor  # noqa: F401
-        import narke._alias  # noqa: F401  (not installed: that is for jobs that run as Ray)
+        import narke._alias
+        import narke.actor
         import narke.job_config  # noqa: F401
         from narke import _native  # noqa: F401
         from narke._private import (  # noqa: F401
@@ -169,4 +167,3 @@ def _reset(link: int, wake: int) -> None:
         os.close(fd)
     os.setsid()
     gc.enable()
-

@@ -70,7 +70,9 @@ class _UnboundMethod:
         other = {
             PARENT_CLASS_NODE_KEY: self._actor,
             PREV_CLASS_METHOD_CALL_KEY: previous,
-            BIND_INDEX_KEY: 0 if previous is None else previous._bound_other_args_to_resolve[BIND_INDEX_KEY] + 1,
+            BIND_INDEX_KEY: 0
+            if previous is None
+            else previous._bound_other_args_to_resolve[BIND_INDEX_KEY] + 1,
         }
         node = ClassMethodNode(self._method_name, args, kwargs, self._options, other)
         self._actor._last_call = node
@@ -109,7 +111,9 @@ class ClassMethodNode(DAGNode):
             return args[0][args[1]]
         actor = execution.resolve(self._bound_other_args_to_resolve[PARENT_CLASS_NODE_KEY])
         method = getattr(actor, self._method_name)
-        return (method.options(**self._bound_options) if self._bound_options else method).remote(*args, **kwargs)
+        return (method.options(**self._bound_options) if self._bound_options else method).remote(
+            *args, **kwargs
+        )
 
     def get_method_name(self) -> str:
         """The method."""

@@ -120,7 +120,9 @@ class DAGNode(DAGNodeBase):
         Raises:
             NotImplementedError: always.
         """
-        raise NotImplementedError("Compiled graphs are not available: call execute() of the node; it runs the same graph")
+        raise NotImplementedError(
+            "Compiled graphs are not available: call execute() of the node; it runs the same graph"
+        )
 
     def _run(self, execution: _Execution) -> Any:
         """This node's result in an execution, computed once."""

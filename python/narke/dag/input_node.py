@@ -70,7 +70,9 @@ class InputNode(DAGNode):
 
     def __getitem__(self, key: int | str) -> InputAttributeNode:
         if not isinstance(key, (int, str)):
-            raise TypeError("Please only use int index or str as first-level key to access fields of dag input.")
+            raise TypeError(
+                "Please only use int index or str as first-level key to access fields of dag input."
+            )
         return InputAttributeNode(self, key, "__getitem__", self._type_of(key))
 
     def _type_of(self, key: int | str) -> Any:

@@ -44,7 +44,9 @@ def _graph(dag: DAGNode) -> Any:
     try:
         import pydot
     except ImportError as error:
-        raise ImportError("Drawing graphs needs pydot and Graphviz: pip install pydot, and install graphviz") from error
+        raise ImportError(
+            "Drawing graphs needs pydot and Graphviz: pip install pydot, and install graphviz"
+        ) from error
     graph = pydot.Dot(rankdir="LR")
 
     def draw(node: DAGNode) -> None:

@@ -94,12 +94,17 @@ def _check_packages(field: str, check_name: str) -> Callable[[Any], dict[str, An
         if isinstance(value, str):
             with open(os.path.expanduser(value), encoding="utf-8") as file:
                 lines = [line.strip() for line in file]
-            return {"packages": [line for line in lines if line and not line.startswith("#")], check_name: False}
+            return {
+                "packages": [line for line in lines if line and not line.startswith("#")],
+                check_name: False,
+            }
         if isinstance(value, list):
             return {"packages": list(value), check_name: False}
         if isinstance(value, dict):
             if not isinstance(value.get("packages"), list):
-                raise ValueError(f"runtime_env[{field!r}] must have the key 'packages' with a list of requirements")
+                raise ValueError(
+                    f"runtime_env[{field!r}] must have the key 'packages' with a list of requirements"
+                )
             return {check_name: False, **value}
         raise TypeError(f"runtime_env[{field!r}] must be of type str, List[str] or dict, got {type(value)}")
 

@@ -60,8 +60,12 @@ class RuntimeEnvConfig(dict[str, Any]):
         if isinstance(config, RuntimeEnvConfig):
             return config
         if not isinstance(config, Mapping):
-            raise TypeError(f"runtime_env['config'] must be of type dict or RuntimeEnvConfig, got {type(config)}")
-        return RuntimeEnvConfig(**{key: value for key, value in config.items() if key in RuntimeEnvConfig.known_fields})
+            raise TypeError(
+                f"runtime_env['config'] must be of type dict or RuntimeEnvConfig, got {type(config)}"
+            )
+        return RuntimeEnvConfig(
+            **{key: value for key, value in config.items() if key in RuntimeEnvConfig.known_fields}
+        )
 
     @classmethod
     def default_config(cls) -> RuntimeEnvConfig:

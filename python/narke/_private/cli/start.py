@@ -122,7 +122,9 @@ def _start(options: argparse.Namespace) -> tuple[Any, str]:
     )
     address = sessions_dir.publish(session_dir, ip, options.port or _DEFAULT_PORT)
     node = node_process.start_node(
-        node_process.NodeOptions(session_dir, shape.resources, shape.object_store_bytes, shape.labels, address=ip)
+        node_process.NodeOptions(
+            session_dir, shape.resources, shape.object_store_bytes, shape.labels, address=ip
+        )
     )
     sessions_dir.write_info(session_dir, node_pid=node.pid, started_by="narke start")
     sessions_dir.set_latest(session_dir)
@@ -149,5 +151,8 @@ def _stay(node: Any) -> int:
     status = node.process.wait()
     if stopping:
         return 0
-    print(f"narke start: the node ended by itself with status {status} at {time.strftime('%H:%M:%S')}", file=sys.stderr)
+    print(
+        f"narke start: the node ended by itself with status {status} at {time.strftime('%H:%M:%S')}",
+        file=sys.stderr,
+    )
     return 1 if os.WIFEXITED(status) or status else status

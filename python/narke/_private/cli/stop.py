@@ -16,14 +16,20 @@ def main(argv: list[str]) -> int:
     """Stop them; returns 1 when one is still there after the grace period."""
     parser = argparse.ArgumentParser(prog="narke stop", description=__doc__)
     parser.add_argument("--force", "-f", action="store_true", help="kill at once")
-    parser.add_argument("--grace-period", "-g", type=float, default=16.0, help="seconds to wait for their end")
+    parser.add_argument(
+        "--grace-period", "-g", type=float, default=16.0, help="seconds to wait for their end"
+    )
     parser.add_argument("--temp-dir", help="folder of sessions")
     options = parser.parse_args(argv)
     nodes = running_nodes(options.temp_dir)
     for info in nodes:
         _signal(info["node_pid"], signal.SIGKILL if options.force else signal.SIGTERM)
     left = _await_end([info["node_pid"] for info in nodes], options.grace_period)
-    print(f"Stopped {len(nodes) - len(left)} of {len(nodes)} nodes." if nodes else "No node that narke start began runs.")
+    print(
+        f"Stopped {len(nodes) - len(left)} of {len(nodes)} nodes."
+        if nodes
+        else "No node that narke start began runs."
+    )
     if left:
         print(f"Still running: {left}; `narke stop --force` kills them.")
     return 1 if left else 0
