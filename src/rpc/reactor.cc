@@ -15,14 +15,34 @@ namespace {
 constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
 constexpr int kSocketBytes = 1 << 20;
 
-Result<sockaddr_un> socket_address(const std::string& path) {
+// A path that begins with '@' names a socket without a file (see unix(7), abstract): nothing to clean up.
+bool is_abstract(const std::string& path) { return !path.empty() && path[0] == '@'; }
+
+struct SocketAddress {
   sockaddr_un address{};
+  socklen_t size = sizeof(sockaddr_un);
+  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&address); }
+};
+
+// File sockets are guarded by their permissions; the others by asking who is at the other end.
+bool is_same_user(int fd) {
+  ucred peer{};
+  socklen_t size = sizeof(peer);
+  return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == geteuid();
+}
+
+Result<SocketAddress> socket_address(const std::string& path) {
+  SocketAddress out;
+  sockaddr_un& address = out.address;
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof(address.sun_path))
     return Error{ErrorCode::kFailed, "the socket path is longer than " + std::to_string(sizeof(address.sun_path) - 1) +
                                          " bytes, choose a shorter session directory: " + path};
   std::memcpy(address.sun_path, path.data(), path.size());
-  return address;
+  if (!is_abstract(path)) return out;
+  address.sun_path[0] = '\0';
+  out.size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size());
+  return out;
 }
 
 Error os_error(ErrorCode code, const std::string& what) { return {code, what + ": " + strerror(errno)}; }
@@ -99,35 +119,44 @@ ConnectionPtr Reactor::adopt(int fd, bool is_server, Handler* handler, bool trus
 }
 
 Result<ConnectionPtr> Reactor::connect(const std::string& path, Handler* handler) {
-  Result<sockaddr_un> address = socket_address(path);
+  Result<SocketAddress> address = socket_address(path);
   if (!address) return address.error();
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return os_error(ErrorCode::kOverloaded, "can't open a socket");
   enlarge(fd);
-  if (::connect(fd, reinterpret_cast<const sockaddr*>(&address.value()), sizeof(sockaddr_un)) != 0) {
+  if (::connect(fd, address.value().get(), address.value().size) != 0) {
     Error error = os_error(ErrorCode::kDisconnected, "nobody answers at " + path);
     ::close(fd);
     return error;
+  }
+  if (is_abstract(path) && !is_same_user(fd)) {
+    ::close(fd);
+    return Error{ErrorCode::kRefused, "another user listens at " + path};
   }
   return adopt(fd, false, handler);
 }
 
 Status Reactor::listen(const std::string& path, std::function<Handler*(Connection&)> on_accept) {
-  Result<sockaddr_un> address = socket_address(path);
+  Result<SocketAddress> address = socket_address(path);
   if (!address) return address.error();
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return os_error(ErrorCode::kOverloaded, "can't open a socket");
-  unlink(path.c_str());
-  if (bind(fd, reinterpret_cast<const sockaddr*>(&address.value()), sizeof(sockaddr_un)) != 0 ||
-      chmod(path.c_str(), 0600) != 0 || ::listen(fd, 4096) != 0) {
+  bool is_file = !is_abstract(path);
+  if (is_file) unlink(path.c_str());
+  if (bind(fd, address.value().get(), address.value().size) != 0 || (is_file && chmod(path.c_str(), 0600) != 0) ||
+      ::listen(fd, 4096) != 0) {
     Error error = os_error(ErrorCode::kFailed, "can't listen at " + path);
     ::close(fd);
     return error;
   }
-  listen_path_ = path;
-  watch(fd, [this, fd, on_accept = std::move(on_accept)] {
+  if (is_file) listen_path_ = path;
+  watch(fd, [this, fd, is_file, on_accept = std::move(on_accept)] {
     int peer;
     while ((peer = accept4(fd, nullptr, nullptr, SOCK_CLOEXEC)) >= 0) {
+      if (!is_file && !is_same_user(peer)) {
+        ::close(peer);
+        continue;
+      }
       enlarge(peer);
       ConnectionPtr connection = adopt(peer, true, nullptr);
       connection->handler_ = on_accept(*connection);

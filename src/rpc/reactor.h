@@ -31,6 +31,7 @@ class Reactor {
   Reactor(const Reactor&) = delete;
   Reactor& operator=(const Reactor&) = delete;
 
+  // Paths that begin with '@' name sockets without a file, reachable for this user only.
   // Connects to a Unix socket. Fails at once when nobody listens.
   Result<ConnectionPtr> connect(const std::string& path, Handler* handler);
   // Listens on a Unix socket (made 0600; a stale file is replaced). on_accept may set the handler's context.

@@ -76,7 +76,7 @@ Status Engine::start(const EngineConfig& config) {
 }
 
 Status Engine::listen() {
-  self_.endpoint = session_dir_ + "/p-" + self_.worker.hex().substr(0, 20) + ".sock";
+  self_.endpoint = "@narke-program-" + self_.worker.hex().substr(0, 40);
   return reactor_.listen(self_.endpoint, [this](rpc::Connection&) -> rpc::Handler* { return this; });
 }
 
