@@ -325,9 +325,11 @@ PyObject* native_run_worker(PyObject*, PyObject*) {
       break;
     }
   }
-  GilRelease free;
-  session->engine->drain();
-  return Py_NewRef(Py_None);
+  {
+    GilRelease free;
+    session->engine->drain();
+  }
+  Py_RETURN_NONE;
 }
 
 PyObject* bytes_or_empty(std::string_view bytes, bool nil) {

@@ -310,7 +310,10 @@ PyObject* native_is_ready(PyObject*, PyObject* ref) {
 
 PyObject* native_drop_object(PyObject*, PyObject* ref) {
   if (!is_ref(ref)) return PyErr_Format(PyExc_TypeError, "expected an ObjectRef, got %R", ref);
-  as_ref(ref)->session->engine->drop_from_store(*as_ref(ref)->object);
+  {
+    GilRelease free;
+    as_ref(ref)->session->engine->drop_from_store(*as_ref(ref)->object);
+  }
   Py_RETURN_NONE;
 }
 

@@ -105,9 +105,11 @@ PyObject* native_disconnect(PyObject*, PyObject*) {
   SessionPtr session = the_session;
   if (!session) Py_RETURN_NONE;
   set_current_session({});
-  GilRelease free;
-  session->engine->disconnect(kGoodbyeLimit);
-  return Py_NewRef(Py_None);
+  {
+    GilRelease free;
+    session->engine->disconnect(kGoodbyeLimit);
+  }
+  Py_RETURN_NONE;
 }
 
 PyObject* native_is_connected(PyObject*, PyObject*) {

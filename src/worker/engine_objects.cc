@@ -197,7 +197,11 @@ std::vector<uint64_t> Engine::take_tokens() {
 
 void Engine::drop_from_store(Object& object) {
   Lock held = lock();
-  if (store_) store_->erase(object.id);
+  if (!store_) return;
+  store_->erase(object.id);
+  auto limit = Clock::now() + std::chrono::seconds(5);  // the node may have to do it
+  while (is_stored(object.id) && Clock::now() < limit)
+    wait(held, [&] { return !is_stored(object.id); }, Clock::now() + std::chrono::milliseconds(1));
 }
 
 void Engine::erase_stored(const ObjectId& id) {

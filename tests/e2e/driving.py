@@ -67,7 +67,7 @@ def zygote_of(pid):
     """The process below a driver's node that forks its workers."""
     node = node_of(pid)
     return wait_for(
-        lambda: next((each for each in descendants(node) if "narke._private.zygote" in command(each)), None),
+        lambda: next((each for each in descendants(node) if "zygote" in command(each)), None),
         what=f"a zygote below node {node}",
     )
 
