@@ -1,0 +1,60 @@
+"""Datasets: lazy, streaming, vectorised pipelines over Arrow blocks in the object store."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "ActorPoolStrategy": "compute",
+    "DataContext": "context",
+    "DataIterator": "iterator",
+    "Dataset": "dataset",
+    "DatasetContext": "context",
+    "Datasource": "datasource",
+    "ExecutionOptions": "context",
+    "ExecutionResources": "context",
+    "MaterializedDataset": "dataset",
+    "NodeIdStr": "context",
+    "ReadTask": "datasource",
+    "SaveMode": "datasource",
+    "Schema": "dataset",
+    "TaskPoolStrategy": "compute",
+    "from_arrow": "read_api",
+    "from_arrow_refs": "read_api",
+    "from_blocks": "read_api",
+    "from_items": "read_api",
+    "from_numpy": "read_api",
+    "from_numpy_refs": "read_api",
+    "from_pandas": "read_api",
+    "from_pandas_refs": "read_api",
+    "range": "read_api",
+    "range_tensor": "read_api",
+    "read_binary_files": "read_api",
+    "read_csv": "read_api",
+    "read_datasource": "read_api",
+    "read_images": "read_api",
+    "read_json": "read_api",
+    "read_numpy": "read_api",
+    "read_parquet": "read_api",
+    "read_text": "read_api",
+}
+__all__ = sorted(_HOMES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"narke.data.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    if not name.startswith("_"):
+        try:
+            return importlib.import_module(f"narke.data.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"narke.data.{name}":
+                raise
+    raise AttributeError(f"narke.data has no {name!r}; what it has is in narke.data.__all__")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,324 @@
+"""Aggregations: what is kept of a block, how two such are combined, and what comes out at the end.
+
+The ones here that Arrow can compute never leave Arrow and numpy; classes of the user's own keep one Python object
+per block and group.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from narke.data import columns
+from narke.data.blocks import Block
+
+Partials = list[tuple[str, str, Any]]
+
+
+class AggregateFn:
+    """An aggregation from functions.
+
+    Args:
+        init: from a key to an empty accumulator. merge: of two accumulators.
+        name: name of the resulting column.
+        accumulate_row, accumulate_block: one of them; from accumulator and row (or Arrow table) to accumulator.
+        finalize: from accumulator to result; the accumulator itself by default.
+    """
+
+    def __init__(
+        self,
+        init: Callable[[Any], Any],
+        merge: Callable[[Any, Any], Any],
+        name: str,
+        accumulate_row: Callable[[Any, Any], Any] | None = None,
+        accumulate_block: Callable[[Any, Block], Any] | None = None,
+        finalize: Callable[[Any], Any] | None = None,
+    ):
+        if (accumulate_row is None) == (accumulate_block is None):
+            raise ValueError("AggregateFn: give one of accumulate_row and accumulate_block")
+        self.name, self.init, self.merge = name, init, merge
+        self.accumulate_block = accumulate_block or _row_by_row(accumulate_row)
+        self.finalize = finalize or (lambda accumulator: accumulator)
+
+    def reads(self) -> list[str] | None:
+        """Columns it needs; None when that is not known."""
+        return None
+
+    def start(self, block: Block) -> Any:
+        """The accumulator of one group's rows in one block."""
+        return self.accumulate_block(self.init(None), block)
+
+
+def _row_by_row(accumulate: Any) -> Callable[[Any, Block], Any]:
+    from narke.data import blocks as blk
+
+    def over(accumulator: Any, block: Block) -> Any:
+        for row in blk.iter_rows(block):
+            accumulator = accumulate(accumulator, row)
+        return accumulator
+
+    return over
+
+
+class AggregateFnV2(AggregateFn, abc.ABC):
+    """Base of aggregations written as classes.
+
+    Args:
+        name: name of the resulting column. zero_factory: makes an empty accumulator.
+        on: the column, or None. ignore_nulls: whether nulls are left out; else one null makes the result null.
+    """
+
+    def __init__(self, name: str, zero_factory: Callable[[], Any], *, on: str | None, ignore_nulls: bool):
+        if not name:
+            raise ValueError("an aggregation needs a name that is not empty")
+        self.name, self._on, self._ignore_nulls = name, on, ignore_nulls
+        self.init = lambda key: zero_factory()
+        self.merge = self._merge_nullable
+
+    @abc.abstractmethod
+    def aggregate_block(self, block: Block) -> Any:
+        """The accumulator of a block's rows; None when there is nothing in it."""
+
+    @abc.abstractmethod
+    def combine(self, current_accumulator: Any, new: Any) -> Any:
+        """The accumulator of both."""
+
+    def finalize(self, accumulator: Any) -> Any:  # type: ignore[override]
+        """The result."""
+        return accumulator
+
+    def get_target_column(self) -> str | None:
+        """The column it reads."""
+        return self._on
+
+    def get_agg_name(self) -> str:
+        """The name of the resulting column."""
+        return self.name
+
+    def reads(self) -> list[str] | None:
+        return [] if self._on is None else [self._on]
+
+    def start(self, block: Block) -> Any:
+        return self._merge_nullable(self.init(None), self.aggregate_block(block))
+
+    def _merge_nullable(self, current: Any, new: Any) -> Any:
+        if new is None:
+            return current if self._ignore_nulls else None
+        if current is None:
+            return new if self._ignore_nulls else None
+        return self.combine(current, new)
+
+
+class Fast(AggregateFnV2):
+    """Base of aggregations that Arrow computes: the parts of a block, and how parts of many blocks make the result."""
+
+    def aggregate_block(self, block: Block) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} is computed by Arrow over whole tables; see partials()")
+
+    def combine(self, current_accumulator: Any, new: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} is computed by Arrow over whole tables; see final()")
+
+    @abc.abstractmethod
+    def partials(self) -> Partials:
+        """(name of the part, Arrow's function, its options) for each part kept of a block's group."""
+
+    @abc.abstractmethod
+    def final(self, parts: dict[str, Any], groups: Groups) -> pa.Array:
+        """The result per group, from the parts of all blocks."""
+
+    def _skip(self) -> Any:
+        return pc.ScalarAggregateOptions(skip_nulls=self._ignore_nulls, min_count=1)
+
+
+class Groups:
+    """Which group each row of the parts belongs to: `ids` from 0 in order of the rows, and their `count`."""
+
+    def __init__(self, ids: np.ndarray, count: int):
+        self.ids, self.count = ids, count
+
+    def reduce(self, part: Any, function: str, options: Any = None) -> pa.Array:
+        """Arrow's `function` over a part, per group."""
+        table = pa.table({"g": self.ids, "v": part})
+        return columns.one_chunk(
+            table.group_by("g", use_threads=False).aggregate([("v", function, options)]).column(f"v_{function}")
+        )
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Sums per group, in floating point."""
+        return np.bincount(self.ids, weights=values, minlength=self.count)
+
+
+def _title(kind: str, on: str | None, alias: str | None) -> str:
+    return alias or f"{kind}({on or ''})"
+
+
+class Count(Fast):
+    """Number of rows, or of values in a column (`ignore_nulls` leaves out nulls)."""
+
+    def __init__(self, on: str | None = None, ignore_nulls: bool = False, alias_name: str | None = None):
+        super().__init__(_title("count", on, alias_name), lambda: 0, on=on, ignore_nulls=ignore_nulls)
+
+    def partials(self) -> Partials:
+        return [("n", "count", pc.CountOptions(mode="only_valid" if self._ignore_nulls and self._on else "all"))]
+
+    def final(self, parts: dict[str, Any], groups: Groups) -> pa.Array:
+        return groups.reduce(parts["n"], "sum")
+
+
+class _Simple(Fast):
+    """One of Arrow's functions that is its own combination."""
+
+    kind = ""
+
+    def __init__(self, on: str | None = None, ignore_nulls: bool = True, alias_name: str | None = None):
+        super().__init__(_title(self.kind, on, alias_name), lambda: None, on=on, ignore_nulls=ignore_nulls)
+
+    def partials(self) -> Partials:
+        return [("v", self.kind, self._skip())]
+
+    def final(self, parts: dict[str, Any], groups: Groups) -> pa.Array:
+        return groups.reduce(parts["v"], self.kind, self._skip())
+
+
+class Sum(_Simple):
+    """Sum of a column."""
+
+    kind = "sum"
+
+
+class Min(_Simple):
+    """Least value of a column."""
+
+    kind = "min"
+
+
+class Max(_Simple):
+    """Greatest value of a column."""
+
+    kind = "max"
+
+
+class Mean(Fast):
+    """Arithmetic mean of a column."""
+
+    def __init__(self, on: str | None = None, ignore_nulls: bool = True, alias_name: str | None = None):
+        super().__init__(_title("mean", on, alias_name), lambda: None, on=on, ignore_nulls=ignore_nulls)
+
+    def partials(self) -> Partials:
+        return [("s", "sum", self._skip()), ("n", "count", pc.CountOptions(mode="only_valid"))]
+
+    def final(self, parts: dict[str, Any], groups: Groups) -> pa.Array:
+        total = groups.reduce(parts["s"], "sum", self._skip()).cast(pa.float64())
+        count = groups.reduce(parts["n"], "sum").cast(pa.float64())
+        return pc.divide(total, pc.if_else(pc.equal(count, 0.0), None, count))
+
+
+class Std(Fast):
+    """Standard deviation of a column, with `ddof` degrees of freedom taken off; 0 of a single value with ddof 1 is NaN.
+
+    Blocks keep count, mean and variance, which combine without the cancellation that sums of squares suffer.
+    """
+
+    def __init__(
+        self, on: str | None = None, ddof: int = 1, ignore_nulls: bool = True, alias_name: str | None = None
+    ):
+        super().__init__(_title("std", on, alias_name), lambda: None, on=on, ignore_nulls=ignore_nulls)
+        self._ddof = ddof
+
+    def partials(self) -> Partials:
+        return [
+            ("n", "count", pc.CountOptions(mode="only_valid")),
+            ("m", "mean", self._skip()),
+            ("v", "variance", pc.VarianceOptions(ddof=0, skip_nulls=self._ignore_nulls, min_count=1)),
+        ]
+
+    def final(self, parts: dict[str, Any], groups: Groups) -> pa.Array:
+        count, mean, variance = (_floats(parts[name]) for name in "nmv")
+        spoiled = groups.sums(np.isnan(mean) & (count > 0)) > 0
+        mean, variance = np.nan_to_num(mean), np.nan_to_num(variance)
+        total = groups.sums(count)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            centre = groups.sums(count * mean) / total
+            squares = groups.sums(count * (variance + (mean - centre[groups.ids]) ** 2))
+            result = np.sqrt(squares / (total - self._ddof))
+        result[total <= self._ddof] = np.nan
+        return pa.array(result, mask=(total == 0) | spoiled)
+
+
+def _floats(part: Any) -> np.ndarray:
+    return np.asarray(part.cast(pa.float64()).to_numpy(zero_copy_only=False) if isinstance(part, pa.Array) else (
+        columns.one_chunk(part).cast(pa.float64()).to_numpy(zero_copy_only=False)))
+
+
+class AbsMax(AggregateFnV2):
+    """Greatest absolute value of a column."""
+
+    def __init__(self, on: str | None = None, ignore_nulls: bool = True, alias_name: str | None = None):
+        super().__init__(_title("abs_max", on, alias_name), lambda: 0, on=on, ignore_nulls=ignore_nulls)
+
+    def aggregate_block(self, block: Block) -> Any:
+        column = block.column(self._on)
+        return None if not self._ignore_nulls and column.null_count else pc.max(pc.abs(column)).as_py()
+
+    def combine(self, current_accumulator: Any, new: Any) -> Any:
+        return max(current_accumulator, new)
+
+
+class AsList(AggregateFnV2):
+    """All values of a column, as a list."""
+
+    def __init__(self, on: str, alias_name: str | None = None, ignore_nulls: bool = False):
+        super().__init__(_title("list", on, alias_name), list, on=on, ignore_nulls=ignore_nulls)
+
+    def aggregate_block(self, block: Block) -> Any:
+        column = block.column(self._on)
+        return columns.to_values(column.drop_null() if self._ignore_nulls else column)
+
+    def combine(self, current_accumulator: Any, new: Any) -> Any:
+        return current_accumulator + new
+
+
+class Unique(AggregateFnV2):
+    """The different values of a column, as a list."""
+
+    def __init__(self, on: str | None = None, ignore_nulls: bool = False, alias_name: str | None = None):
+        super().__init__(_title("unique", on, alias_name), list, on=on, ignore_nulls=ignore_nulls)
+
+    def aggregate_block(self, block: Block) -> Any:
+        found = block.column(self._on).unique()
+        return (found.drop_null() if self._ignore_nulls else found).to_pylist()
+
+    def combine(self, current_accumulator: Any, new: Any) -> Any:
+        return list(dict.fromkeys([*current_accumulator, *new]))
+
+
+class CountDistinct(Unique):
+    """How many different values a column has."""
+
+    def __init__(self, on: str, ignore_nulls: bool = True, alias_name: str | None = None):
+        super().__init__(on, ignore_nulls, alias_name or f"count_distinct({on})")
+
+    def finalize(self, accumulator: Any) -> Any:  # type: ignore[override]
+        return len(accumulator)
+
+
+class Quantile(AsList):
+    """The value below which the share `q` of a column's values lies, interpolated linearly. Keeps all values."""
+
+    def __init__(
+        self, on: str | None = None, q: float = 0.5, ignore_nulls: bool = True, alias_name: str | None = None
+    ):
+        if on is None:
+            raise ValueError("Quantile: name the column with on=")
+        super().__init__(on, alias_name or f"quantile({on})", ignore_nulls)
+        self._q = q
+
+    def finalize(self, accumulator: Any) -> Any:  # type: ignore[override]
+        if not accumulator or any(value is None for value in accumulator):
+            return None
+        return float(np.quantile(np.asarray(accumulator, dtype=float), self._q))

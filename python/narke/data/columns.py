@@ -1,0 +1,197 @@
+"""One column: from Python and numpy values to Arrow, and back.
+
+Arrays of one shape become Arrow's fixed-shape tensors; what Arrow has no type for becomes an array of pickles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pyarrow as pa
+
+
+class ObjectType(pa.ExtensionType):
+    """Any Python objects, each pickled."""
+
+    def __init__(self) -> None:
+        super().__init__(pa.large_binary(), "narke.object")
+
+    def __arrow_ext_serialize__(self) -> bytes:
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage_type: pa.DataType, serialized: bytes) -> ObjectType:
+        return cls()
+
+
+def register_types() -> None:
+    """Make Arrow know `ObjectType`; again does nothing."""
+    try:
+        pa.register_extension_type(ObjectType())
+    except pa.ArrowKeyError:
+        pass  # registered earlier in this process
+
+
+register_types()
+
+
+def is_tensor(kind: pa.DataType) -> bool:
+    """Whether a column's type is a fixed-shape tensor."""
+    return isinstance(kind, pa.FixedShapeTensorType)
+
+
+def tensor_from_numpy(values: np.ndarray) -> pa.Array:
+    """A tensor column of an array whose first dimension is the rows; shares memory where Arrow can."""
+    values = np.ascontiguousarray(values)
+    shape = values.shape[1:]
+    flat = pa.array(values.reshape(-1))
+    size = int(np.prod(shape))
+    storage = pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(flat.type, size)) if size else _empty_lists(flat, values)
+    return pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(flat.type, shape), storage)
+
+
+def _empty_lists(flat: pa.Array, values: np.ndarray) -> pa.Array:
+    return pa.array([[]] * len(values), type=pa.list_(flat.type, 0))
+
+
+def tensor_to_numpy(column: pa.Array) -> np.ndarray:
+    """The array of a tensor column, rows first."""
+    shape = tuple(column.type.shape)
+    flat = column.storage.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape((len(column), *shape))
+
+
+def objects_to_arrow(values: Sequence[Any]) -> pa.Array:
+    """A column of pickles."""
+    storage = pa.array([None if v is None else cloudpickle.dumps(v) for v in values], pa.large_binary())
+    return pa.ExtensionArray.from_storage(ObjectType(), storage)
+
+
+def objects_from_arrow(column: pa.Array) -> list[Any]:
+    """The objects of a column of pickles."""
+    return [None if v is None else cloudpickle.loads(v) for v in column.storage.to_pylist()]
+
+
+def to_arrow(values: Any) -> pa.Array | pa.ChunkedArray:
+    """A column of anything a function of the user's may return for one.
+
+    Args:
+        values: numpy array (rows first), pandas Series, Arrow array, torch tensor, or a sequence of Python values.
+
+    Returns: an Arrow array of as many rows.
+    """
+    if isinstance(values, (pa.Array, pa.ChunkedArray)):
+        return values
+    if hasattr(values, "to_arrow"):
+        return values.to_arrow()
+    if type(values).__module__.startswith("pandas"):
+        return _from_series(values)
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().numpy()
+    if isinstance(values, np.ndarray):
+        return _from_ndarray(values)
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
+        raise ValueError(f"a batch's column must be an array or a list, not {type(values).__name__}: {values!r:.80}")
+    return _from_list(values if isinstance(values, list) else list(values))
+
+
+def _from_series(series: Any) -> pa.Array:
+    if series.dtype == object:
+        return _from_list(series.tolist())
+    return pa.Array.from_pandas(series)
+
+
+def _from_ndarray(values: np.ndarray) -> pa.Array:
+    if values.ndim > 1:
+        if values.dtype == object:
+            return _from_list(list(values))
+        return tensor_from_numpy(values)
+    if values.ndim == 0:
+        raise ValueError(f"a batch's column must have rows; this one is the single value {values!r}")
+    if values.dtype == object:
+        return _from_list(values.tolist())
+    if values.dtype.kind in "US":
+        return pa.array(values.tolist())
+    return pa.array(np.ascontiguousarray(values))
+
+
+def _from_list(values: list[Any]) -> pa.Array:
+    first = next((v for v in values if v is not None), None)
+    if hasattr(first, "detach"):
+        values = [v.detach().cpu().numpy() for v in values]
+        first = values[0]
+    if isinstance(first, np.ndarray) and first.ndim > 0:
+        return _from_arrays(values)
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        return _mixed(values)
+
+
+def _mixed(values: list[Any]) -> pa.Array:
+    if all(isinstance(v, (int, float, np.number)) or v is None for v in values):
+        return pa.array([None if v is None else float(v) for v in values])
+    return objects_to_arrow(values)
+
+
+def _from_arrays(values: list[Any]) -> pa.Array:
+    """Arrays of one shape as a tensor, others as objects."""
+    shapes = {getattr(v, "shape", None) for v in values}
+    if len(shapes) > 1 or values[0].dtype == object:
+        return objects_to_arrow(values)
+    stacked = np.stack(values)
+    return objects_to_arrow(values) if stacked.dtype.kind in "USO" else tensor_from_numpy(stacked)
+
+
+def one_chunk(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """The column as one array; copies only when it has several chunks."""
+    if isinstance(column, pa.Array):
+        return column
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    joined = column.combine_chunks()
+    return joined.chunk(0) if isinstance(joined, pa.ChunkedArray) and joined.num_chunks else joined
+
+
+def to_numpy(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """The column as numpy array, without a copy where there is one chunk of numbers without nulls."""
+    whole = one_chunk(column)
+    if isinstance(whole, pa.ChunkedArray):
+        return np.empty(0, whole.type.to_pandas_dtype())
+    if is_tensor(whole.type):
+        return tensor_to_numpy(whole)
+    if isinstance(whole.type, ObjectType):
+        return object_array(objects_from_arrow(whole))
+    if pa.types.is_list(whole.type) or pa.types.is_large_list(whole.type) or pa.types.is_fixed_size_list(whole.type):
+        return _lists_to_numpy(whole)
+    return whole.to_numpy(zero_copy_only=False)
+
+
+def _lists_to_numpy(column: pa.Array) -> np.ndarray:
+    """Lists of one length as an array of two dimensions, others as an array of arrays."""
+    parts = column.to_numpy(zero_copy_only=False)
+    lengths = {None if p is None else len(p) for p in parts}
+    if len(lengths) == 1 and None not in lengths and getattr(parts[0], "dtype", object) != object:
+        return np.stack(list(parts))
+    return parts
+
+
+def object_array(values: Sequence[Any]) -> np.ndarray:
+    """A numpy array of objects that never tries to look inside them."""
+    out = np.empty(len(values), dtype=object)
+    for index, value in enumerate(values):
+        out[index] = value
+    return out
+
+
+def to_values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """The column as Python values; tensors as arrays."""
+    whole = one_chunk(column)
+    if is_tensor(whole.type):
+        return list(tensor_to_numpy(whole)) if len(whole) else []
+    if isinstance(whole.type, ObjectType):
+        return objects_from_arrow(whole) if len(whole) else []
+    return whole.to_pylist()

@@ -1,0 +1,147 @@
+"""Parquet files, split by row groups; columns and rows are chosen while reading."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.dataset as pds
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from narke.data import columns as _columns  # noqa: F401  # makes Arrow know the types that files may name
+from narke.data.block import BlockMetadata
+from narke.data.datasource.datasource import Datasource, ReadTask
+from narke.data.datasource.files import add_file_columns
+from narke.data.datasource.paths import File
+
+METADATA_THREADS = 8
+
+
+class Piece(NamedTuple):
+    """A row group: its file's and its own number, rows, bytes when decoded."""
+
+    file: int
+    group: int
+    rows: int
+    size: int
+
+
+class ParquetSource(Datasource):
+    """Row groups of Parquet files.
+
+    Args:
+        system, files: what to read. names: columns to read; None for all. include_paths: add column "path".
+        args: of Arrow's `Fragment.to_table`, such as `filter`.
+    """
+
+    def __init__(
+        self,
+        system: fs.FileSystem,
+        files: list[File],
+        names: list[str] | None = None,
+        include_paths: bool = False,
+        args: dict[str, Any] | None = None,
+    ):
+        self._system, self._files, self._names = system, files, names
+        self._include_paths, self._args = include_paths, dict(args or {})
+        self._predicate: Any = None
+        with ThreadPoolExecutor(METADATA_THREADS) as pool:
+            known = list(pool.map(self._pieces_of, range(len(files))))
+        self._pieces = [piece for pieces, _ in known for piece in pieces]
+        self._schema = known[0][1] if known else pa.schema([])
+
+    def get_name(self) -> str:
+        return "Parquet"
+
+    def _pieces_of(self, index: int) -> tuple[list[Piece], pa.Schema]:
+        with self._system.open_input_file(self._files[index].path) as stream:
+            found = pq.ParquetFile(stream)
+            groups = [found.metadata.row_group(i) for i in range(found.metadata.num_row_groups)]
+            pieces = [Piece(index, i, g.num_rows, g.total_byte_size) for i, g in enumerate(groups)]
+            return pieces, found.schema_arrow
+
+    def estimate_inmemory_data_size(self) -> int:
+        return sum(piece.size for piece in self._pieces)
+
+    def known_rows(self) -> int | None:
+        filtered = self._predicate is not None or "filter" in self._args
+        return None if filtered else sum(piece.rows for piece in self._pieces)
+
+    def with_columns(self, names: list[str]) -> Datasource | None:
+        plain = set(self._schema.names) if self._names is None else set(self._names)
+        if self._include_paths or self._predicate is not None or not set(names) <= plain:
+            return None
+        other = copy.copy(self)
+        other._names = list(names)
+        return other
+
+    def with_predicate(self, predicate: Any) -> Datasource | None:
+        if not predicate.columns <= set(self._schema.names if self._names is None else self._names):
+            return None
+        other = copy.copy(self)
+        other._predicate = predicate if self._predicate is None else self._predicate & predicate
+        return other
+
+    def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None) -> list[ReadTask]:
+        if not self._pieces:
+            return [self._task([Piece(0, -1, 0, 0)], per_task_row_limit)] if self._files else []
+        total, count = sum(p.size for p in self._pieces), max(1, parallelism)
+        shares: list[list[Piece]] = [[]]
+        done = 0
+        for piece in self._pieces:
+            if shares[-1] and done >= total * len(shares) / count:
+                shares.append([])
+            shares[-1].append(piece)
+            done += piece.size
+        return [self._task(share, per_task_row_limit) for share in shares]
+
+    def _task(self, pieces: list[Piece], limit: int | None) -> ReadTask:
+        files = [(self._files[i], [p.group for p in pieces if p.file == i and p.group >= 0]) for i in
+                 dict.fromkeys(p.file for p in pieces)]
+        read = ParquetRead(self._system, files, self._names, self._predicate, self._include_paths, self._args)
+        rows = sum(p.rows for p in pieces)
+        return ReadTask(
+            read,
+            BlockMetadata(rows, sum(p.size for p in pieces), input_files=tuple(f.path for f, _ in files)),
+            per_task_row_limit=limit,
+        )
+
+
+@dataclasses.dataclass
+class ParquetRead:
+    """Reads some row groups of some files, one after another."""
+
+    system: fs.FileSystem
+    files: list[tuple[File, list[int]]]
+    names: list[str] | None
+    predicate: Any
+    include_paths: bool
+    args: dict[str, Any]
+
+    def __call__(self) -> Iterator[pa.Table]:
+        args = {"use_threads": False, **self.args}
+        if self.predicate is not None:
+            args["filter"] = self.predicate.to_pyarrow()
+        for file, groups in self.files:
+            whole = pds.ParquetFileFormat().make_fragment(file.path, self.system)
+            own = self._own_columns(whole.physical_schema, file)
+            for group in groups or [None]:
+                part = whole if group is None else whole.subset(row_group_ids=[group])
+                table = part.to_table(columns=own, **args)
+                yield self._chosen(add_file_columns(table.replace_schema_metadata(), file, self.include_paths))
+
+    def _own_columns(self, schema: pa.Schema, file: File) -> list[str] | None:
+        if self.names is None:
+            return None
+        given = {key for key, _ in file.partition}
+        return [name for name in self.names if name in schema.names or name not in given]
+
+    def _chosen(self, table: pa.Table) -> pa.Table:
+        if self.names is None:
+            return table
+        return table.select([*self.names, *(["path"] if self.include_paths else [])])

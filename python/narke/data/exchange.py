@@ -1,0 +1,261 @@
+"""Exchanges: operators that send each row to one of several partitions and then work on whole partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+import narke
+from narke.data import blocks as blk
+from narke.data import grouping, partials
+from narke.data.blocks import Block
+from narke.data.execute import tasks
+from narke.data.plan import Bundle, Work
+
+SAMPLES = 400
+SMALL_BYTES = 64 * 1024 * 1024
+
+Inputs = list[list[Bundle]]
+
+
+class Exchange:
+    """Base of planners that partition each block in a task, and merge each partition in another."""
+
+    def plan(self, inputs: Inputs, options: dict[str, Any]) -> Iterator[Work]:
+        """The merge tasks; the tasks that partition are started here, all at once."""
+        bundles = [b for b in inputs[0] if b.rows]
+        if not bundles:
+            yield from (Work(tasks.run_slices, (i, [(0, 0)], b.ref)) for i, b in enumerate(inputs[0][:1]))
+            return
+        this = narke.put(self)
+        count, shared = self.prepare(this, bundles, options)
+        parts = self._partition(this, shared, count, bundles, options)
+        inputs.clear()
+        del bundles
+        for index in range(count):
+            yield Work(tasks.run_merge, (this, shared, index, *parts[index]))
+            parts[index] = []
+
+    def _partition(self, this: Any, shared: Any, count: int, bundles: list[Bundle], options: Any) -> list[list[Any]]:
+        if count == 1:
+            return [[b.ref for b in bundles]]
+        run = tasks.remote(tasks.run_partition, {**options, "num_returns": count})
+        made = [run.remote(this, shared, count, index, b.ref) for index, b in enumerate(bundles)]
+        return [list(column) for column in zip(*made, strict=True)]
+
+    def prepare(self, this: Any, bundles: list[Bundle], options: dict[str, Any]) -> tuple[int, Any]:
+        """(number of partitions, what all tasks are told)."""
+        raise NotImplementedError
+
+    def sample(self, index: int, block: Block) -> Block:
+        """Some rows of a block."""
+        raise NotImplementedError
+
+    def partition(self, shared: Any, count: int, index: int, block: Block) -> list[Block]:
+        """The rows of the block for each partition."""
+        raise NotImplementedError
+
+    def merge(self, shared: Any, index: int, parts: list[Block]) -> Iterator[Block]:
+        """What becomes of a partition."""
+        raise NotImplementedError
+
+
+class RandomShuffle(Exchange):
+    """Every row to a random place. The same seed and blocks give the same order."""
+
+    def __init__(self, seed: int | None, num_blocks: int | None):
+        self.seed = int(np.random.SeedSequence().entropy) if seed is None else seed
+        self.num_blocks = num_blocks
+
+    def prepare(self, this: Any, bundles: list[Bundle], options: dict[str, Any]) -> tuple[int, Any]:
+        return self.num_blocks or len(bundles), None
+
+    def _rng(self, *place: int) -> np.random.Generator:
+        return np.random.default_rng([abs(self.seed), *place])
+
+    def partition(self, shared: Any, count: int, index: int, block: Block) -> list[Block]:
+        ids = self._rng(0, index).integers(0, count, block.num_rows)
+        return grouping.split_by_id(block, ids, count)
+
+    def merge(self, shared: Any, index: int, parts: list[Block]) -> Iterator[Block]:
+        whole = blk.concat(parts)
+        yield blk.take(whole, self._rng(1, index).permutation(whole.num_rows))
+
+
+class Sort(Exchange):
+    """Rows in order of keys; partitions are ranges between keys that a sample shows, or that are given."""
+
+    def __init__(self, keys: list[str], descending: list[bool], boundaries: list[Any] | None = None):
+        self.keys, self.descending, self.boundaries = keys, descending, boundaries
+
+    def prepare(self, this: Any, bundles: list[Bundle], options: dict[str, Any]) -> tuple[int, Any]:
+        for key in self.keys:
+            known = next((b.schema.names for b in bundles if key not in b.schema.names), None)
+            if known is not None:
+                raise ValueError(f"there is no column {key!r} to sort by; the columns are {known}")
+        bounds = self._given() if self.boundaries is not None else self._sampled(this, bundles, options)
+        return bounds.num_rows + 1, narke.put(bounds)
+
+    def _given(self) -> Block:
+        ordered = sorted(self.boundaries or [], reverse=self.descending[0])
+        return blk.from_rows([{self.keys[0]: value} for value in ordered])
+
+    def _sampled(self, this: Any, bundles: list[Bundle], options: dict[str, Any]) -> Block:
+        if len(bundles) == 1:
+            return bundles[0].schema.empty_table().select(self.keys)
+        run = tasks.remote(tasks.run_sample, {**options, "num_returns": 1})
+        found = narke.get([run.remote(this, index, b.ref) for index, b in enumerate(bundles)])
+        ordered = grouping.sort(blk.concat(found), self.keys, self.descending)
+        cuts = np.linspace(0, ordered.num_rows, len(bundles) + 1)[1:-1].astype(np.int64)
+        return ordered.take(cuts)
+
+    def sample(self, index: int, block: Block) -> Block:
+        picks = np.random.default_rng([7, index]).integers(0, block.num_rows, min(SAMPLES, block.num_rows))
+        return blk.take(block.select(self.keys), picks)
+
+    def partition(self, shared: Any, count: int, index: int, block: Block) -> list[Block]:
+        ids = grouping.partition_of(block, shared, self.keys, self.descending)
+        return grouping.split_by_id(block, ids, count)
+
+    def merge(self, shared: Any, index: int, parts: list[Block]) -> Iterator[Block]:
+        yield grouping.sort(blk.concat(parts), self.keys, self.descending)
+
+
+class _ByHash(Exchange):
+    """Rows of equal keys to the same partition."""
+
+    def __init__(self, keys: list[str], num_partitions: int | None):
+        self.keys, self.num_partitions = keys, num_partitions
+
+    def partition(self, shared: Any, count: int, index: int, block: Block) -> list[Block]:
+        ids = (grouping.hash_rows(block, self.keys) % np.uint64(count)).astype(np.int64)
+        return grouping.split_by_id(block, ids, count)
+
+
+class Aggregate(_ByHash):
+    """Results of a grouped aggregation from the tables that `partials.Partial` made."""
+
+    def __init__(self, keys: list[str], aggs: list[Any], num_partitions: int | None):
+        super().__init__(keys, num_partitions)
+        self.aggs = aggs
+
+    def prepare(self, this: Any, bundles: list[Bundle], options: dict[str, Any]) -> tuple[int, Any]:
+        size = sum(b.size_bytes for b in bundles)
+        wanted = self.num_partitions or len(bundles)
+        return (1 if size < SMALL_BYTES else wanted), None
+
+    def merge(self, shared: Any, index: int, parts: list[Block]) -> Iterator[Block]:
+        yield partials.finish(parts, self.keys, self.aggs)
+
+
+class HashPartition(_ByHash):
+    """Whole groups in one block each time, sorted by key when asked."""
+
+    def __init__(self, keys: list[str], num_partitions: int | None, sort: bool):
+        super().__init__(keys, num_partitions)
+        self.sort = sort
+
+    def prepare(self, this: Any, bundles: list[Bundle], options: dict[str, Any]) -> tuple[int, Any]:
+        missing = [k for k in self.keys if k not in bundles[0].schema.names]
+        if missing:
+            raise ValueError(f"there are no columns {missing} to group by; the columns are {bundles[0].schema.names}")
+        return self.num_partitions or len(bundles), None
+
+    def merge(self, shared: Any, index: int, parts: list[Block]) -> Iterator[Block]:
+        whole = blk.concat(parts)
+        yield grouping.sort(whole, self.keys, [False] * len(self.keys)) if self.sort else whole
+
+
+class Join(_ByHash):
+    """Rows of two inputs with equal keys side by side."""
+
+    def __init__(self, how: str, keys: tuple[str, ...], right_keys: tuple[str, ...], count: int, suffixes: Any):
+        super().__init__(list(keys), count)
+        self.how, self.right_keys, self.suffixes = how, list(right_keys), suffixes
+
+    def plan(self, inputs: Inputs, options: dict[str, Any]) -> Iterator[Work]:
+        count = self.num_partitions or 1
+        sides = []
+        for keys, bundles in zip((self.keys, self.right_keys), inputs, strict=True):
+            hasher = narke.put(_ByHash(keys, count))
+            full = [b for b in bundles if b.rows] or bundles[:1]
+            sides.append(self._partition(hasher, None, count, full, options))
+        this = narke.put(self)
+        for index, (left, right) in enumerate(zip(*sides, strict=True)):
+            yield Work(tasks.run_merge, (this, len(left), index, *left, *right))
+
+    def merge(self, shared: Any, index: int, parts: list[Block]) -> Iterator[Block]:
+        left, right = blk.concat(parts[:shared]), blk.concat(parts[shared:])
+        suffix = {"left_suffix": self.suffixes[0], "right_suffix": self.suffixes[1]}
+        yield left.join(right, self.keys, self.right_keys, join_type=self.how, use_threads=False, **suffix)
+
+
+class Repartition:
+    """The same rows in the same order, in `count` blocks of nearly equal size."""
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def plan(self, inputs: Inputs, options: dict[str, Any]) -> Iterator[Work]:
+        """One task an output block, over the rows it takes from each input block."""
+        total = sum(b.rows for b in inputs[0])
+        edges = [total * i // self.count for i in range(self.count + 1)]
+        yield from slices(inputs[0], edges)
+
+
+class RowTarget:
+    """The same rows in the same order, in blocks of `rows` rows; the last may be smaller."""
+
+    def __init__(self, rows: int):
+        self.rows = rows
+
+    def plan(self, inputs: Inputs, options: dict[str, Any]) -> Iterator[Work]:
+        """One task an output block."""
+        total = sum(b.rows for b in inputs[0])
+        yield from slices(inputs[0], [*range(0, total, self.rows), total])
+
+
+class Zip:
+    """Columns of two inputs of equally many rows, side by side, in the blocks of the first."""
+
+    def plan(self, inputs: Inputs, options: dict[str, Any]) -> Iterator[Work]:
+        """One task a block of the first input."""
+        left, right = inputs
+        rows = [sum(b.rows for b in side) for side in inputs]
+        if rows[0] != rows[1]:
+            raise ValueError(f"zip needs datasets of equally many rows; these have {rows[0]} and {rows[1]}")
+        edges = np.cumsum([0, *(b.rows for b in left)])
+        for bundle, work in zip(left, slices(right, edges.tolist()), strict=True):
+            index, ranges, *refs = work.args
+            yield Work(tasks.run_zip, (index, ranges, bundle.ref, *refs))
+
+
+class ShuffleOrder:
+    """The same blocks in random order."""
+
+    def __init__(self, seed: int | None):
+        self.seed = seed
+
+    def plan(self, inputs: Inputs, options: dict[str, Any]) -> Iterator[Work]:
+        """One task a block."""
+        order = np.random.default_rng(self.seed).permutation(len(inputs[0]))
+        for index, place in enumerate(order):
+            bundle = inputs[0][place]
+            yield Work(tasks.run_slices, (index, [(0, bundle.rows)], bundle.ref))
+
+
+def slices(bundles: list[Bundle], edges: list[int]) -> Iterator[Work]:
+    """A task for each two neighbouring edges, that puts together the rows between them."""
+    starts = np.cumsum([0, *(b.rows for b in bundles)])
+    for index, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        first = max(0, int(np.searchsorted(starts, low, side="right")) - 1)
+        ranges, refs = [], []
+        for place in range(first, len(bundles)):
+            if starts[place] >= high and refs:
+                break
+            begin, end = max(low, starts[place]), min(high, starts[place + 1])
+            ranges.append((int(begin - starts[place]), int(max(begin, end) - starts[place])))
+            refs.append(bundles[place].ref)
+        yield Work(tasks.run_slices, (index, ranges, *refs))

@@ -1,0 +1,1 @@
+"""The streaming executor: operators that start tasks, and the loop that waits for them."""

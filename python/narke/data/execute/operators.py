@@ -1,0 +1,344 @@
+"""Physical operators: each takes bundles from those before it, runs tasks, and queues bundles in order.
+
+An operator knows nothing of the others but their queues; the loop of `executor` asks it to start and tells it what
+is ready.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import narke
+from narke.data.execute import tasks
+from narke.data.plan import Bundle, Work
+
+
+class OpStats:
+    """What one operator did: tasks, blocks, rows and bytes that came out."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.tasks = self.blocks = self.rows = self.size_bytes = 0
+
+    def add(self, bundle: Bundle) -> None:
+        """Count a block."""
+        self.blocks += 1
+        self.rows += bundle.rows
+        self.size_bytes += bundle.size_bytes
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.tasks} tasks, {self.blocks} blocks, {self.rows} rows, {self.size_bytes} bytes"
+
+
+class Operator:
+    """Base: a queue of bundles that are ready for whoever comes next."""
+
+    def __init__(self, name: str, upstreams: list[Operator]):
+        self.upstreams = upstreams
+        self.outputs: deque[Bundle] = deque()
+        self.stats = OpStats(name)
+        self.stopped = False
+
+    @property
+    def done(self) -> bool:
+        """Nothing is queued and nothing more will be."""
+        return not self.outputs and self.finished
+
+    @property
+    def finished(self) -> bool:
+        """Nothing more will be queued."""
+        return self.stopped or all(up.done for up in self.upstreams)
+
+    def advance(self) -> None:
+        """Move what needs no task."""
+
+    def can_start(self) -> bool:
+        """Whether there is a task to start."""
+        return False
+
+    def start(self) -> None:
+        """Start one task. REQUIRES: can_start()."""
+
+    def running(self) -> Iterable[Any]:
+        """What the loop should wait for."""
+        return ()
+
+    def on_ready(self, waitable: Any) -> None:
+        """One of `running` has something."""
+
+    def queued_bytes(self) -> int:
+        """Bytes held back here."""
+        return sum(bundle.size_bytes for bundle in self.outputs)
+
+    def stop(self) -> None:
+        """Nobody wants more: drop what is queued and running."""
+        self.stopped = True
+        self.outputs.clear()
+
+    def _emit(self, bundle: Bundle) -> None:
+        self.stats.add(bundle)
+        self.outputs.append(bundle)
+
+
+class Source(Operator):
+    """Blocks that exist already."""
+
+    def __init__(self, bundles: Iterable[Bundle]):
+        super().__init__("Input", [])
+        for bundle in bundles:
+            self._emit(bundle)
+
+
+class Ordered(Operator):
+    """Base of operators with tasks: what comes out keeps the order in which the tasks were started."""
+
+    def __init__(self, name: str, upstreams: list[Operator], options: dict[str, Any], cpus: float):
+        super().__init__(name, upstreams)
+        self.options = options
+        self.cpus = cpus
+        self._running: dict[Any, int] = {}
+        self._made: dict[int, deque[Bundle]] = {}
+        self._started = self._emitting = 0
+
+    @property
+    def finished(self) -> bool:
+        return self.stopped or (super().finished and not self._running and not self._made and not self._has_work())
+
+    def _has_work(self) -> bool:
+        return False
+
+    def running(self) -> Iterable[Any]:
+        return list(self._running)
+
+    @property
+    def in_flight(self) -> int:
+        """Tasks that have not ended."""
+        return len(self._running)
+
+    def output_estimate(self) -> int:
+        """Bytes that one task is likely to make: the mean of those so far."""
+        ended = max(1, self.stats.tasks - len(self._running))
+        held = sum(b.size_bytes for made in self._made.values() for b in made)
+        return (self.stats.size_bytes + held) // ended
+
+    def queued_bytes(self) -> int:
+        held = sum(b.size_bytes for made in self._made.values() for b in made)
+        return super().queued_bytes() + held + len(self._running) * self.output_estimate()
+
+    def _submit(self, generator: Any) -> None:
+        self._running[generator] = self._started
+        self._made[self._started] = deque()
+        self._started += 1
+        self.stats.tasks += 1
+
+    def on_ready(self, waitable: Any) -> None:
+        index = self._running.get(waitable)
+        if index is None:
+            return
+        try:
+            block = next(waitable)
+            rows, size_bytes, schema = narke.get(next(waitable))
+            self._made[index].append(Bundle(block, rows, size_bytes, schema))
+        except StopIteration:
+            del self._running[waitable]
+            self._ended(waitable)
+        self._release()
+
+    def _ended(self, waitable: Any) -> None:
+        """A task has ended."""
+
+    def _release(self) -> None:
+        """Queue what the first task that has not been emptied made, and go on to the next when it has ended."""
+        live = set(self._running.values())
+        while self._emitting in self._made:
+            made = self._made[self._emitting]
+            while made:
+                self._emit(made.popleft())
+            if self._emitting in live:
+                return
+            del self._made[self._emitting]
+            self._emitting += 1
+
+    def stop(self) -> None:
+        super().stop()
+        for generator in self._running:
+            narke.cancel(generator, force=False)
+        self._running.clear()
+        self._made.clear()
+
+
+class TaskOp(Ordered):
+    """A chain over bundles, or over the tasks of a data source, in tasks.
+
+    Args:
+        chain: reference to the `Chain`.
+        works: read tasks; None takes bundles from the operator before.
+        limit: most tasks at once.
+        min_rows: bundles are put together until they have so many rows.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        upstreams: list[Operator],
+        options: dict[str, Any],
+        cpus: float,
+        chain: Any,
+        works: Iterable[Any] | None = None,
+        limit: int | None = None,
+        min_rows: int | None = None,
+    ):
+        super().__init__(name, upstreams, options, cpus)
+        self._chain = chain
+        self._works = None if works is None else deque(works)
+        self._limit = limit
+        self._groups = Grouper(min_rows)
+
+    def advance(self) -> None:
+        if self._works is None and not self.stopped:
+            self._groups.fill(self.upstreams[0])
+
+    def _has_work(self) -> bool:
+        return self._groups.holds_any if self._works is None else bool(self._works)
+
+    def can_start(self) -> bool:
+        free = self._limit is None or self.in_flight < self._limit
+        return free and not self.stopped and bool(self._groups.ready if self._works is None else self._works)
+
+    def start(self) -> None:
+        if self._works is not None:
+            call, args = tasks.run_read, (self._works.popleft(),)
+        else:
+            call, args = tasks.run_map, tuple(b.ref for b in self._groups.ready.popleft())
+        options = {**self.options, "num_returns": "streaming"}
+        self._submit(tasks.remote(call, options).remote(self._chain, self._started, *args))
+
+    def queued_bytes(self) -> int:
+        return super().queued_bytes() + self._groups.size_bytes()
+
+
+class Grouper:
+    """Puts bundles together until they have `min_rows` rows; None leaves each alone.
+
+    It holds one group ahead at most, so that the queue before it feels the back-pressure.
+    """
+
+    def __init__(self, min_rows: int | None):
+        self._min_rows = min_rows
+        self._part: list[Bundle] = []
+        self.ready: deque[list[Bundle]] = deque()
+
+    def fill(self, upstream: Operator) -> None:
+        """Take bundles until a group is ready; the last group may be small."""
+        while upstream.outputs and not self.ready:
+            self._part.append(upstream.outputs.popleft())
+            if self._min_rows is None or sum(b.rows for b in self._part) >= self._min_rows:
+                self._close()
+        if upstream.done and self._part:
+            self._close()
+
+    @property
+    def holds_any(self) -> bool:
+        """Whether a bundle is held, ready or not."""
+        return bool(self.ready or self._part)
+
+    def size_bytes(self) -> int:
+        """Bytes held."""
+        return sum(b.size_bytes for group in [self._part, *self.ready] for b in group)
+
+    def _close(self) -> None:
+        self.ready.append(self._part)
+        self._part = []
+
+
+class LimitOp(Ordered):
+    """The first rows; the block in which they end is cut by a task. Then it stops everything before it."""
+
+    def __init__(self, upstreams: list[Operator], rows: int, options: dict[str, Any]):
+        super().__init__(f"Limit({rows})", upstreams, options, 0)
+        self._left = rows
+        self._cut: Bundle | None = None
+
+    def advance(self) -> None:
+        queue = self.upstreams[0].outputs
+        while queue and self._left > 0:
+            bundle = queue.popleft()
+            if bundle.rows <= self._left:
+                self._left -= bundle.rows
+                self._emit(bundle)
+            else:
+                self._cut = bundle
+                break
+        if self._left == 0 or self._cut is not None:
+            stop_all(self.upstreams)
+
+    def _has_work(self) -> bool:
+        return self._cut is not None
+
+    def can_start(self) -> bool:
+        return self._cut is not None
+
+    def start(self) -> None:
+        cut, self._cut = self._cut, None
+        assert cut is not None
+        options = {**self.options, "num_returns": "streaming"}
+        self._submit(tasks.remote(tasks.run_slices, options).remote(self._started, [(0, self._left)], cut.ref))
+        self._left = 0
+
+
+def stop_all(operators: list[Operator]) -> None:
+    """Stop operators and everything before them."""
+    for operator in operators:
+        if not operator.stopped:
+            operator.stop()
+        stop_all(operator.upstreams)
+
+
+class UnionOp(Operator):
+    """Blocks of the first operator, then of the next."""
+
+    def advance(self) -> None:
+        for up in self.upstreams:
+            while up.outputs:
+                self._emit(up.outputs.popleft())
+            if not up.done:
+                return
+
+
+class GatherOp(Ordered):
+    """Collects all blocks, lets a planner turn them into tasks, and runs those."""
+
+    def __init__(
+        self, name: str, upstreams: list[Operator], options: dict[str, Any], cpus: float, planner: Any
+    ):
+        super().__init__(name, upstreams, options, cpus)
+        self._planner = planner
+        self._held: list[list[Bundle]] = [[] for _ in upstreams]
+        self._works: Iterator[Work] | None = None
+        self._next: Work | None = None
+
+    def advance(self) -> None:
+        if self.stopped or self._works is not None:
+            return
+        for held, up in zip(self._held, self.upstreams, strict=True):
+            while up.outputs:
+                held.append(up.outputs.popleft())
+        if all(up.done for up in self.upstreams):
+            self._works = iter(self._planner.plan(self._held, self.options))
+            self._held = []
+            self._next = next(self._works, None)
+
+    def _has_work(self) -> bool:
+        return self._works is None or self._next is not None
+
+    def can_start(self) -> bool:
+        return self._next is not None and not self.stopped
+
+    def start(self) -> None:
+        work = self._next
+        assert work is not None and self._works is not None
+        self._next = next(self._works, None)
+        options = {**self.options, "num_returns": "streaming"}
+        self._submit(tasks.remote(work.function, options).remote(*work.args))

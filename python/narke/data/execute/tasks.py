@@ -1,0 +1,94 @@
+"""The functions that datasets run remotely. Those that make blocks yield, for each, the block and what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import narke
+from narke.data import blocks as blk
+from narke.data.blocks import Block
+from narke.data.transforms import Chain
+
+
+def described(stream: Iterable[Block]) -> Iterator[Any]:
+    """Each block followed by its (rows, bytes, schema)."""
+    for block in stream:
+        small = blk.compact(block)
+        yield small
+        yield small.num_rows, small.nbytes, small.schema
+
+
+def run_read(chain: Chain, index: int, read_task: Callable[[], Iterable[Any]]) -> Iterator[Any]:
+    """Run a data source's task and the chain over what it reads."""
+    return described(chain.bind()(index, (blk.from_batch(b) for b in read_task())))
+
+
+def run_map(chain: Chain, index: int, *blocks: Block) -> Iterator[Any]:
+    """Run the chain over blocks."""
+    return described(chain.bind()(index, blocks))
+
+
+def run_slices(index: int, ranges: list[tuple[int, int]], *blocks: Block) -> Iterator[Any]:
+    """One block of rows [start, end) of each of several blocks."""
+    parts = [block.slice(start, end - start) for block, (start, end) in zip(blocks, ranges, strict=True)]
+    return described([blk.concat(parts)])
+
+
+def run_zip(index: int, ranges: list[tuple[int, int]], left: Block, *right: Block) -> Iterator[Any]:
+    """The columns of `left`, then those of rows [start, end) of several blocks put together."""
+    parts = [block.slice(start, end - start) for block, (start, end) in zip(right, ranges, strict=True)]
+    other = blk.concat(parts)
+    for name in other.column_names:
+        unique, number = name, 1
+        while unique in left.column_names:
+            unique, number = f"{name}_{number}", number + 1
+        left = left.append_column(unique, other.column(name))
+    return described([left])
+
+
+def run_sample(exchange: Any, index: int, block: Block) -> Block:
+    """A few rows of a block, by which the exchange chooses its partitions."""
+    return exchange.sample(index, block)
+
+
+def run_partition(exchange: Any, shared: Any, count: int, index: int, block: Block) -> list[Block]:
+    """The rows of a block for each of `count` partitions."""
+    return [blk.compact(part) for part in exchange.partition(shared, count, index, block)]
+
+
+def run_merge(exchange: Any, shared: Any, index: int, *parts: Block) -> Iterator[Any]:
+    """What becomes of one partition's rows."""
+    return described(exchange.merge(shared, index, list(parts)))
+
+
+class MapWorker:
+    """An actor of a pool: builds the chain's classes once, then runs blocks through it."""
+
+    def __init__(self, chain: Chain):
+        self._run = chain.bind()
+
+    def ready(self) -> bool:
+        """Answers as soon as the classes are built."""
+        return True
+
+    def run(self, index: int, *blocks: Block) -> Iterator[Any]:
+        """See `run_map`."""
+        return described(self._run(index, blocks))
+
+
+_remotes: dict[Any, Any] = {}
+
+
+def remote(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """The remote form of one of the functions above, with options of `narke.remote`."""
+    known = _remotes.get(function)
+    if known is None:
+        known = _remotes[function] = narke.remote(function)
+    return known.options(**options)
+
+
+def as_arrays(block: Block, column: str | None) -> Any:
+    """The block as a dict of arrays, or one column's array."""
+    arrays = blk.to_batch(block, "numpy")
+    return arrays if column is None else arrays[column]

@@ -1,0 +1,101 @@
+"""Rows in groups: aggregations of groups, and functions over whole groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from narke.data import aggregate as agg
+from narke.data import blocks as blk
+from narke.data import exchange, partials
+from narke.data.plan import Gather, Map
+from narke.data.projection import Project
+from narke.data.transforms import Step
+
+if TYPE_CHECKING:
+    from narke.data.dataset import Dataset
+
+
+class GroupedData:
+    """A dataset whose rows are grouped by columns; made by `Dataset.groupby`."""
+
+    def __init__(self, dataset: Dataset, key: str | list[str] | None, *, num_partitions: int | None):
+        self._dataset = dataset
+        self._keys = [] if key is None else [key] if isinstance(key, str) else list(key)
+        self._num_partitions = num_partitions
+
+    def aggregate(self, *aggs: agg.AggregateFn) -> Dataset:
+        """One row a group, in order of the keys: the keys, and the result of each aggregation.
+
+        Raises:
+            ValueError: none is given.
+        """
+        if not aggs:
+            raise ValueError("aggregate: give at least one aggregation")
+        chosen = list(aggs)
+        mapped = partial_plan(self._dataset, self._keys, chosen)
+        planner = exchange.Aggregate(self._keys, chosen, self._num_partitions)
+        return self._dataset._derived(Gather((mapped,), planner))
+
+    def _each(self, kind: Any, on: str | list[str] | None, *args: Any) -> Dataset:
+        names = [on] if isinstance(on, str) else on
+        if names is None:
+            names = [n for n in self._dataset.columns() or [] if n not in self._keys]
+        return self.aggregate(*(kind(name, *args) for name in names))
+
+    def count(self) -> Dataset:
+        """Rows of each group, in column "count()"."""
+        return self.aggregate(agg.Count())
+
+    def sum(self, on: str | list[str] | None = None, ignore_nulls: bool = True) -> Dataset:
+        """Sums of columns (by default all but the keys), in columns "sum(x)"."""
+        return self._each(agg.Sum, on, ignore_nulls)
+
+    def min(self, on: str | list[str] | None = None, ignore_nulls: bool = True) -> Dataset:
+        """Least values of columns, in columns "min(x)"."""
+        return self._each(agg.Min, on, ignore_nulls)
+
+    def max(self, on: str | list[str] | None = None, ignore_nulls: bool = True) -> Dataset:
+        """Greatest values of columns, in columns "max(x)"."""
+        return self._each(agg.Max, on, ignore_nulls)
+
+    def mean(self, on: str | list[str] | None = None, ignore_nulls: bool = True) -> Dataset:
+        """Means of columns, in columns "mean(x)"."""
+        return self._each(agg.Mean, on, ignore_nulls)
+
+    def std(self, on: str | list[str] | None = None, ddof: int = 1, ignore_nulls: bool = True) -> Dataset:
+        """Standard deviations of columns, in columns "std(x)"."""
+        return self._each(agg.Std, on, ddof, ignore_nulls)
+
+    def map_groups(
+        self, fn: Any, *, zero_copy_batch: bool = True, batch_format: str | None = "default", **options: Any
+    ) -> Dataset:
+        """Apply a function to each group as one batch.
+
+        Args:
+            fn: function or class; see `Dataset.map_batches`, whose options these are too.
+        """
+        blk.check_format(batch_format)
+        whole = self._dataset._derived(Gather((self._dataset._plan,), self._partitioner()))
+        kind = "groups" if zero_copy_batch else "owned_groups"
+        return whole._mapped(kind, fn, False, options, batch_format=batch_format, keys=tuple(self._keys))
+
+    def _partitioner(self) -> Any:
+        if not self._keys:
+            return exchange.Repartition(1)
+        return exchange.HashPartition(self._keys, self._num_partitions, sort=True)
+
+
+def partial_plan(dataset: Dataset, keys: list[str], aggs: list[agg.AggregateFn]) -> Map:
+    """The dataset's plan, then what aggregations keep of each block; only the columns they need are read."""
+    step = Step("block", partials.Partial(keys, aggs))
+    wanted: list[str] = list(keys)
+    for one in aggs:
+        names = one.reads()
+        if names is None:
+            return Map((dataset._plan,), (step,))
+        wanted.extend(n for n in names if n not in wanted)
+    if not wanted:
+        return Map((dataset._plan,), (step,))
+    pairs = tuple((name, name) for name in wanted)
+    chosen = Map((dataset._plan,), (Step("block", Project(pairs)),), projection=pairs)
+    return Map((chosen,), (step,))

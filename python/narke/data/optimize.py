@@ -1,0 +1,78 @@
+"""Rewrites of logical plans: fewer tasks, fewer columns and rows read. The rows that come out stay the same."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from narke.data.plan import Limit, Map, Node, Read
+
+
+def optimize(node: Node) -> Node:
+    """The plan after all rewrites: limits and projections go to the reads, then neighbouring maps join."""
+    return _fuse(_push(node))
+
+
+def _with_inputs(node: Node, change) -> Node:
+    inputs = tuple(change(child) for child in node.inputs)
+    return node if inputs == node.inputs else dataclasses.replace(node, inputs=inputs)
+
+
+def _push(node: Node) -> Node:
+    if isinstance(node, Limit):
+        return _push_limit(node)
+    if isinstance(node, Map):
+        return _push_into_read(dataclasses.replace(node, inputs=(_push(node.inputs[0]),)))
+    return _with_inputs(node, _push)
+
+
+def _push_limit(node: Limit) -> Node:
+    """Take a limit before maps that keep the number of rows, and tell a read how many rows matter."""
+    child = node.inputs[0]
+    if isinstance(child, Limit):
+        return _push(Limit(child.inputs, min(node.rows, child.rows)))
+    if isinstance(child, Map) and child.keeps_rows and not child.in_actors:
+        return _push(dataclasses.replace(child, inputs=(Limit(child.inputs, node.rows),)))
+    child = _push(child)
+    if isinstance(child, Read) and not child.steps:
+        known = node.rows if child.row_limit is None else min(child.row_limit, node.rows)
+        child = dataclasses.replace(child, row_limit=known)
+    return Limit((child,), node.rows)
+
+
+def _push_into_read(node: Map) -> Node:
+    """Let the data source choose columns or rows where it can; the map falls away then."""
+    read = node.inputs[0]
+    if not isinstance(read, Read) or read.steps or read.row_limit is not None:
+        return node
+    source = None
+    if node.projection is not None and all(new == old for new, old in node.projection):
+        source = read.source.with_columns([old for _, old in node.projection])
+    elif node.predicate is not None:
+        source = read.source.with_predicate(node.predicate)
+    return node if source is None else dataclasses.replace(read, source=source)
+
+
+def _fuse(node: Node) -> Node:
+    node = _with_inputs(node, _fuse)
+    if not isinstance(node, Map) or node.in_actors or node.min_rows is not None:
+        return node
+    child = node.inputs[0]
+    if not isinstance(child, (Map, Read)) or not _alike(node, child):
+        return node
+    if isinstance(child, Map):
+        joined = dataclasses.replace(child, steps=child.steps + node.steps, projection=None, predicate=None)
+        return dataclasses.replace(joined, keeps_rows=child.keeps_rows and node.keeps_rows)
+    return dataclasses.replace(child, steps=child.steps + node.steps, compute=_narrower(node, child))
+
+
+def _alike(node: Map, child: Map | Read) -> bool:
+    """Whether both may run in one task: no batches to be filled across blocks, same resources, same bound."""
+    if isinstance(child, Map) and child.in_actors:
+        return False
+    same = dict(node.remote_args) == dict(child.remote_args)
+    sizes = {c.size for c in (node.compute, child.compute) if c.size is not None}
+    return same and len(sizes) <= 1
+
+
+def _narrower(node: Map, child: Read):
+    return child.compute if node.compute.size is None else node.compute

@@ -1,0 +1,105 @@
+"""Functions from Arrow table to Arrow table that operators on columns use; they travel to tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+
+from narke.data import blocks as blk
+from narke.data import columns
+from narke.data.blocks import Block
+
+
+class Project:
+    """Chooses, drops or renames columns.
+
+    Args:
+        pairs: (new name, column) to keep. drop: names to leave out. rename: dict from old to new, or all names.
+    """
+
+    __name__ = "Project"
+
+    def __init__(
+        self,
+        pairs: tuple[tuple[str, str], ...] | None = None,
+        drop: tuple[str, ...] = (),
+        rename: dict[str, str] | list[str] | None = None,
+    ):
+        self._pairs, self._drop, self._rename = pairs, drop, rename
+
+    def __call__(self, block: Block) -> Block:
+        if not block.num_columns and not block.num_rows:
+            return block
+        if self._pairs is not None:
+            _check(block, [old for _, old in self._pairs])
+            return block.select([old for _, old in self._pairs])
+        if self._rename is not None:
+            return self._renamed(block)
+        _check(block, list(self._drop))
+        return block.drop_columns(list(self._drop))
+
+    def _renamed(self, block: Block) -> Block:
+        if isinstance(self._rename, dict):
+            _check(block, list(self._rename))
+            return block.rename_columns([self._rename.get(n, n) for n in block.column_names])
+        names = list(self._rename or [])
+        if len(names) != block.num_columns:
+            raise ValueError(f"rename_columns: {len(names)} names for the {block.num_columns} columns {block.column_names}")
+        return block.rename_columns(names)
+
+
+def _check(block: Block, names: list[str]) -> None:
+    missing = [name for name in names if name not in block.column_names]
+    if missing:
+        raise KeyError(f"there are no columns {missing}; the columns are {block.column_names}")
+
+
+class Where:
+    """Keeps the rows for which an expression holds."""
+
+    __name__ = "Filter"
+
+    def __init__(self, predicate: Any):
+        self._predicate = predicate
+
+    def __call__(self, block: Block) -> Block:
+        if not block.num_columns:
+            return block
+        return block.filter(self._predicate.evaluate(block))
+
+
+class WithColumn:
+    """Adds a column that a function makes of a batch."""
+
+    __name__ = "AddColumn"
+
+    def __init__(self, name: str, fn: Callable[[Any], Any], batch_format: str | None):
+        self._name, self._fn, self._format = name, fn, batch_format
+
+    def __call__(self, block: Block) -> Block:
+        if not block.num_columns and not block.num_rows:
+            return block
+        return upsert(block, self._name, columns.to_arrow(self._fn(blk.to_batch(block, self._format))))
+
+
+class WithExpression:
+    """Adds a column by an expression."""
+
+    __name__ = "WithColumn"
+
+    def __init__(self, name: str, expr: Any):
+        self._name, self._expr = name, expr
+
+    def __call__(self, block: Block) -> Block:
+        if not block.num_columns and not block.num_rows:
+            return block
+        return upsert(block, self._name, self._expr.evaluate(block))
+
+
+def upsert(block: Block, name: str, column: pa.Array | pa.ChunkedArray) -> Block:
+    """The block with the column, in its place when there is one of that name, else last."""
+    if name in block.column_names:
+        return block.set_column(block.column_names.index(name), name, column)
+    return block.append_column(name, column)
