@@ -46,7 +46,7 @@ def install() -> None:
     finder = _Finder()
     sys.meta_path.insert(0, finder)
     os.environ["NARKE_AS_RAY"] = "1"
-    narke.__version__ = API_VERSION
+    narke.__version__ = API_VERSION  # type: ignore[attr-defined]
     sys.modules[_ALIAS] = narke
     for name, module in list(sys.modules.items()):
         if name.startswith(f"{_REAL}."):

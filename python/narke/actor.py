@@ -208,7 +208,7 @@ class ActorClass(Generic[T]):
     def _of(cls, target: type, options: dict[str, Any]) -> ActorClass[Any]:
         _options.check_actor_options(options)
         kind = type(f"ActorClass({target.__name__})", (cls,), {"__module__": target.__module__})
-        actor_class = object.__new__(kind)
+        actor_class: ActorClass[Any] = object.__new__(kind)
         actor_class._set(target, dict(options))
         return actor_class
 
@@ -324,11 +324,9 @@ class ActorHandle(Generic[T]):
     def __getattr__(self, item: str) -> ActorMethod:
         # Only for names not cached in the instance yet.
         info = self.__dict__.get("_info")
-        method_info = info.methods.get(item) if info is not None else None
-        if method_info is None:
-            if info is None or item not in _SPECIAL_METHODS:
-                raise AttributeError(f"'ActorHandle' object has no attribute '{item}'")
-            method_info = MethodInfo(None, {}, False)
+        if info is None or (item not in info.methods and item not in _SPECIAL_METHODS):
+            raise AttributeError(f"'ActorHandle' object has no attribute '{item}'")
+        method_info = info.methods.get(item) or MethodInfo(None, {}, False)
         bound = ActorMethod._of(self._ref, info, item, method_info)
         self.__dict__[item] = bound
         return bound

@@ -6,9 +6,11 @@ instance of the original exception's class, so ``except ValueError`` works acros
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import sys
+import types
 from typing import Any
 
 __all__ = [
@@ -241,8 +243,7 @@ def make_dual_exception_type(cause_class: type) -> type:
     dual = _dual_types.get(cause_class)
     if dual is None:
         bases = (cause_class,) if issubclass(cause_class, RayTaskError) else (RayTaskError, cause_class)
-        # The metaclass's own constructor runs, the class's __init_subclass__ does not expect a derived error.
-        dual = type(RayError)(f"RayTaskError({cause_class.__name__})", bases, dict(_DUAL_METHODS))
+        dual = type(f"RayTaskError({cause_class.__name__})", bases, dict(_DUAL_METHODS))
         _dual_types[cause_class] = dual
     return dual
 
@@ -255,9 +256,17 @@ def _make_dual(error: RayTaskError) -> RayTaskError:
         # A __new__ with other parameters, such as that of exception groups: the cause knows what it was made of.
         instance = dual.__new__(dual, *error.cause.args)  # type: ignore[call-overload]
         instance.__init__(error)  # type: ignore[misc]
-    if isinstance(error.cause, BaseException):
-        instance.__cause__ = error.cause.__cause__
+    _copy_members(error.cause, instance)
     return instance
+
+
+def _copy_members(cause: BaseException, instance: BaseException) -> None:
+    """Give the dual what built-in classes keep outside of ``__dict__``, such as ``errno`` and ``StopIteration.value``."""
+    for cls in type(cause).__mro__[:-3]:  # what Exception, BaseException and object keep is not the cause's
+        for name, member in vars(cls).items():
+            if isinstance(member, (types.MemberDescriptorType, types.GetSetDescriptorType)):
+                with contextlib.suppress(AttributeError, TypeError):  # not set, or read-only
+                    setattr(instance, name, getattr(cause, name))
 
 
 def _picklable_cause(cause: BaseException) -> Any:

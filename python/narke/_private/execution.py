@@ -111,10 +111,9 @@ def encode_exception(exc: BaseException, function_name: str, actor_repr: str | N
 
     if isinstance(exc, KeyboardInterrupt):
         exc = _cancelled(exc)
-    error: RayError = task_error(exc, function_name, actor_repr)
-    if function_name.endswith(".__init__"):
-        error = ActorDiedError.from_task_error(error)
-    return cloud_pickle(error)
+    error = task_error(exc, function_name, actor_repr)
+    is_init = function_name.endswith(".__init__")
+    return cloud_pickle(ActorDiedError.from_task_error(error) if is_init else error)
 
 
 def encode_init_failure(exc: BaseException, function_name: str) -> bytes:

@@ -193,7 +193,7 @@ def _notice(text: str, coloured: bool) -> str:
 
 def _is_coloured(stream: TextIO) -> bool:
     mode = os.environ.get("RAY_COLOR_PREFIX", "")
-    if os.environ.get("NO_COLOR") or mode == "0":
+    if os.environ.get("NO_COLOR") or mode == "0" or getattr(stream, "closed", True):
         return False
     return mode == "1" or bool(getattr(stream, "isatty", lambda: False)())
 

@@ -162,7 +162,7 @@ def selector_complaint(selector: Any) -> str | None:
             _, values = _parse_selector(value)
         except ValueError:
             values = []
-        if not values or any(v and not _LABEL.match(v) for v in values):
+        if not values or not all(_LABEL.match(value) for value in values):
             return (
                 f"Invalid label selector value {value!r} for {key!r}: write 'value', '!value', 'in(a,b)' or "
                 "'!in(a,b)'"
