@@ -154,13 +154,20 @@ def task_error(exc: BaseException, function_name: str, actor_repr: str | None = 
     here = _current()
     actor_id = (here.get("actor_id") or b"").hex() or None
     title = f"{prefix()}::{function_name}"
-    ip = here.get("node_ip") or "127.0.0.1"
+    ip = _node_ip()
     place = f"pid={os.getpid()}, ip={ip}"
     if actor_id:
         place += f", actor_id={actor_id}" + (f", repr={actor_repr}" if actor_repr else "")
     text = f"\x1b[36m{title}()\x1b[39m ({place})\n{_traceback_text(exc)}"
     cause = exc.cause if isinstance(exc, RayTaskError) else exc
     return RayTaskError(function_name, text, cause, title, os.getpid(), ip, actor_repr, actor_id)
+
+
+def _node_ip() -> str:
+    from narke._private import session
+
+    here = session.current()
+    return (here.address_info.get("node_ip_address") if here is not None else None) or "127.0.0.1"
 
 
 def prefix() -> str:
