@@ -32,6 +32,7 @@ class ClusterOut {
   virtual void start_worker(const Worker& worker) = 0;
   virtual void stop_worker(const Worker& worker, StopKind kind, const std::string& reason) = 0;
   virtual void start_actor(const Worker& worker, const controller::Actor& actor) = 0;
+  virtual void lease_ended(const Worker& worker) = 0;
   virtual void worker_gone(const WorkerId& worker, const JobId& job, const Fate& fate) = 0;
 };
 
@@ -81,6 +82,7 @@ class Cluster : private controller::Out, private node::Out {
     out_.stop_worker(worker, kind, reason);
   }
   void start_actor(const Worker& worker) override;
+  void lease_ended(const Worker& worker) override { out_.lease_ended(worker); }
   void actor_started(const Worker& worker) override;
   void actor_init_failed(const Worker& worker, std::vector<uint8_t> error) override;
   void actor_gone(const ActorId& actor, int incarnation, const Fate& fate) override;

@@ -11,12 +11,17 @@ namespace narke::node {
 
 static constexpr int64_t kFateWaitMs = 1'000;  // the link of a dying worker breaks before its process is seen to end
 
-Control::Control(Cluster& cluster, ControlConfig config, StoreOf store, Reply reply)
-    : cluster_(cluster), config_(std::move(config)), store_(std::move(store)), reply_(std::move(reply)) {}
+Control::Control(Cluster& cluster, ControlConfig config, const History& history, StoreOf store, Reply reply)
+    : cluster_(cluster), config_(std::move(config)), history_(history), store_(std::move(store)), reply_(std::move(reply)) {}
 
 int64_t Control::now_ms() const {
   const auto now = std::chrono::steady_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+}
+
+int64_t Control::epoch_ms(int64_t own_ms) const {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count() - (now_ms() - own_ms);
 }
 
 // ---- calls -------------------------------------------------------------------------------------------------
@@ -61,6 +66,10 @@ const std::unordered_map<std::string, Control::Method>& Control::methods() {
       {"list_jobs", &Control::list_jobs},
       {"list_placement_groups", &Control::list_groups},
       {"list_objects", &Control::list_objects},
+      {"list_tasks", &Control::list_tasks},
+      {"task_events", &Control::task_events},
+      {"list_cluster_events", &Control::list_events},
+      {"events", &Control::list_events},
       {"pending_demand", &Control::pending_demand},
       {"create_placement_group", &Control::create_group},
       {"remove_placement_group", &Control::remove_group},

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "node/cluster.h"
+#include "node/history.h"
 #include "node/program.h"
 
 namespace narke::node {
@@ -33,7 +34,7 @@ class Control {
   using Reply = std::function<void(const WorkerId& program, uint32_t call_id, Answer answer)>;
   using StoreOf = std::function<store::Server*()>;
 
-  Control(Cluster& cluster, ControlConfig config, StoreOf store, Reply reply);
+  Control(Cluster& cluster, ControlConfig config, const History& history, StoreOf store, Reply reply);
 
   void handle(const Program& caller, uint32_t call_id, const std::string& method, const flexbuffers::Map& body);
   // Those who wait for it are answered.
@@ -85,6 +86,9 @@ class Control {
   Failure list_jobs(Call& call);
   Failure list_groups(Call& call);
   Failure list_objects(Call& call);
+  Failure list_tasks(Call& call);
+  Failure task_events(Call& call);
+  Failure list_events(Call& call);
   Failure pending_demand(Call& call);
   // placement groups
   Failure create_group(Call& call);
@@ -107,10 +111,15 @@ class Control {
   void put_fate(MapBuilder& out, const Fate& fate);
   void answer_group(const Waiter& waiter, const char* state);
   void answer_fate(const Waiter& waiter, const Fate& fate);
+  void put_pending_task(MapBuilder& out, const Request& request);
+  void put_running_task(MapBuilder& out, const Worker& worker);
+  void put_past_task(MapBuilder& out, const PastLease& past);
   int64_t now_ms() const;
+  int64_t epoch_ms(int64_t own_ms) const;  // a time of the node's clock, since 1970
 
   Cluster& cluster_;
   ControlConfig config_;
+  const History& history_;
   StoreOf store_;
   Reply reply_;
   std::unordered_multimap<PgId, Waiter> group_waiters_;

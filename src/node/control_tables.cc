@@ -166,6 +166,7 @@ void Control::put_actor(MapBuilder& out, const controller::Actor& actor) {
   out.String("actor_id", actor.spec.id.hex());
   out.String("class_name", actor.spec.class_name);
   out.String("name", actor.spec.name);
+  out.String("repr_name", "");
   out.String("ray_namespace", actor.spec.name_space);
   out.String("state", state_name(actor.state));
   out.String("job_id", actor.spec.job.hex());
@@ -175,7 +176,14 @@ void Control::put_actor(MapBuilder& out, const controller::Actor& actor) {
   out.Int("pid", actor.pid);
   out.Int("num_restarts", actor.restarts);
   out.Bool("is_detached", actor.spec.detached);
-  out.String("death_cause", actor.state == wire::ActorState::Dead ? wire::EnumNameDeathCause(actor.cause) : "");
+  if (actor.state == wire::ActorState::Dead) {
+    out.Map("death_cause", [&] {
+      out.String("cause", wire::EnumNameDeathCause(actor.cause));
+      out.String("error_message", actor.message);
+    });
+  } else {
+    out.Null("death_cause");
+  }
   out.String("message", actor.message);
   out.Key("required_resources");
   put_resources(out, actor.spec.running);
@@ -223,6 +231,9 @@ void Control::put_worker(MapBuilder& out, const Worker& worker) {
   out.String("holder", worker.lease && !worker.lease->holder.is_nil() ? worker.lease->holder.hex() : "");
   out.String("runtime_env", worker.runtime_env);
   out.String("worker_type", "WORKER");
+  out.String("ip", config_.address);
+  out.Null("exit_type");
+  out.Null("exit_detail");
   out.String("node_id", cluster_.core().config().node.hex());
   out.Bool("is_alive", true);
   out.Key("resources");
@@ -245,12 +256,19 @@ Control::Failure Control::list_workers(Call& call) {
 void Control::put_job(MapBuilder& out, const controller::Job& job) {
   const flexbuffers::Map config = map_of(reinterpret_cast<const uint8_t*>(job.config.data()), job.config.size());
   put_bytes(out, "id", job.id.view());
+  out.String("type", "DRIVER");
+  out.Null("submission_id");
+  out.Map("driver_info", [&] {
+    out.String("id", job.id.hex());
+    out.String("node_ip_address", config_.address);
+    out.Int("pid", job.driver_pid);
+  });
   out.String("job_id", job.id.hex());
-  out.String("status", job.running ? "RUNNING" : "FINISHED");
+  out.String("status", job.running ? "RUNNING" : "SUCCEEDED");
   out.Bool("is_dead", !job.running);
   out.Int("driver_pid", job.driver_pid);
-  out.Int("start_time", job.start_ms);
-  out.Int("end_time", job.end_ms);
+  out.Int("start_time", epoch_ms(job.start_ms));
+  out.Int("end_time", job.running ? 0 : epoch_ms(job.end_ms));
   out.String("entrypoint", config["entrypoint"].IsString() ? config["entrypoint"].AsString().str() : "");
   out.String("namespace", config["namespace"].IsString() ? config["namespace"].AsString().str() : "");
   put_bytes(out, "config", job.config);
@@ -310,8 +328,109 @@ Control::Failure Control::list_objects(Call& call) {
       call.out.Bool("sealed", object.sealed);
       call.out.Bool("spilled", object.spilled);
       call.out.Bool("pinned", object.pinned);
+      call.out.String("task_status", object.sealed ? "FINISHED" : "RUNNING");
+      call.out.String("reference_type", object.pinned ? "PINNED_IN_MEMORY" : "LOCAL_REFERENCE");
+      call.out.String("type", "WORKER");
+      call.out.String("call_site", "");
+      call.out.String("ip", config_.address);
+      call.out.Int("pid", 0);
+      call.out.Int("attempt_number", 0);
     });
   call.out.EndVector(start, false, false);
+  return {};
+}
+
+// ---- tasks and events ---------------------------------------------------------------------------------------
+
+// The node sees leases, not single tasks: a row is a lease that is waited for, held, or was held lately.
+static void put_task(MapBuilder& out, const std::string& name, const char* state, const JobId& job,
+                     const ActorId& actor) {
+  out.String("task_id", "");
+  out.Int("attempt_number", 0);
+  out.String("name", name);
+  out.String("func_or_class_name", name);
+  out.String("state", state);
+  out.String("job_id", job.hex());
+  if (actor.is_nil()) out.Null("actor_id");
+  else out.String("actor_id", actor.hex());
+  out.String("type", actor.is_nil() ? "NORMAL_TASK" : "ACTOR_CREATION_TASK");
+  out.String("parent_task_id", "");
+  out.Null("error_type");
+  out.String("language", "PYTHON");
+}
+
+void Control::put_pending_task(MapBuilder& out, const Request& request) {
+  put_task(out, request.task_name, "PENDING_NODE_ASSIGNMENT", request.cls->job, request.actor);
+  out.Int("creation_time_ms", epoch_ms(request.asked_ms));
+  out.Bool("infeasible", request.parked);
+  out.Key("required_resources");
+  put_resources(out, request.cls->fit);
+}
+
+void Control::put_running_task(MapBuilder& out, const Worker& worker) {
+  put_task(out, worker.lease->task_name, worker.blocked ? "RUNNING_IN_RAY_GET" : "RUNNING", worker.job, worker.actor);
+  out.String("node_id", cluster_.core().config().node.hex());
+  out.String("worker_id", worker.id.hex());
+  out.Int("worker_pid", worker.pid);
+  out.Int("start_time_ms", epoch_ms(worker.lease->granted_ms));
+  out.Key("required_resources");
+  put_resources(out, worker.lease->allocation.amounts);
+}
+
+void Control::put_past_task(MapBuilder& out, const PastLease& past) {
+  put_task(out, past.name, "FINISHED", past.job, past.actor);
+  out.String("node_id", cluster_.core().config().node.hex());
+  out.String("worker_id", past.worker.hex());
+  out.Int("worker_pid", past.pid);
+  out.Int("start_time_ms", epoch_ms(past.start_ms));
+  out.Int("end_time_ms", epoch_ms(past.end_ms));
+}
+
+Control::Failure Control::list_tasks(Call& call) {
+  MapBuilder& out = call.out;
+  int64_t rows = call.number("limit", kMostRows);
+  const size_t start = out.StartVector("tasks");
+  cluster_.core().for_each_request([&](const Request& request) {
+    if (rows-- > 0) out.Map([&] { put_pending_task(out, request); });
+  });
+  for (const auto& [id, worker] : cluster_.core().workers())
+    if (worker.lease && rows-- > 0) out.Map([&] { put_running_task(out, worker); });
+  for (const PastLease& past : history_.leases())
+    if (rows-- > 0) out.Map([&] { put_past_task(out, past); });
+  out.EndVector(start, false, false);
+  return {};
+}
+
+Control::Failure Control::task_events(Call& call) {
+  MapBuilder& out = call.out;
+  const size_t start = out.StartVector("events");
+  for (const PastLease& past : history_.leases())
+    out.Map([&] {
+      out.String("name", past.name);
+      out.String("kind", past.is_actor ? "actor_creation" : "task");
+      out.String("node_ip", config_.address);
+      out.String("worker_id", past.worker.hex());
+      out.Int("pid", past.pid);
+      out.String("task_id", "");
+      out.Int("start_us", epoch_ms(past.start_ms) * 1'000);
+      out.Int("end_us", epoch_ms(past.end_ms) * 1'000);
+    });
+  out.EndVector(start, false, false);
+  return {};
+}
+
+Control::Failure Control::list_events(Call& call) {
+  MapBuilder& out = call.out;
+  const size_t start = out.StartVector("events");
+  for (const Event& event : history_.events())
+    out.Map([&] {
+      out.String("event_id", std::to_string(event.number));
+      out.String("time", std::to_string(epoch_ms(event.time_ms)));
+      out.String("severity", event.severity);
+      out.String("source_type", event.source);
+      out.String("message", event.message);
+    });
+  out.EndVector(start, false, false);
   return {};
 }
 

@@ -111,6 +111,7 @@ class Core {
   const Worker* find(const WorkerId& id) const;
   const Fate* fate(const WorkerId& id) const;
   std::vector<Demand> demand() const;
+  void for_each_request(const std::function<void(const Request&)>& use) const;
   bool wants_tick() const;  // something waits that time alone will change
   struct Bundle {
     ResourcePool pool;

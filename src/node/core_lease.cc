@@ -328,6 +328,7 @@ void Core::return_lease(const WorkerId& holder, uint64_t lease, bool worker_fail
 // Ends a worker's lease: what it holds goes back, exactly once.
 void Core::release(Worker& worker) {
   if (!worker.lease) return;
+  out_.lease_ended(worker);
   Lease lease = std::move(*worker.lease);
   worker.lease.reset();
   untrack(lease);
@@ -439,6 +440,19 @@ void Core::explain_infeasible(const Request& request) {
   out_.notice(cls.job, "infeasible",
               what + "'" + request.task_name + "' needs " + shape + " and cannot run in this cluster as it is (" +
                   why_infeasible(cls) + "). It waits. Ask for less, or add a node or resources that fit it.");
+}
+
+void Core::for_each_request(const std::function<void(const Request&)>& use) const {
+  const auto visit = [&use](const LeaseQueue& queue) {
+    for (const HolderLines& holder : queue.holders())
+      for (const ClassLine& line : holder.lines)
+        for (const Request& request : line.requests) use(request);
+  };
+  visit(queue_);
+  visit(parked_);
+  for (const auto& [id, group] : groups_) visit(group.queue);
+  for (const auto& [key, family] : families_)
+    for (const Request& request : family.waiting) use(request);
 }
 
 std::vector<Demand> Core::demand() const {

@@ -54,6 +54,7 @@ class FakeOut : public Out {
     say("become #" + std::to_string(worker.incarnation));
     last_worker = worker.id;
   }
+  void lease_ended(const Worker& worker) override { EXPECT_TRUE(worker.lease.has_value()); }
   void actor_started(const Worker&) override { say("actor started"); }
   void actor_init_failed(const Worker&, std::vector<uint8_t>) override { say("init failed"); }
   void actor_gone(const ActorId&, int, const Fate&) override { say("actor gone"); }

@@ -105,11 +105,11 @@ TEST_F(DaemonTest, StartsRestartsAndBuriesAnActor) {
   const auto again = await_state(*client, actor, wire::ActorState::Alive);
   ASSERT_TRUE(again);
   EXPECT_EQ(again->as<wire::ActorUpdate>().incarnation(), 1);
-  EXPECT_EQ(kill(again->as<wire::ActorUpdate>().pid(), SIGSEGV), 0);
+  EXPECT_EQ(kill(again->as<wire::ActorUpdate>().pid(), SIGABRT), 0);
   const auto dead = await_state(*client, actor, wire::ActorState::Dead);
   ASSERT_TRUE(dead);
   EXPECT_EQ(dead->as<wire::ActorUpdate>().cause(), wire::DeathCause::WorkerDied);
-  EXPECT_NE(dead->as<wire::ActorUpdate>().message()->str().find("SIGSEGV"), std::string::npos);
+  EXPECT_NE(dead->as<wire::ActorUpdate>().message()->str().find("SIGABRT"), std::string::npos);
 }
 
 TEST_F(DaemonTest, ReportsAFailedInitWithItsException) {

@@ -36,7 +36,7 @@ Service::Service(rpc::Reactor& reactor, ServiceConfig config, std::function<void
       log_(std::move(log)),
       cluster_(config_.node, config_.address, config_.hostname, *this),
       logs_(reactor, config_.session_dir + "/logs", *this),
-      control_(cluster_, {config_.session_dir, config_.socket_path, config_.address, config_.hostname},
+      control_(cluster_, {config_.session_dir, config_.socket_path, config_.address, config_.hostname}, history_,
                [this] { return store_; },
                [this](const WorkerId& program, uint32_t call_id, Answer answer) {
                  Program* to = find(program);
@@ -397,6 +397,7 @@ void Service::reclaim(const WorkerId& holder, uint64_t lease) {
 
 void Service::notice(const JobId& job, const std::string& kind, const std::string& text) {
   log_("notice for job " + job.hex() + ": " + text);
+  history_.add(now_ms(), "WARNING", "NODE", text);
   Program* driver = driver_of(job);
   if (driver == nullptr) return;
   Builder& builder = fresh();
@@ -517,9 +518,24 @@ void Service::bury(WorkerId id) {
   finish_goodbyes();
 }
 
+void Service::lease_ended(const Worker& worker) {
+  PastLease past;
+  past.name = worker.lease->task_name;
+  past.is_actor = !worker.actor.is_nil();
+  past.job = worker.job;
+  past.worker = worker.id;
+  past.actor = worker.actor;
+  past.pid = worker.pid;
+  past.start_ms = worker.lease->granted_ms;
+  past.end_ms = now_ms();
+  history_.add(std::move(past));
+}
+
 void Service::worker_gone(const WorkerId& worker, const JobId&, const Fate& fate) {
-  if (fate.cause != Fate::Cause::kExit || fate.exit_code != 0)
+  if (fate.cause != Fate::Cause::kExit || fate.exit_code != 0) {
     log_("worker " + worker.hex().substr(0, 8) + ": " + fate.message);
+    history_.add(now_ms(), fate.cause == Fate::Cause::kOutOfMemory ? "ERROR" : "WARNING", "NODE", fate.message);
+  }
   control_.on_worker_gone(worker);
 }
 

@@ -97,6 +97,7 @@ class Service : public rpc::Handler,
   void start_worker(const Worker& worker) override;
   void stop_worker(const Worker& worker, StopKind kind, const std::string& reason) override;
   void start_actor(const Worker& worker, const controller::Actor& actor) override;
+  void lease_ended(const Worker& worker) override;
   void worker_gone(const WorkerId& worker, const JobId& job, const Fate& fate) override;
 
   // LogOut
@@ -115,6 +116,7 @@ class Service : public rpc::Handler,
   store::Server* store_ = nullptr;
   Cluster cluster_;
   LogFollower logs_;
+  History history_;
   Control control_;
   std::unordered_map<WorkerId, std::unique_ptr<Program>> programs_;
   std::unordered_map<store::ClientKey, WorkerId> by_key_;

@@ -143,6 +143,8 @@ class Out {
   virtual void start_worker(const Worker& worker) = 0;
   virtual void stop_worker(const Worker& worker, StopKind kind, const std::string& reason) = 0;
   virtual void start_actor(const Worker& worker) = 0;
+  // worker.lease is about to go.
+  virtual void lease_ended(const Worker& worker) = 0;
 
   // To the controller.
   virtual void actor_started(const Worker& worker) = 0;

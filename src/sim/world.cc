@@ -131,6 +131,8 @@ void World::start_actor(const node::Worker& worker, const controller::Actor& act
   process.incarnation = actor.incarnation;
 }
 
+void World::lease_ended(const node::Worker& worker) { expect(worker.lease.has_value(), "a lease ended twice"); }
+
 void World::worker_gone(const WorkerId&, const JobId&, const node::Fate& fate) {
   expect(!fate.message.empty(), "a fate without words");
 }

@@ -81,6 +81,7 @@ class World : private node::ClusterOut {
   void start_worker(const node::Worker& worker) override;
   void stop_worker(const node::Worker& worker, node::StopKind kind, const std::string& reason) override;
   void start_actor(const node::Worker& worker, const controller::Actor& actor) override;
+  void lease_ended(const node::Worker& worker) override;
   void worker_gone(const WorkerId& worker, const JobId& job, const node::Fate& fate) override;
 
   // events
