@@ -93,7 +93,8 @@ class ReadyListener {
 
 class Object {
  public:
-  explicit Object(const ObjectId& object_id, bool is_owned) : id(object_id), owned(is_owned) {}
+  Object(const ObjectId& object_id, bool is_owned);
+  ~Object();
 
   // What few objects need.
   struct Extra {
@@ -104,13 +105,11 @@ class Object {
     Ptr<Task> task;       // lineage: how to make the value again
     bool is_actor = false;  // stands for an actor's handle: released = the actor is out of scope
     bool lost = false;      // being made again
+    int lent_again = 0;     // borrowed: how often the owner counts this program beyond the first time
   };
 
   bool is_ready() const { return state.load(std::memory_order_acquire) != ObjectState::kPending; }
-  Extra& extra() {
-    if (!extra_) extra_ = std::make_unique<Extra>();
-    return *extra_;
-  }
+  Extra& extra();
   Extra* find_extra() { return extra_.get(); }
 
   void ref() { refs_.fetch_add(1, std::memory_order_relaxed); }

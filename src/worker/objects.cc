@@ -15,6 +15,16 @@ wire::ObjectStatus status_of(const Object& object) {
 
 }  // namespace
 
+// Here and not in the class: they need the whole of Task, which needs Object.
+Object::Object(const ObjectId& object_id, bool is_owned) : id(object_id), owned(is_owned) {}
+
+Object::~Object() = default;
+
+Object::Extra& Object::extra() {
+  if (!extra_) extra_ = std::make_unique<Extra>();
+  return *extra_;
+}
+
 void Object::unref() {
   if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
 }
@@ -63,8 +73,7 @@ ObjectPtr Objects::find(const ObjectId& id) {
   return found == table_.end() ? ObjectPtr() : ObjectPtr(found->second);
 }
 
-ObjectPtr Objects::receive(const ObjectId& id, const Address& owner, bool covered) {
-  if (ObjectPtr known = find(id)) return known;
+ObjectPtr Objects::add_received(const ObjectId& id, const Address& owner) {
   bool is_mine = owner.worker == links_.self().worker;
   ObjectPtr object = new Object(id, is_mine);
   add_to_table(*object);
@@ -75,6 +84,13 @@ ObjectPtr Objects::receive(const ObjectId& id, const Address& owner, bool covere
     return object;
   }
   object->extra().owner = owner;
+  return object;
+}
+
+ObjectPtr Objects::receive(const ObjectId& id, const Address& owner, bool covered) {
+  if (ObjectPtr known = find(id)) return known;
+  ObjectPtr object = add_received(id, owner);
+  if (object->owned) return object;
   if (covered) {
     unregistered_.push_back(object);
     return object;
@@ -107,17 +123,7 @@ void Objects::release(Object& object) {
   remove_from_table(object);
   Object::Extra* extra = object.find_extra();
   if (!object.owned) {
-    if (object.registered && extra != nullptr) {
-      object.registered = false;
-      if (rpc::ConnectionPtr link = links_.open_program(extra->owner.worker)) {
-        flatbuffers::FlatBufferBuilder b(128);
-        auto id = object.id.to_wire<wire::ObjectId>();
-        auto ids = b.CreateVectorOfStructs(&id, 1);
-        auto self = links_.self().worker.to_wire<wire::WorkerId>();
-        b.Finish(wire::CreateRemoveBorrow(b, ids, &self));
-        link->send(wire::MessageType::RemoveBorrow, 0, b);
-      }
-    }
+    if (object.registered) send_remove_borrow(object);
   } else if (extra != nullptr && extra->is_actor) {
     out_.actor_out_of_scope(object.id);
   } else if (object.state.load(std::memory_order_relaxed) == ObjectState::kStore) {
@@ -221,7 +227,7 @@ Address Objects::owner_of(Object& object) {
 }
 
 flatbuffers::Offset<wire::Ref> Objects::describe(flatbuffers::FlatBufferBuilder& b, Object& object) {
-  add_to_table(object);
+  if (object.owned) add_to_table(object);
   object.escaped = true;
   auto owner = owner_of(object).to_wire(b);
   auto id = object.id.to_wire<wire::ObjectId>();
@@ -236,22 +242,48 @@ void Objects::send_add_borrow(rpc::Connection& to, Object& object, const Address
   to.send(wire::MessageType::AddBorrow, call_id, b);
 }
 
+// The answer is awaited by the replies that end somebody else's hold on the object: see register_kept().
+void Objects::ask_owner(rpc::Connection& owner, Object& object, const Address& borrower) {
+  uint32_t call_id = owner.next_call_id();
+  waiting_acks_[AckKey{&owner, call_id}];
+  send_add_borrow(owner, object, borrower, call_id);
+}
+
+// Gives back every time that the owner counts this program. The owner may never have been talked to from here.
+void Objects::send_remove_borrow(Object& object) {
+  Object::Extra& extra = object.extra();
+  object.registered = false;
+  std::vector<wire::ObjectId> ids(static_cast<size_t>(1 + std::exchange(extra.lent_again, 0)),
+                                  object.id.to_wire<wire::ObjectId>());
+  rpc::ConnectionPtr link = links_.program(extra.owner);
+  if (!link) return;
+  flatbuffers::FlatBufferBuilder b(128);
+  auto list = b.CreateVectorOfStructs(ids);
+  auto self = links_.self().worker.to_wire<wire::WorkerId>();
+  b.Finish(wire::CreateRemoveBorrow(b, list, &self));
+  link->send(wire::MessageType::RemoveBorrow, 0, b);
+}
+
 void Objects::lend(Object& object, const Address& receiver) {
   if (receiver.worker == links_.self().worker) return;
-  add_to_table(object);
   object.escaped = true;
   if (object.owned) {
+    add_to_table(object);
     int& count = object.extra().borrowers[receiver.worker];
     if (++count == 0) object.extra().borrowers.erase(receiver.worker);
     return;
   }
   const Address& owner = object.extra().owner;
   if (owner.worker == receiver.worker) return;
-  if (rpc::ConnectionPtr link = links_.program(owner)) send_add_borrow(*link, object, receiver, 0);
+  rpc::ConnectionPtr link = links_.program(owner);
+  if (!link) return;
+  if (object.registered)
+    send_add_borrow(*link, object, receiver, 0);  // this program's own RemoveBorrow follows on the same link
+  else
+    ask_owner(*link, object, receiver);
 }
 
-bool Objects::register_kept(const WorkerId& submitter, std::function<void()> done) {
-  auto acks = std::make_shared<Acks>();
+bool Objects::register_kept(const rpc::Connection* to, std::function<void()> done) {
   std::vector<ObjectPtr> covered = std::move(unregistered_);
   unregistered_.clear();
   for (ObjectPtr& object : covered) {
@@ -263,12 +295,16 @@ bool Objects::register_kept(const WorkerId& submitter, std::function<void()> don
     rpc::ConnectionPtr link = links_.program(object->extra().owner);
     if (!link) continue;
     object->registered = true;
-    bool in_order = object->extra().owner.worker == submitter;  // arrives before the reply on the same link
-    uint32_t call_id = in_order ? 0 : link->next_call_id();
-    if (!in_order) waiting_acks_.emplace(AckKey{link.get(), call_id}, acks), ++acks->left;
-    send_add_borrow(*link, *object, links_.self(), call_id);
+    ask_owner(*link, *object, links_.self());
   }
-  if (acks->left == 0) return true;
+  std::shared_ptr<Acks> acks;
+  for (auto& [key, waiting] : waiting_acks_) {
+    if (key.first == to) continue;
+    if (!acks) acks = std::make_shared<Acks>();
+    ++acks->left;
+    waiting.push_back(acks);
+  }
+  if (!acks) return true;
   acks->done = std::move(done);
   return false;
 }
@@ -279,20 +315,9 @@ std::vector<ObjectPtr> Objects::receive_contained(const flatbuffers::Vector<flat
   for (const wire::Ref* ref : *refs) {
     Address owner = Address::from_wire(ref->owner());
     ObjectId id = ObjectId::from_wire(ref->id());
-    ObjectPtr known = find(id);
-    if (known && !known->owned && known->registered) {
-      // Lent a second time: the owner counts twice, so one of them is given back.
-      if (rpc::ConnectionPtr link = links_.program(owner)) {
-        flatbuffers::FlatBufferBuilder b(128);
-        auto wire_id = id.to_wire<wire::ObjectId>();
-        auto ids = b.CreateVectorOfStructs(&wire_id, 1);
-        auto self = links_.self().worker.to_wire<wire::WorkerId>();
-        b.Finish(wire::CreateRemoveBorrow(b, ids, &self));
-        link->send(wire::MessageType::RemoveBorrow, 0, b);
-      }
-    }
-    ObjectPtr object = known ? known : receive(id, owner, true);
-    if (!object->owned) object->registered = true;
+    ObjectPtr object = find(id);
+    if (!object) object = add_received(id, owner);
+    if (!object->owned && std::exchange(object->registered, true)) ++object->extra().lent_again;
     out.push_back(std::move(object));
   }
   return out;
@@ -388,9 +413,10 @@ void Objects::on_add_borrow(rpc::Connection& from, const rpc::Frame& frame) {
 void Objects::on_borrow_ack(rpc::Connection& from, uint32_t call_id) {
   auto found = waiting_acks_.find(AckKey{&from, call_id});
   if (found == waiting_acks_.end()) return;
-  std::shared_ptr<Acks> acks = std::move(found->second);
+  std::vector<std::shared_ptr<Acks>> waiting = std::move(found->second);
   waiting_acks_.erase(found);
-  if (--acks->left == 0 && acks->done) acks->done();
+  for (std::shared_ptr<Acks>& acks : waiting)
+    if (--acks->left == 0 && acks->done) acks->done();
 }
 
 void Objects::on_link_closed(rpc::Connection& link) {
