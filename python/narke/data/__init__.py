@@ -39,7 +39,7 @@ _HOMES = {
     "read_parquet": "read_api",
     "read_text": "read_api",
 }
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

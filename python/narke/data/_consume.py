@@ -43,7 +43,9 @@ class Consuming(Iterating):
         for row in self.iter_rows():
             rows.append(row)
             if limit is not None and len(rows) > limit:
-                raise ValueError(f"the dataset has more than the {limit} rows that take_all was told to expect")
+                raise ValueError(
+                    f"the dataset has more than the {limit} rows that take_all was told to expect"
+                )
         return rows
 
     def take_batch(self, batch_size: int = DEFAULT_TAKE, *, batch_format: str | None = "default") -> Any:
@@ -136,7 +138,9 @@ class Consuming(Iterating):
             first = first or bundle
             rows += bundle.rows
             if limit is not None and rows > limit:
-                raise ValueError(f"the dataset has more than the limit of {limit} rows: use limit() before to_pandas()")
+                raise ValueError(
+                    f"the dataset has more than the limit of {limit} rows: use limit() before to_pandas()"
+                )
             if bundle.rows:
                 tables.append(narke.get(bundle.ref))
         if not tables and first is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -169,7 +170,7 @@ class Operators:
         """Keep each row with probability `fraction`."""
         if not 0 <= fraction <= 1:
             raise ValueError(f"random_sample: fraction must be from 0 to 1, not {fraction}")
-        base = int(np.random.SeedSequence().entropy) if seed is None else seed
+        base = secrets.randbits(32) if seed is None else seed
 
         def random_sample(index: int, blocks: Iterable[pa.Table]) -> Iterable[pa.Table]:
             rng = np.random.default_rng([base, index])
@@ -211,8 +212,10 @@ class Operators:
             raise ValueError(f"repartition: num_blocks must be 1 or more, not {num_blocks}")
         if keys:
             return self._gathered(exchange.HashPartition(list(keys), num_blocks, sort))
-        return self.random_shuffle(num_blocks=num_blocks) if shuffle else self._gathered(
-            exchange.Repartition(num_blocks)
+        return (
+            self.random_shuffle(num_blocks=num_blocks)
+            if shuffle
+            else self._gathered(exchange.Repartition(num_blocks))
         )
 
     def random_shuffle(self, *, seed: int | None = None, num_blocks: int | None = None) -> Dataset:
@@ -223,7 +226,9 @@ class Operators:
         """The blocks in random order, each as it is."""
         return self._gathered(exchange.ShuffleOrder(seed))
 
-    def sort(self, key: str | list[str], descending: bool | list[bool] = False, boundaries: list[Any] | None = None) -> Dataset:
+    def sort(
+        self, key: str | list[str], descending: bool | list[bool] = False, boundaries: list[Any] | None = None
+    ) -> Dataset:
         """All rows in order of one or more columns; nulls last.
 
         Args:

@@ -22,7 +22,9 @@ class Splitting:
 
         return MaterializedDataset(Blocks((), tuple(bundles)), self._context.copy())  # type: ignore[attr-defined]
 
-    def split(self, n: int, *, equal: bool = False, locality_hints: list[Any] | None = None) -> list[MaterializedDataset]:
+    def split(
+        self, n: int, *, equal: bool = False, locality_hints: list[Any] | None = None
+    ) -> list[MaterializedDataset]:
         """Run it, and share its blocks out.
 
         Args:
@@ -52,7 +54,9 @@ class Splitting:
     def split_proportionately(self, proportions: list[float]) -> list[MaterializedDataset]:
         """Run it, and give each its share of the rows; the last, which is not named, gets the rest."""
         if not proportions or any(p <= 0 for p in proportions) or sum(proportions) >= 1:
-            raise ValueError(f"split_proportionately: shares must be positive with a sum below 1, not {proportions}")
+            raise ValueError(
+                f"split_proportionately: shares must be positive with a sum below 1, not {proportions}"
+            )
         whole = self.materialize()  # type: ignore[attr-defined]
         rows = whole.count()
         edges, total = [], 0.0
@@ -62,7 +66,12 @@ class Splitting:
         return whole.split_at_indices(edges)
 
     def train_test_split(
-        self, test_size: int | float, *, shuffle: bool = False, seed: int | None = None, stratify: str | None = None
+        self,
+        test_size: int | float,
+        *,
+        shuffle: bool = False,
+        seed: int | None = None,
+        stratify: str | None = None,
     ) -> tuple[MaterializedDataset, MaterializedDataset]:
         """Run it, and give (training, test) datasets.
 
@@ -72,12 +81,14 @@ class Splitting:
         """
         if stratify is not None:
             raise NotImplementedError("stratify is not built; leave it out")
-        mixed = self.random_shuffle(seed=seed) if shuffle else self  # type: ignore[attr-defined]
+        mixed: Any = self.random_shuffle(seed=seed) if shuffle else self  # type: ignore[attr-defined]
         whole = mixed.materialize()
         rows = whole.count()
         test = int(rows * test_size) if isinstance(test_size, float) else test_size
         if isinstance(test_size, float) and not 0 < test_size < 1 or not 0 <= test <= rows:
-            raise ValueError(f"test_size must be a share between 0 and 1 or a number of rows up to {rows}, not {test_size}")
+            raise ValueError(
+                f"test_size must be a share between 0 and 1 or a number of rows up to {rows}, not {test_size}"
+            )
         train, held_out = whole.split_at_indices([rows - test])
         return train, held_out
 
@@ -93,7 +104,7 @@ class Splitting:
 
         if n < 1:
             raise ValueError(f"streaming_split: n must be 1 or more, not {n}")
-        return split_iterators(self, n, equal)  # type: ignore[return-value]
+        return list(split_iterators(self, n, equal))  # type: ignore[arg-type]
 
 
 def _in_parts(whole: Any, bundles: list[Bundle], indices: list[int]) -> list[MaterializedDataset]:

@@ -31,7 +31,10 @@ class Writing:
     _plan: Node
 
     def _written(self, path: str, extension: str, writer: Any, options: dict[str, Any]) -> None:
-        unsupported(options, ("filename_provider", "partition_cols", "catalog", "max_rows_per_file", "min_bytes_per_file"))
+        unsupported(
+            options,
+            ("filename_provider", "partition_cols", "catalog", "max_rows_per_file", "min_bytes_per_file"),
+        )
         take = options.pop
         rows = take("min_rows_per_file", None) or take("num_rows_per_file", None)
         sink = FileSink(

@@ -118,10 +118,14 @@ class Fast(AggregateFnV2):
     """Base of aggregations that Arrow computes: the parts of a block, and how parts of many blocks make the result."""
 
     def aggregate_block(self, block: Block) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} is computed by Arrow over whole tables; see partials()")
+        raise NotImplementedError(
+            f"{type(self).__name__} is computed by Arrow over whole tables; see partials()"
+        )
 
     def combine(self, current_accumulator: Any, new: Any) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} is computed by Arrow over whole tables; see final()")
+        raise NotImplementedError(
+            f"{type(self).__name__} is computed by Arrow over whole tables; see final()"
+        )
 
     @abc.abstractmethod
     def partials(self) -> Partials:
@@ -145,7 +149,9 @@ class Groups:
         """Arrow's `function` over a part, per group."""
         table = pa.table({"g": self.ids, "v": part})
         return columns.one_chunk(
-            table.group_by("g", use_threads=False).aggregate([("v", function, options)]).column(f"v_{function}")
+            table.group_by("g", use_threads=False)
+            .aggregate([("v", function, options)])
+            .column(f"v_{function}")
         )
 
     def sums(self, values: np.ndarray) -> np.ndarray:
@@ -164,7 +170,9 @@ class Count(Fast):
         super().__init__(_title("count", on, alias_name), lambda: 0, on=on, ignore_nulls=ignore_nulls)
 
     def partials(self) -> Partials:
-        return [("n", "count", pc.CountOptions(mode="only_valid" if self._ignore_nulls and self._on else "all"))]
+        return [
+            ("n", "count", pc.CountOptions(mode="only_valid" if self._ignore_nulls and self._on else "all"))
+        ]
 
     def final(self, parts: dict[str, Any], groups: Groups) -> pa.Array:
         return groups.reduce(parts["n"], "sum")
@@ -251,8 +259,11 @@ class Std(Fast):
 
 
 def _floats(part: Any) -> np.ndarray:
-    return np.asarray(part.cast(pa.float64()).to_numpy(zero_copy_only=False) if isinstance(part, pa.Array) else (
-        columns.one_chunk(part).cast(pa.float64()).to_numpy(zero_copy_only=False)))
+    return np.asarray(
+        part.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        if isinstance(part, pa.Array)
+        else (columns.one_chunk(part).cast(pa.float64()).to_numpy(zero_copy_only=False))
+    )
 
 
 class AbsMax(AggregateFnV2):

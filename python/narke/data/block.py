@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
-Block = pa.Table
+Block: TypeAlias = pa.Table
 DEFAULT_BATCH_FORMAT = "numpy"
 VALID_BATCH_FORMATS = ["pandas", "pyarrow", "numpy", None]
 

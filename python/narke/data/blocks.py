@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
 from narke.data import columns
 
-Block = pa.Table
+Block: TypeAlias = pa.Table
 BATCH_FORMATS = ("default", "numpy", "pandas", "pyarrow", None)
 ITEM = "item"
 
@@ -54,9 +54,11 @@ def _from_columns(batch: Mapping[str, Any]) -> Block:
 
 def from_pandas(frame: Any) -> Block:
     """A block of a DataFrame's columns; its index is left out."""
-    return pa.table({str(name): columns.to_arrow(frame[name]) for name in frame.columns}) if len(
-        frame.columns
-    ) else pa.table({})
+    return (
+        pa.table({str(name): columns.to_arrow(frame[name]) for name in frame.columns})
+        if len(frame.columns)
+        else pa.table({})
+    )
 
 
 def from_rows(rows: Sequence[Mapping[str, Any]]) -> Block:
@@ -78,12 +80,16 @@ def to_pandas(block: Block) -> Any:
     """A DataFrame of the block; tensors and objects as columns of objects."""
     import pandas as pd
 
-    odd = [f.name for f in block.schema if columns.is_tensor(f.type) or isinstance(f.type, columns.ObjectType)]
+    odd = [
+        f.name for f in block.schema if columns.is_tensor(f.type) or isinstance(f.type, columns.ObjectType)
+    ]
     if not odd:
         return block.to_pandas()
     frame = block.drop_columns(odd).to_pandas()
     for name in odd:
-        frame[name] = pd.Series(columns.object_array(columns.to_values(block.column(name))), index=range(len(block)))
+        frame[name] = pd.Series(
+            columns.object_array(columns.to_values(block.column(name))), index=range(len(block))
+        )
     return frame[block.column_names]
 
 
@@ -92,7 +98,10 @@ def iter_rows(block: Block) -> Iterator[dict[str, Any]]:
     names = block.column_names
     if not names:
         return iter([{} for _ in range(block.num_rows)])
-    return (dict(zip(names, row, strict=True)) for row in zip(*(columns.to_values(c) for c in block.columns), strict=True))
+    return (
+        dict(zip(names, row, strict=True))
+        for row in zip(*(columns.to_values(c) for c in block.columns), strict=True)
+    )
 
 
 def concat(blocks: Sequence[Block]) -> Block:

@@ -49,7 +49,11 @@ def tensor_from_numpy(values: np.ndarray) -> pa.Array:
     shape = values.shape[1:]
     flat = pa.array(values.reshape(-1))
     size = int(np.prod(shape))
-    storage = pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(flat.type, size)) if size else _empty_lists(flat, values)
+    storage = (
+        pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(flat.type, size))
+        if size
+        else _empty_lists(flat, values)
+    )
     return pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(flat.type, shape), storage)
 
 
@@ -94,7 +98,9 @@ def to_arrow(values: Any) -> pa.Array | pa.ChunkedArray:
     if isinstance(values, np.ndarray):
         return _from_ndarray(values)
     if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
-        raise ValueError(f"a batch's column must be an array or a list, not {type(values).__name__}: {values!r:.80}")
+        raise ValueError(
+            f"a batch's column must be an array or a list, not {type(values).__name__}: {values!r:.80}"
+        )
     return _from_list(values if isinstance(values, list) else list(values))
 
 
@@ -165,7 +171,11 @@ def to_numpy(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
         return tensor_to_numpy(whole)
     if isinstance(whole.type, ObjectType):
         return object_array(objects_from_arrow(whole))
-    if pa.types.is_list(whole.type) or pa.types.is_large_list(whole.type) or pa.types.is_fixed_size_list(whole.type):
+    if (
+        pa.types.is_list(whole.type)
+        or pa.types.is_large_list(whole.type)
+        or pa.types.is_fixed_size_list(whole.type)
+    ):
         return _lists_to_numpy(whole)
     return whole.to_numpy(zero_copy_only=False)
 
@@ -174,7 +184,7 @@ def _lists_to_numpy(column: pa.Array) -> np.ndarray:
     """Lists of one length as an array of two dimensions, others as an array of arrays."""
     parts = column.to_numpy(zero_copy_only=False)
     lengths = {None if p is None else len(p) for p in parts}
-    if len(lengths) == 1 and None not in lengths and getattr(parts[0], "dtype", object) != object:
+    if len(lengths) == 1 and None not in lengths and isinstance(parts[0], np.ndarray) and parts[0].dtype.kind != "O":
         return np.stack(list(parts))
     return parts
 

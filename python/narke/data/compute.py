@@ -68,6 +68,11 @@ class ActorPoolStrategy:
 Compute = TaskPoolStrategy | ActorPoolStrategy
 
 
+def task_limit(compute: Compute) -> int | None:
+    """Most tasks at once; None when the strategy does not say."""
+    return compute.size if isinstance(compute, TaskPoolStrategy) else None
+
+
 def choose(fn: Any, compute: Any, concurrency: Any) -> Compute:
     """The strategy that the arguments `compute` and `concurrency` of an operator mean.
 
@@ -87,7 +92,9 @@ def choose(fn: Any, compute: Any, concurrency: Any) -> Compute:
     if is_class:
         return _pool_of(concurrency)
     if concurrency is not None and not isinstance(concurrency, int):
-        raise ValueError(f"concurrency of a function must be a number, not {concurrency!r}; ranges are for classes")
+        raise ValueError(
+            f"concurrency of a function must be a number, not {concurrency!r}; ranges are for classes"
+        )
     return TaskPoolStrategy(concurrency)
 
 

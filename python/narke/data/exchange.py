@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,7 +39,9 @@ class Exchange:
             yield Work(tasks.run_merge, (this, shared, index, *parts[index]))
             parts[index] = []
 
-    def _partition(self, this: Any, shared: Any, count: int, bundles: list[Bundle], options: Any) -> list[list[Any]]:
+    def _partition(
+        self, this: Any, shared: Any, count: int, bundles: list[Bundle], options: Any
+    ) -> list[list[Any]]:
         if count == 1:
             return [[b.ref for b in bundles]]
         run = tasks.remote(tasks.run_partition, {**options, "num_returns": count})
@@ -66,7 +69,7 @@ class RandomShuffle(Exchange):
     """Every row to a random place. The same seed and blocks give the same order."""
 
     def __init__(self, seed: int | None, num_blocks: int | None):
-        self.seed = int(np.random.SeedSequence().entropy) if seed is None else seed
+        self.seed = secrets.randbits(32) if seed is None else seed
         self.num_blocks = num_blocks
 
     def prepare(self, this: Any, bundles: list[Bundle], options: dict[str, Any]) -> tuple[int, Any]:
@@ -160,7 +163,9 @@ class HashPartition(_ByHash):
     def prepare(self, this: Any, bundles: list[Bundle], options: dict[str, Any]) -> tuple[int, Any]:
         missing = [k for k in self.keys if k not in bundles[0].schema.names]
         if missing:
-            raise ValueError(f"there are no columns {missing} to group by; the columns are {bundles[0].schema.names}")
+            raise ValueError(
+                f"there are no columns {missing} to group by; the columns are {bundles[0].schema.names}"
+            )
         return self.num_partitions or len(bundles), None
 
     def merge(self, shared: Any, index: int, parts: list[Block]) -> Iterator[Block]:
@@ -171,7 +176,9 @@ class HashPartition(_ByHash):
 class Join(_ByHash):
     """Rows of two inputs with equal keys side by side."""
 
-    def __init__(self, how: str, keys: tuple[str, ...], right_keys: tuple[str, ...], count: int, suffixes: Any):
+    def __init__(
+        self, how: str, keys: tuple[str, ...], right_keys: tuple[str, ...], count: int, suffixes: Any
+    ):
         super().__init__(list(keys), count)
         self.how, self.right_keys, self.suffixes = how, list(right_keys), suffixes
 
@@ -251,7 +258,8 @@ def slices(bundles: list[Bundle], edges: list[int]) -> Iterator[Work]:
     starts = np.cumsum([0, *(b.rows for b in bundles)])
     for index, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
         first = max(0, int(np.searchsorted(starts, low, side="right")) - 1)
-        ranges, refs = [], []
+        ranges: list[tuple[int, int]] = []
+        refs: list[Any] = []
         for place in range(first, len(bundles)):
             if starts[place] >= high and refs:
                 break

@@ -107,7 +107,9 @@ class Expr:
 
 def _binary(function: Any, left: Any, right: Any, sign: str) -> Expr:
     a, b = _as_expr(left), _as_expr(right)
-    return Expr(lambda get: function(a._compute(get), b._compute(get)), f"({a} {sign} {b})", a.columns | b.columns)
+    return Expr(
+        lambda get: function(a._compute(get), b._compute(get)), f"({a} {sign} {b})", a.columns | b.columns
+    )
 
 
 def _divide(left: Arrow, right: Arrow) -> Arrow:
@@ -148,7 +150,21 @@ def _install_operators() -> None:
         setattr(Expr, f"__{name}__", lambda a, b, f=function, s=sign: _binary(f, a, b, s))
     for name, (function, sign) in _OPERATORS.items():
         setattr(Expr, f"__r{name}__", lambda a, b, f=function, s=sign: _binary(f, b, a, s))
-    for name in ("abs", "ceil", "floor", "round", "trunc", "exp", "ln", "log10", "log2", "sin", "cos", "tan", "sign"):
+    for name in (
+        "abs",
+        "ceil",
+        "floor",
+        "round",
+        "trunc",
+        "exp",
+        "ln",
+        "log10",
+        "log2",
+        "sin",
+        "cos",
+        "tan",
+        "sign",
+    ):
         setattr(Expr, name, _unary(name))
     for name in ("asin", "acos", "atan"):
         setattr(Expr, name, _unary(name))
@@ -225,7 +241,9 @@ def _parsed_rest(node: ast.AST, text: str) -> Expr:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 1:
         if node.func.id in ("is_null", "is_not_null", "is_nan", "is_valid"):
             return _parsed_call(node.func.id, _parsed(node.args[0], text))
-    raise ValueError(f"the filter expression {text!r} uses {ast.unparse(node)!r}, which has no meaning for columns")
+    raise ValueError(
+        f"the filter expression {text!r} uses {ast.unparse(node)!r}, which has no meaning for columns"
+    )
 
 
 def _parsed_call(name: str, value: Expr) -> Expr:

@@ -148,7 +148,12 @@ class Iterating(abc.ABC):
 
         def run() -> Iterator[Any]:
             return batches(
-                self._bundles, batch_size, batch_format, drop_last, local_shuffle_buffer_size, local_shuffle_seed
+                self._bundles,
+                batch_size,
+                batch_format,
+                drop_last,
+                local_shuffle_buffer_size,
+                local_shuffle_seed,
             )
 
         return Prefetched(run, prefetch_batches) if prefetch_batches > 0 else Again(run)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
+from narke.data.compute import Compute, task_limit
 from narke.data.plan import Limit, Map, Node, Read
 
 
@@ -12,7 +14,7 @@ def optimize(node: Node) -> Node:
     return _fuse(_push(node))
 
 
-def _with_inputs(node: Node, change) -> Node:
+def _with_inputs(node: Node, change: Callable[[Node], Node]) -> Node:
     inputs = tuple(change(child) for child in node.inputs)
     return node if inputs == node.inputs else dataclasses.replace(node, inputs=inputs)
 
@@ -70,9 +72,9 @@ def _alike(node: Map, child: Map | Read) -> bool:
     if isinstance(child, Map) and child.in_actors:
         return False
     same = dict(node.remote_args) == dict(child.remote_args)
-    sizes = {c.size for c in (node.compute, child.compute) if c.size is not None}
+    sizes = {task_limit(node.compute), task_limit(child.compute)} - {None}
     return same and len(sizes) <= 1
 
 
-def _narrower(node: Map, child: Read):
-    return child.compute if node.compute.size is None else node.compute
+def _narrower(node: Map, child: Read) -> Compute:
+    return child.compute if task_limit(node.compute) is None else node.compute

@@ -38,10 +38,13 @@ class Partial:
 
     def _by_arrow(self, block: Block) -> Block:
         """The parts that Arrow computes, sorted by key."""
-        wanted, names = [], []
+        wanted: list[Any] = []
+        names: list[str] = []
         for i, agg in enumerate(self.aggs):
-            for part, function, options in agg.partials() if isinstance(agg, Fast) else []:
-                column = agg.get_target_column()
+            if not isinstance(agg, Fast):
+                continue
+            column = agg.get_target_column()
+            for part, function, options in agg.partials():
                 wanted.append(([], "count_all") if column is None else (column, function, options))
                 names.append(_part(i, part))
         table = block if self.keys else block.append_column("\0all", pa.repeat(0, block.num_rows))

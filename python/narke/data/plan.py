@@ -118,9 +118,13 @@ class Union(Node):
 
 def step_name(step: Step) -> str:
     """How stats call a step."""
-    title = {"batches": "MapBatches", "groups": "MapGroups", "rows": "Map", "flat": "FlatMap", "filter": "Filter"}.get(
-        step.kind.removeprefix("owned_")
-    )
+    title = {
+        "batches": "MapBatches",
+        "groups": "MapGroups",
+        "rows": "Map",
+        "flat": "FlatMap",
+        "filter": "Filter",
+    }.get(step.kind.removeprefix("owned_"))
     called = getattr(step.fn, "__name__", type(step.fn).__name__)
     return f"{title}({called})" if title else called
 

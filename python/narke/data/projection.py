@@ -46,7 +46,9 @@ class Project:
             return block.rename_columns([self._rename.get(n, n) for n in block.column_names])
         names = list(self._rename or [])
         if len(names) != block.num_columns:
-            raise ValueError(f"rename_columns: {len(names)} names for the {block.num_columns} columns {block.column_names}")
+            raise ValueError(
+                f"rename_columns: {len(names)} names do not fit the columns {block.column_names}"
+            )
         return block.rename_columns(names)
 
 

@@ -127,7 +127,9 @@ def from_numpy_refs(ndarrays: Any) -> Any:
     return _described(_as_refs(ndarrays), _converted)
 
 
-def range(n: int, *, parallelism: int = -1, concurrency: int | None = None, override_num_blocks: int | None = None) -> Dataset:
+def range(
+    n: int, *, parallelism: int = -1, concurrency: int | None = None, override_num_blocks: int | None = None
+) -> Dataset:
     """A dataset of the numbers from 0 to n - 1 in column "id".
 
     Args:
@@ -167,7 +169,9 @@ def read_datasource(
     return _read(datasource, parallelism, concurrency, override_num_blocks, remote_args)
 
 
-def _read(source: Datasource, parallelism: int, concurrency: int | None, blocks: int | None, remote_args: Any) -> Dataset:
+def _read(
+    source: Datasource, parallelism: int, concurrency: int | None, blocks: int | None, remote_args: Any
+) -> Dataset:
     if blocks is not None and blocks < 1:
         raise ValueError(f"override_num_blocks must be 1 or more, not {blocks}")
     node = Read(
@@ -193,7 +197,9 @@ class _FileOptions:
         self.extensions = take("file_extensions", extensions)
         self.partitioned = partitioned if "partitioning" not in options else bool(take("partitioning"))
         self.shuffle = take("shuffle", None)
-        unsupported(options, ("partition_filter", "tensor_column_schema", "catalog", "skip_paths", "include_row_hash"))
+        unsupported(
+            options, ("partition_filter", "tensor_column_schema", "catalog", "skip_paths", "include_row_hash")
+        )
         given = take("ray_remote_args", None) or {}
         self.remote_args = remote_arguments({**given, **_remote_options(options)})
 
@@ -266,7 +272,9 @@ def read_json(paths: Any, *, lines: bool = False, **options: Any) -> Dataset:
     return _read_files(paths, files.JsonReader(options), chosen)
 
 
-def read_text(paths: Any, *, encoding: str = "utf-8", drop_empty_lines: bool = True, **options: Any) -> Dataset:
+def read_text(
+    paths: Any, *, encoding: str = "utf-8", drop_empty_lines: bool = True, **options: Any
+) -> Dataset:
     """A dataset of lines in column "text"."""
     chosen = _FileOptions(options, None, False)
     _no_more(options, "read_text")

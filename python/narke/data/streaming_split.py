@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import narke
 from narke.data import exchange
 from narke.data.execute import tasks
+from narke.data.execute.operators import described_bundle
 from narke.data.iterator import DataIterator
 from narke.data.plan import Bundle
 
@@ -20,7 +21,7 @@ WAIT_S = 1.0
 
 
 class Shares:
-    """Blocks for each of n consumers: whoever asks gets the next, or, when equal, each gets its share of every block."""
+    """Blocks for each of n consumers: whoever asks gets the next; when equal, each gets its share of every block."""
 
     def __init__(self, bundles: Iterator[Bundle], n: int, equal: bool):
         self._bundles, self._n, self._equal = bundles, n, equal
@@ -56,7 +57,7 @@ class Shares:
 def _run_slices(bundles: list[Bundle], edges: list[int]) -> list[Bundle]:
     run = tasks.remote(tasks.run_slices, {"num_returns": "streaming", "num_cpus": 0})
     generators = [run.remote(*work.args) for work in exchange.slices(bundles, edges)]
-    return [Bundle(next(g), *narke.get(next(g))) for g in generators]
+    return [described_bundle(next(g), g) for g in generators]
 
 
 class SplitCoordinator:

@@ -158,7 +158,9 @@ def _rows(step: Step, call: Any, index: int, blocks: BlockStream) -> Iterator[Bl
 
 def _as_row(value: Any) -> Any:
     if not hasattr(value, "keys"):
-        raise ValueError(f"the function must return a dict for a row, not {type(value).__name__}: {value!r:.100}")
+        raise ValueError(
+            f"the function must return a dict for a row, not {type(value).__name__}: {value!r:.100}"
+        )
     return value
 
 
@@ -169,7 +171,9 @@ def _flat(step: Step, call: Any, index: int, blocks: BlockStream) -> Iterator[Bl
 
 def _filter(step: Step, call: Any, index: int, blocks: BlockStream) -> Iterator[Block]:
     for block in blocks:
-        mask = np.fromiter((bool(call(row)) for row in blk.iter_rows(block)), dtype=bool, count=block.num_rows)
+        mask = np.fromiter(
+            (bool(call(row)) for row in blk.iter_rows(block)), dtype=bool, count=block.num_rows
+        )
         yield block.filter(pa.array(mask))
 
 

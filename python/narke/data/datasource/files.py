@@ -124,8 +124,13 @@ class JsonReader(Reader):
         if data.lstrip()[:1] == b"[":
             yield _from_json_text(data)
             return
-        block_size = max(1 << 20, len(data) + 1)  # a row that crosses the edge of a block is an error in Arrow
-        args = {"read_options": arrow_json.ReadOptions(use_threads=False, block_size=block_size), **self._args}
+        block_size = max(
+            1 << 20, len(data) + 1
+        )  # a row that crosses the edge of a block is an error in Arrow
+        args = {
+            "read_options": arrow_json.ReadOptions(use_threads=False, block_size=block_size),
+            **self._args,
+        }
         try:
             yield arrow_json.read_json(io.BytesIO(data), **args)
         except pa.ArrowInvalid as error:
@@ -194,7 +199,7 @@ class ImageReader(Reader):
     def read(self, stream: Any, path: str) -> Iterator[pa.Table]:
         from PIL import Image
 
-        image = Image.open(io.BytesIO(stream.read()))
+        image: Image.Image = Image.open(io.BytesIO(stream.read()))
         if self._size is not None:
             image = image.resize((self._size[1], self._size[0]), resample=Image.Resampling.BILINEAR)
         if self._mode is not None:

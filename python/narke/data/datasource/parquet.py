@@ -101,8 +101,10 @@ class ParquetSource(Datasource):
         return [self._task(share, per_task_row_limit) for share in shares]
 
     def _task(self, pieces: list[Piece], limit: int | None) -> ReadTask:
-        files = [(self._files[i], [p.group for p in pieces if p.file == i and p.group >= 0]) for i in
-                 dict.fromkeys(p.file for p in pieces)]
+        files = [
+            (self._files[i], [p.group for p in pieces if p.file == i and p.group >= 0])
+            for i in dict.fromkeys(p.file for p in pieces)
+        ]
         read = ParquetRead(self._system, files, self._names, self._predicate, self._include_paths, self._args)
         rows = sum(p.rows for p in pieces)
         return ReadTask(
@@ -130,10 +132,12 @@ class ParquetRead:
         for file, groups in self.files:
             whole = pds.ParquetFileFormat().make_fragment(file.path, self.system)
             own = self._own_columns(whole.physical_schema, file)
-            for group in groups or [None]:
-                part = whole if group is None else whole.subset(row_group_ids=[group])
+            parts = [whole.subset(row_group_ids=[group]) for group in groups] or [whole]
+            for part in parts:
                 table = part.to_table(columns=own, **args)
-                yield self._chosen(add_file_columns(table.replace_schema_metadata(), file, self.include_paths))
+                yield self._chosen(
+                    add_file_columns(table.replace_schema_metadata(), file, self.include_paths)
+                )
 
     def _own_columns(self, schema: pa.Schema, file: File) -> list[str] | None:
         if self.names is None:

@@ -79,7 +79,9 @@ def expand(
     else:
         taken = found
     if not taken and not ignore_missing:
-        raise ValueError(f"no files to read in {paths}" + (f" with extensions {list(extensions)}" if extensions else ""))
+        raise ValueError(
+            f"no files to read in {paths}" + (f" with extensions {list(extensions)}" if extensions else "")
+        )
     return system, taken
 
 

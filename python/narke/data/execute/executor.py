@@ -7,10 +7,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import narke
-from narke.data.compute import ActorPoolStrategy
+from narke.data.compute import ActorPoolStrategy, task_limit
 from narke.data.context import STORE_FRACTION, DataContext
 from narke.data.datasource.datasource import make_read_tasks
-from narke.data.execute.operators import GatherOp, LimitOp, Operator, Ordered, Source, TaskOp, UnionOp, stop_all
+from narke.data.execute.operators import (
+    GatherOp,
+    LimitOp,
+    Operator,
+    Ordered,
+    Source,
+    TaskOp,
+    UnionOp,
+    stop_all,
+)
 from narke.data.execute.pool import PoolOp
 from narke.data.plan import Blocks, Bundle, Gather, Limit, Map, Node, Read, Union
 from narke.data.transforms import Chain
@@ -78,7 +87,7 @@ class Builder:
     def _read(self, node: Read) -> Operator:
         works = read_tasks(node, self._context, self._cluster.cpus)
         options = self._task_options(node.remote_args)
-        limit = None if isinstance(node.compute, ActorPoolStrategy) else node.compute.size
+        limit = task_limit(node.compute)
         chain = self._chain(node, node.row_limit)
         return TaskOp(node.name, [], options, _cpus(options), chain, works, limit)
 
@@ -86,16 +95,18 @@ class Builder:
         if isinstance(node.compute, ActorPoolStrategy):
             return self._pool(node, upstreams)
         options = self._task_options(node.remote_args)
-        limit = node.compute.size
-        return TaskOp(
-            node.name, upstreams, options, _cpus(options), self._chain(node), limit=limit, min_rows=node.min_rows
-        )
+        chain, limit = self._chain(node), task_limit(node.compute)
+        return TaskOp(node.name, upstreams, options, _cpus(options), chain, None, limit, node.min_rows)
 
     def _pool(self, node: Map, upstreams: list[Operator]) -> Operator:
         assert isinstance(node.compute, ActorPoolStrategy)
         options = {"num_cpus": 1, **node.remote_args}
         each = options["num_cpus"] or 0
-        room = max(1, int(self._cluster.cpus // each)) if each else node.compute.max_size or int(self._cluster.cpus)
+        room = (
+            max(1, int(self._cluster.cpus // each))
+            if each
+            else node.compute.max_size or int(self._cluster.cpus)
+        )
         most = self._context.max_tasks_in_flight_per_actor
         return PoolOp(
             node.name, upstreams, options, self._chain(node), node.compute, room, node.min_rows, most
@@ -187,18 +198,24 @@ class Execution:
         if operator.queued_bytes() > self._budget or self._queued_bytes() > self._cluster.bytes:
             return False
         weight = max(operator.cpus, 0.5)
-        held = sum(max(op.cpus, 0.5) * op.in_flight for op in self._operators if isinstance(op, TaskOp | GatherOp))
+        held = sum(
+            max(op.cpus, 0.5) * op.in_flight for op in self._operators if isinstance(op, TaskOp | GatherOp)
+        )
         return isinstance(operator, PoolOp) or held + weight <= self._cluster.task_slots()
 
     def _queued_bytes(self) -> int:
-        return sum(operator.queued_bytes() for operator in self._operators if not isinstance(operator, Source))
+        return sum(
+            operator.queued_bytes() for operator in self._operators if not isinstance(operator, Source)
+        )
 
     def _wait(self) -> None:
         owners = {waitable: op for op in self._operators for waitable in op.running()}
         if not owners:
             if any(op.can_start() or op.outputs for op in self._operators):
                 return
-            raise RuntimeError(f"the dataset's execution has nothing to wait for and is not done:\n{self.stats()}")
+            raise RuntimeError(
+                f"the dataset's execution has nothing to wait for and is not done:\n{self.stats()}"
+            )
         ready, _ = narke.wait(list(owners), num_returns=1, timeout=WAIT_S)
         if ready:
             ready, _ = narke.wait(list(owners), num_returns=len(owners), timeout=0)

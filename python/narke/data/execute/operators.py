@@ -7,7 +7,7 @@ is ready.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import narke
@@ -104,7 +104,9 @@ class Ordered(Operator):
 
     @property
     def finished(self) -> bool:
-        return self.stopped or (super().finished and not self._running and not self._made and not self._has_work())
+        return self.stopped or (
+            super().finished and not self._running and not self._made and not self._has_work()
+        )
 
     def _has_work(self) -> bool:
         return False
@@ -127,6 +129,10 @@ class Ordered(Operator):
         held = sum(b.size_bytes for made in self._made.values() for b in made)
         return super().queued_bytes() + held + len(self._running) * self.output_estimate()
 
+    def _remote(self, function: Callable[..., Any]) -> Any:
+        """One of `tasks`, that gives its blocks as they are made."""
+        return tasks.remote(function, {**self.options, "num_returns": "streaming"})
+
     def _submit(self, generator: Any) -> None:
         self._running[generator] = self._started
         self._made[self._started] = deque()
@@ -137,13 +143,12 @@ class Ordered(Operator):
         index = self._running.get(waitable)
         if index is None:
             return
-        try:
-            block = next(waitable)
-            rows, size_bytes, schema = narke.get(next(waitable))
-            self._made[index].append(Bundle(block, rows, size_bytes, schema))
-        except StopIteration:
+        block = next(waitable, None)
+        if block is None:
             del self._running[waitable]
             self._ended(waitable)
+        else:
+            self._made[index].append(described_bundle(block, waitable))
         self._release()
 
     def _ended(self, waitable: Any) -> None:
@@ -167,6 +172,19 @@ class Ordered(Operator):
             narke.cancel(generator, force=False)
         self._running.clear()
         self._made.clear()
+
+
+def described_bundle(block: Any, generator: Any) -> Bundle:
+    """The bundle of a block and of what the task says of it next.
+
+    Raises:
+        the task's error, which takes the place of its last block.
+    """
+    about = next(generator, None)
+    if about is None:
+        narke.get(block)
+        raise RuntimeError("a task of the dataset ended after a block without describing it; please report this")
+    return Bundle(block, *narke.get(about))
 
 
 class TaskOp(Ordered):
@@ -209,11 +227,10 @@ class TaskOp(Ordered):
 
     def start(self) -> None:
         if self._works is not None:
-            call, args = tasks.run_read, (self._works.popleft(),)
+            call, args = self._remote(tasks.run_read), [self._works.popleft()]
         else:
-            call, args = tasks.run_map, tuple(b.ref for b in self._groups.ready.popleft())
-        options = {**self.options, "num_returns": "streaming"}
-        self._submit(tasks.remote(call, options).remote(self._chain, self._started, *args))
+            call, args = self._remote(tasks.run_map), [b.ref for b in self._groups.ready.popleft()]
+        self._submit(call.remote(self._chain, self._started, *args))
 
     def queued_bytes(self) -> int:
         return super().queued_bytes() + self._groups.size_bytes()
@@ -283,8 +300,7 @@ class LimitOp(Ordered):
     def start(self) -> None:
         cut, self._cut = self._cut, None
         assert cut is not None
-        options = {**self.options, "num_returns": "streaming"}
-        self._submit(tasks.remote(tasks.run_slices, options).remote(self._started, [(0, self._left)], cut.ref))
+        self._submit(self._remote(tasks.run_slices).remote(self._started, [(0, self._left)], cut.ref))
         self._left = 0
 
 
@@ -340,5 +356,4 @@ class GatherOp(Ordered):
         work = self._next
         assert work is not None and self._works is not None
         self._next = next(self._works, None)
-        options = {**self.options, "num_returns": "streaming"}
-        self._submit(tasks.remote(work.function, options).remote(*work.args))
+        self._submit(self._remote(work.function).remote(*work.args))

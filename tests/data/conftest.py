@@ -1,0 +1,19 @@
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "conformance"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import engine  # noqa: E402, F401, I001  # before ray: it decides what `ray` is
+
+import ray  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cluster():
+    """One cluster of 4 CPUs for all tests of this folder."""
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    yield
+    ray.shutdown()
