@@ -116,7 +116,7 @@ def _check_keywords(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], kn
 
 def _warn_on_call(target: Any, message: str | None) -> Any:
     text = f"{target.__qualname__}: {_DEPRECATED_TEXT}" + (f" {message}" if message else "")
-    called = target.__init__ if isinstance(target, type) else target
+    called = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
 
     @functools.wraps(called)
     def warn_then_call(*args: Any, **kwargs: Any) -> Any:
