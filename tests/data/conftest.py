@@ -5,9 +5,9 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "conformance"))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-import engine  # noqa: E402, F401, I001  # before ray: it decides what `ray` is
+import engine  # noqa: F401, I001  # before ray: it decides what `ray` is
 
-import ray  # noqa: E402
+import ray
 
 
 @pytest.fixture(scope="session", autouse=True)

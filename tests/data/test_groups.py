@@ -1,10 +1,21 @@
 import numpy as np
 import pandas as pd
 import pytest
-from tables import same_order, trips
-
 import ray
-from ray.data.aggregate import AggregateFnV2, AsList, Count, CountDistinct, Max, Mean, Min, Quantile, Std, Sum, Unique
+from ray.data.aggregate import (
+    AggregateFnV2,
+    AsList,
+    Count,
+    CountDistinct,
+    Max,
+    Mean,
+    Min,
+    Quantile,
+    Std,
+    Sum,
+    Unique,
+)
+from tables import same_order, trips
 
 DF = trips()
 GROUPS = DF.groupby("zone")
@@ -37,7 +48,9 @@ def test_groups_of_strings_and_of_several_keys(ds):
 
 
 def test_grouped_aggregate(ds):
-    got = by_key(ds.groupby("zone").aggregate(Count(), Mean("fare"), Quantile("fare", q=0.25), CountDistinct("flag")))
+    got = by_key(
+        ds.groupby("zone").aggregate(Count(), Mean("fare"), Quantile("fare", q=0.25), CountDistinct("flag"))
+    )
     want = pd.DataFrame(
         {
             "zone": sorted(DF["zone"].unique()),
@@ -51,7 +64,11 @@ def test_grouped_aggregate(ds):
 
 
 def test_names_may_be_chosen(ds):
-    got = by_key(ds.groupby("zone").aggregate(Sum("fare", alias_name="total"), Std("fare", ddof=0, alias_name="spread")))
+    got = by_key(
+        ds.groupby("zone").aggregate(
+            Sum("fare", alias_name="total"), Std("fare", ddof=0, alias_name="spread")
+        )
+    )
     assert list(got.columns) == ["zone", "total", "spread"]
     np.testing.assert_allclose(got["spread"], GROUPS["fare"].std(ddof=0))
 
@@ -118,7 +135,10 @@ def test_of_several_columns(ds):
     got = ds.sum(["row", "fare"])
     assert got["sum(row)"] == DF["row"].sum()
     assert got["sum(fare)"] == pytest.approx(DF["fare"].sum())
-    assert ds.aggregate(Min("fare"), Max("fare")) == {"min(fare)": DF["fare"].min(), "max(fare)": DF["fare"].max()}
+    assert ds.aggregate(Min("fare"), Max("fare")) == {
+        "min(fare)": DF["fare"].min(),
+        "max(fare)": DF["fare"].max(),
+    }
 
 
 def test_nulls_spoil_a_sum_when_they_are_not_ignored(ds):
@@ -140,7 +160,11 @@ def test_of_no_rows(ds):
 
 
 def test_lists(ds):
-    got = ds.groupby("zone").aggregate(AsList("row", alias_name="rows"), Unique("flag", alias_name="flags")).take_all()
+    got = (
+        ds.groupby("zone")
+        .aggregate(AsList("row", alias_name="rows"), Unique("flag", alias_name="flags"))
+        .take_all()
+    )
     for r in got:
         group = DF[DF["zone"] == r["zone"]]
         assert sorted(r["rows"]) == group["row"].tolist()
@@ -156,7 +180,9 @@ def test_a_column_that_is_not_there(ds):
 
 def test_large_groupings_use_several_partitions(cluster):
     rows = 40_000
-    ds = ray.data.range(rows, override_num_blocks=4).map_batches(lambda b: {"k": b["id"] % 9973, "v": b["id"]})
+    ds = ray.data.range(rows, override_num_blocks=4).map_batches(
+        lambda b: {"k": b["id"] % 9973, "v": b["id"]}
+    )
     got = ds.groupby("k").sum("v").to_pandas().sort_values("k")
     want = pd.DataFrame({"k": np.arange(rows) % 9973, "v": np.arange(rows)}).groupby("k")["v"].sum()
     assert got["sum(v)"].tolist() == want.tolist()

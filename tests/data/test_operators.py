@@ -2,9 +2,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from tables import ROWS, same, same_order, trips
-
 import ray
+from tables import ROWS, same, same_order, trips
 
 DF = trips()
 
@@ -142,8 +141,8 @@ def test_repartition_keeps_order_and_gives_the_number_of_blocks(ds, count):
 
 
 def test_repartition_by_rows(ds):
-    sizes = [ref_rows for ref_rows in map(lambda t: t.num_rows, ray.get(
-        ds.repartition(target_num_rows_per_block=300).materialize().to_arrow_refs()))]
+    made = ds.repartition(target_num_rows_per_block=300).materialize()
+    sizes = [table.num_rows for table in ray.get(made.to_arrow_refs())]
     assert sum(sizes) == ROWS
     assert max(sizes) <= 300
 
@@ -210,7 +209,9 @@ def test_union(ds):
 
 
 def test_zip(ds):
-    other = ray.data.range(ROWS, override_num_blocks=3).map_batches(lambda b: {"n": b["id"] * 2, "row": b["id"]})
+    other = ray.data.range(ROWS, override_num_blocks=3).map_batches(
+        lambda b: {"n": b["id"] * 2, "row": b["id"]}
+    )
     got = ds.zip(other).to_pandas()
     same_order(got, DF.assign(n=DF["row"] * 2, row_1=DF["row"]))
 
@@ -226,7 +227,9 @@ JOINS = {"inner": "inner", "left_outer": "left", "right_outer": "right", "full_o
 @pytest.mark.parametrize("how", list(JOINS))
 def test_join(ds, how):
     right = pd.DataFrame({"zone": np.arange(5, 25), "name": [f"zone {i}" for i in range(5, 25)]})
-    got = ds.select_columns(["row", "zone"]).join(ray.data.from_pandas(right), how, 3, on=("zone",)).to_pandas()
+    got = (
+        ds.select_columns(["row", "zone"]).join(ray.data.from_pandas(right), how, 3, on=("zone",)).to_pandas()
+    )
     want = DF[["row", "zone"]].merge(right, how=JOINS[how], on="zone")
     same(got[list(want.columns)], want, by=["zone", "row"])
 
@@ -249,7 +252,9 @@ def test_python_objects_pass_through():
         def __init__(self, x):
             self.x = x
 
-    got = ray.data.range(5).map(lambda r: {"p": Point(int(r["id"]))}).map(lambda r: {"x": r["p"].x}).take_all()
+    got = (
+        ray.data.range(5).map(lambda r: {"p": Point(int(r["id"]))}).map(lambda r: {"x": r["p"].x}).take_all()
+    )
     assert sorted(r["x"] for r in got) == [0, 1, 2, 3, 4]
 
 

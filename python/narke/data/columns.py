@@ -184,7 +184,12 @@ def _lists_to_numpy(column: pa.Array) -> np.ndarray:
     """Lists of one length as an array of two dimensions, others as an array of arrays."""
     parts = column.to_numpy(zero_copy_only=False)
     lengths = {None if p is None else len(p) for p in parts}
-    if len(lengths) == 1 and None not in lengths and isinstance(parts[0], np.ndarray) and parts[0].dtype.kind != "O":
+    if (
+        len(lengths) == 1
+        and None not in lengths
+        and isinstance(parts[0], np.ndarray)
+        and parts[0].dtype.kind != "O"
+    ):
         return np.stack(list(parts))
     return parts
 

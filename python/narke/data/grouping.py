@@ -64,9 +64,7 @@ def order_of(block: Block, keys: list[str], descending: list[bool]) -> Any:
     """Indices that put the rows in order."""
     plain = plain_key(block, keys)
     if plain is None:
-        return pc.sort_indices(
-            block.select(keys), sort_keys=sort_options(keys, descending), null_placement="at_end"
-        )
+        return pc.sort_indices(block.select(keys), sort_keys=sort_options(keys, descending))
     order = np.argsort(plain)
     return order[::-1] if descending[0] else order
 
@@ -97,9 +95,7 @@ def partition_of(block: Block, bounds: Block, keys: list[str], descending: list[
 def _partition_any(block: Block, bounds: Block, keys: list[str], descending: list[bool]) -> np.ndarray:
     """For keys of any types: sort rows and bounds together, then count the bounds before each row."""
     both = blk.concat([bounds.select(keys), block.select(keys)])
-    order = np.asarray(
-        pc.sort_indices(both, sort_keys=sort_options(keys, descending))
-    )
+    order = np.asarray(pc.sort_indices(both, sort_keys=sort_options(keys, descending)))
     is_bound = order < bounds.num_rows
     before = np.cumsum(is_bound)
     ids = np.empty(block.num_rows, dtype=np.int64)

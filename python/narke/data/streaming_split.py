@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from narke.data.plan import Bundle
 if TYPE_CHECKING:
     from narke.data.dataset import Dataset
 
-WAIT_S = 1.0
+POLL_S = 0.01
 
 
 class Shares:
@@ -61,35 +61,33 @@ def _run_slices(bundles: list[Bundle], edges: list[int]) -> list[Bundle]:
 
 
 class SplitCoordinator:
-    """The actor that runs the dataset, one round after another; consumers call it from threads of its own."""
+    """The actor that runs the dataset, one round after another. No call waits for another."""
 
     def __init__(self, dataset: Dataset, n: int, equal: bool):
         self._dataset, self._n, self._equal = dataset, n, equal
-        self._lock = threading.Lock()
-        self._begun = threading.Condition(threading.Lock())
-        self._round, self._waiting = -1, set[int]()
+        self._round = -1
+        self._begun: set[int] = set()
         self._shares: Shares | None = None
 
     def begin(self, split: int) -> int:
-        """Wait until all consumers have begun a round; gives its number."""
-        with self._begun:
-            wanted = self._round + 1
-            self._waiting.add(split)
-            if len(self._waiting) == self._n:
-                self._waiting.clear()
-                self._round = wanted
-                self._shares = Shares(self._dataset._bundles(), self._n, self._equal)
-                self._begun.notify_all()
-            while self._round < wanted:
-                self._begun.wait(WAIT_S)
-            return wanted
+        """A consumer wants to begin a round; gives the number of the round that it must wait for."""
+        wanted = self._round + 1
+        self._begun.add(split)
+        if len(self._begun) == self._n:
+            self._begun.clear()
+            self._round = wanted
+            self._shares = Shares(self._dataset._bundles(), self._n, self._equal)
+        return wanted
+
+    def has_begun(self, number: int) -> bool:
+        """Whether all consumers have begun a round."""
+        return self._round >= number
 
     def next(self, split: int, number: int) -> Bundle | None:
         """The next block of a consumer in a round; None at its end."""
-        with self._lock:
-            if number != self._round or self._shares is None:
-                raise RuntimeError(f"round {number} of this split is over; round {self._round} has begun")
-            return self._shares.next(split)
+        if number != self._round or self._shares is None:
+            raise RuntimeError(f"round {number} of this split is over; round {self._round} has begun")
+        return self._shares.next(split)
 
     def schema(self) -> Any:
         """Names and types of columns."""
@@ -108,6 +106,8 @@ class SplitIterator(DataIterator):
 
     def _bundles(self) -> Iterator[Bundle]:
         number = narke.get(self._coordinator.begin.remote(self._split))
+        while not narke.get(self._coordinator.has_begun.remote(number)):
+            time.sleep(POLL_S)
         while (bundle := narke.get(self._coordinator.next.remote(self._split, number))) is not None:
             yield bundle
 
@@ -130,6 +130,6 @@ class SplitIterator(DataIterator):
 
 def split_iterators(dataset: Dataset, n: int, equal: bool) -> list[SplitIterator]:
     """n iterators over one run of the dataset."""
-    actor = narke.remote(SplitCoordinator).options(num_cpus=0, max_concurrency=n + 2)
+    actor = narke.remote(SplitCoordinator).options(num_cpus=0)
     coordinator = actor.remote(dataset, n, equal)
     return [SplitIterator(coordinator, split, dataset.context) for split in range(n)]

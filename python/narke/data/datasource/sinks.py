@@ -14,6 +14,9 @@ from narke.data import blocks as blk
 from narke.data import columns
 from narke.data.blocks import Block
 from narke.data.datasource import paths
+from narke.data.transforms import sized
+
+FILE_BYTES = 512 * 1024 * 1024
 
 
 class SaveMode(enum.Enum):
@@ -71,7 +74,7 @@ class FileSink:
 
     def __call__(self, index: int, blocks: Iterable[Block]) -> Iterator[Block]:
         rows = 0
-        full = (b for b in blocks if b.num_rows)
+        full = (b for b in sized(blocks, FILE_BYTES) if b.num_rows)
         for number, block in enumerate(full):
             target = f"{self._path}/{self._name}_{index:06}_{number:06}.{self._extension}"
             with self._system.open_output_stream(target, **self._stream_args) as stream:

@@ -183,7 +183,9 @@ def described_bundle(block: Any, generator: Any) -> Bundle:
     about = next(generator, None)
     if about is None:
         narke.get(block)
-        raise RuntimeError("a task of the dataset ended after a block without describing it; please report this")
+        raise RuntimeError(
+            "a task of the dataset ended after a block without describing it; please report this"
+        )
     return Bundle(block, *narke.get(about))
 
 
