@@ -16,6 +16,7 @@ _HOMES = {
     "ExecutionResources": "context",
     "MaterializedDataset": "dataset",
     "NodeIdStr": "context",
+    "Preprocessor": "preprocessor",
     "ReadTask": "datasource",
     "SaveMode": "datasource",
     "Schema": "dataset",
