@@ -75,8 +75,10 @@ void Cluster::unreserve(const NodeId&, const PlacementGroup& group) { core_.unre
 void Cluster::start_actor(const Worker& worker) {
   const Actor* actor = controller_.actors.find(worker.actor);
   const bool wanted = actor && actor->frame && actor->incarnation == worker.incarnation;
-  if (wanted) out_.start_actor(worker, *actor);
-  else pending_.push_back([this, id = worker.actor] { core_.end_actor(id, false); });  // it died meanwhile
+  if (wanted)
+    out_.start_actor(worker, *actor);
+  else
+    pending_.push_back([this, id = worker.actor] { core_.end_actor(id, false); });  // it died meanwhile
 }
 
 void Cluster::actor_started(const Worker& worker) {

@@ -58,8 +58,7 @@ class Cluster : private controller::Out, private node::Out {
   // controller::Out
   void place_actor(const NodeId& node, const controller::Actor& actor) override;
   void end_actor(const NodeId& node, const ActorId& actor, controller::EndKind kind) override;
-  bool reserve(const NodeId& node, const controller::PlacementGroup& group,
-               const std::vector<size_t>& which) override;
+  bool reserve(const NodeId& node, const controller::PlacementGroup& group, const std::vector<size_t>& which) override;
   void unreserve(const NodeId& node, const controller::PlacementGroup& group) override;
   void actor_changed(const WorkerId& watcher, const controller::Actor& actor) override {
     out_.actor_changed(watcher, actor);

@@ -7,12 +7,14 @@
 
 namespace narke::node {
 
-
-
 static constexpr int64_t kFateWaitMs = 1'000;  // the link of a dying worker breaks before its process is seen to end
 
 Control::Control(Cluster& cluster, ControlConfig config, const History& history, StoreOf store, Reply reply)
-    : cluster_(cluster), config_(std::move(config)), history_(history), store_(std::move(store)), reply_(std::move(reply)) {}
+    : cluster_(cluster),
+      config_(std::move(config)),
+      history_(history),
+      store_(std::move(store)),
+      reply_(std::move(reply)) {}
 
 int64_t Control::now_ms() const {
   const auto now = std::chrono::steady_clock::now().time_since_epoch();

@@ -4,12 +4,12 @@
 // errors, never crashes.
 #pragma once
 
-#include <flatbuffers/flexbuffers.h>
-
 #include <functional>
 #include <string>
 #include <unordered_map>
 #include <vector>
+
+#include <flatbuffers/flexbuffers.h>
 
 #include "node/cluster.h"
 #include "node/history.h"

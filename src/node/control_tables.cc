@@ -6,8 +6,6 @@
 
 namespace narke::node {
 
-
-
 static constexpr int64_t kMostRows = 10'000;
 
 static void put_bytes(MapBuilder& out, const char* key, std::string_view bytes) {
@@ -19,8 +17,7 @@ static double amount_of(sched::Amount amount) { return static_cast<double>(amoun
 
 void Control::put_resources(MapBuilder& out, const ResourceSet& resources) {
   out.Map([&] {
-    for (const ResourceSet::Entry& entry : resources.entries())
-      out.Double(entry.name.c_str(), amount_of(entry.amount));
+    for (const ResourceSet::Entry& entry : resources.entries()) out.Double(entry.name.c_str(), amount_of(entry.amount));
   });
 }
 
@@ -313,8 +310,9 @@ void Control::put_group(MapBuilder& out, const controller::PlacementGroup& group
     out.Double("scheduling_latency_ms", placed ? static_cast<double>(group.created_ms - group.asked_ms) : 0);
     out.Int("scheduling_attempt", 1);
     out.UInt("highest_retry_delay_ms", 0);
-    out.String("scheduling_state", placed ? "FINISHED" : group.state == controller::GroupState::kPending ? "QUEUED"
-                                                                                                        : "REMOVED");
+    out.String("scheduling_state", placed                                            ? "FINISHED"
+                                   : group.state == controller::GroupState::kPending ? "QUEUED"
+                                                                                     : "REMOVED");
   });
 }
 
@@ -351,8 +349,10 @@ static void put_task(MapBuilder& out, const std::string& name, const char* state
   out.String("func_or_class_name", name);
   out.String("state", state);
   out.String("job_id", job.hex());
-  if (actor.is_nil()) out.Null("actor_id");
-  else out.String("actor_id", actor.hex());
+  if (actor.is_nil())
+    out.Null("actor_id");
+  else
+    out.String("actor_id", actor.hex());
   out.String("type", actor.is_nil() ? "NORMAL_TASK" : "ACTOR_CREATION_TASK");
   out.String("parent_task_id", "");
   out.Null("error_type");

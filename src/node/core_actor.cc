@@ -34,9 +34,12 @@ void Core::end_actor(const ActorId& actor, bool graceful) {
   const auto at = actor_workers_.find(actor);
   if (at == actor_workers_.end()) return;
   Worker& worker = workers_.at(at->second);
-  if (!graceful) kill(worker, "its actor was to end");
-  else if (worker.actor_started) out_.stop_worker(worker, StopKind::kAsk, "its actor went out of scope");
-  else worker.leave_when_started = true;
+  if (!graceful)
+    kill(worker, "its actor was to end");
+  else if (worker.actor_started)
+    out_.stop_worker(worker, StopKind::kAsk, "its actor went out of scope");
+  else
+    worker.leave_when_started = true;
 }
 
 void Core::on_actor_started(const WorkerId& id, const ActorId& actor, bool ok, std::vector<uint8_t> error) {
@@ -77,8 +80,7 @@ std::vector<Requests::iterator> Core::requests_in(const PgId& id, const Group& g
   std::vector<Requests::iterator> out;
   for (const HolderLines& holder : group.queue.holders())
     for (const ClassLine& line : holder.lines)
-      for (const Request& request : line.requests)
-        out.push_back(found(request));
+      for (const Request& request : line.requests) out.push_back(found(request));
   if (group.waiting == 0) return out;
   for (auto& [key, family] : families_)
     for (auto request = family.waiting.begin(); request != family.waiting.end(); ++request)

@@ -84,8 +84,7 @@ ResourcePool* Core::pool_of(const SchedClass& cls, int bundle) {
 }
 
 bool Core::feasible(const SchedClass& cls) const {
-  if (cls.pg.is_nil())
-    return pool_.feasible(cls.fit) && cls.strategy.allows(config_.labels);
+  if (cls.pg.is_nil()) return pool_.feasible(cls.fit) && cls.strategy.allows(config_.labels);
   const auto group = groups_.find(cls.pg);
   if (group == groups_.end() || group->second.bundles.empty()) return true;  // not placed yet
   for (const auto& [index, bundle] : group->second.bundles)
@@ -114,8 +113,10 @@ void Core::give_back(const SchedClass& cls, int bundle, const Allocation& alloca
   if (pool == nullptr) return;  // its placement group was removed: the bundle went back as a whole
   pool->release(allocation);
   reclaim_due_ = true;
-  if (cls.pg.is_nil()) dirty_ = freed_ = true;
-  else dirty_groups_.insert(cls.pg);
+  if (cls.pg.is_nil())
+    dirty_ = freed_ = true;
+  else
+    dirty_groups_.insert(cls.pg);
 }
 
 // ---- requests ----------------------------------------------------------------------------------------------
@@ -174,9 +175,8 @@ bool Core::refuse_early(const Request& request) {
     out_.deny(request.holder, request.call_id, LeaseStatus::Failed, failure, message);
   } else {
     const bool removed = failure == FailureKind::PlacementGroupRemoved;
-    out_.actor_unplaceable(request.actor,
-                           removed ? wire::DeathCause::PlacementGroupRemoved : wire::DeathCause::Unschedulable,
-                           message);
+    out_.actor_unplaceable(
+        request.actor, removed ? wire::DeathCause::PlacementGroupRemoved : wire::DeathCause::Unschedulable, message);
   }
   return true;
 }
@@ -192,18 +192,21 @@ void Core::enqueue(Request request) {
 }
 
 void Core::index(Requests::iterator request) {
-  if (request->actor.is_nil()) requests_[request->holder][request->call_id] = request;
-  else actor_requests_[request->actor] = request;
+  if (request->actor.is_nil())
+    requests_[request->holder][request->call_id] = request;
+  else
+    actor_requests_[request->actor] = request;
 }
 
 void Core::unindex(const Request& request) {
-  if (request.actor.is_nil()) requests_.at(request.holder).erase(request.call_id);
-  else actor_requests_.erase(request.actor);
+  if (request.actor.is_nil())
+    requests_.at(request.holder).erase(request.call_id);
+  else
+    actor_requests_.erase(request.actor);
 }
 
 Requests::iterator Core::found(const Request& request) {
-  return request.actor.is_nil() ? requests_.at(request.holder).at(request.call_id)
-                                : actor_requests_.at(request.actor);
+  return request.actor.is_nil() ? requests_.at(request.holder).at(request.call_id) : actor_requests_.at(request.actor);
 }
 
 bool Core::is_known(const WorkerId& holder, uint32_t call_id) const {
@@ -249,8 +252,8 @@ void Core::grant(Worker& worker, Request request) {
   set_state(worker, WorkerState::kLeased);
   held_[request.holder].insert(worker.lease->id);
   reclaim_due_ = true;
-  out_.grant({request.holder, request.call_id, worker.lease->id, worker.id, worker.endpoint,
-              &worker.lease->allocation, request.cls->pg, request.bundle});
+  out_.grant({request.holder, request.call_id, worker.lease->id, worker.id, worker.endpoint, &worker.lease->allocation,
+              request.cls->pg, request.bundle});
 }
 
 Core::Group* Core::group_of(const SchedClass& cls) {
@@ -320,9 +323,12 @@ void Core::return_lease(const WorkerId& holder, uint64_t lease, bool worker_fail
   if (worker.lease->holder != holder) return;
   release(worker);
   if (worker.state == WorkerState::kLeaving) return;
-  if (worker_failed) kill(worker, "its connection to the program that used it broke");
-  else if (worker_exiting) set_state(worker, WorkerState::kLeaving);
-  else make_idle(worker);
+  if (worker_failed)
+    kill(worker, "its connection to the program that used it broke");
+  else if (worker_exiting)
+    set_state(worker, WorkerState::kLeaving);
+  else
+    make_idle(worker);
 }
 
 // Ends a worker's lease: what it holds goes back, exactly once.
@@ -353,8 +359,10 @@ void Core::on_blocked(const WorkerId& id) {
   if (worker->lent.empty()) return;
   pool->lend(worker->lent);
   reclaim_due_ = true;
-  if (worker->lease->cls->pg.is_nil()) dirty_ = freed_ = true;
-  else dirty_groups_.insert(worker->lease->cls->pg);
+  if (worker->lease->cls->pg.is_nil())
+    dirty_ = freed_ = true;
+  else
+    dirty_groups_.insert(worker->lease->cls->pg);
 }
 
 void Core::on_unblocked(const WorkerId& id) {
@@ -415,8 +423,7 @@ void Core::unpark() {
 std::string Core::why_infeasible(const SchedClass& cls) const {
   const ResourcePool* pool = any_pool_of(cls);
   if (pool == nullptr) return "there is no such bundle";
-  if (cls.pg.is_nil() && !cls.strategy.allows(config_.labels))
-    return "no node has the labels it must have";
+  if (cls.pg.is_nil() && !cls.strategy.allows(config_.labels)) return "no node has the labels it must have";
   std::string_view name = pool->total().lacking(cls.fit);
   if (name.empty()) return "its devices are too small for it";
   return std::string(name) + ": " + sched::amount_text(cls.fit.get(name)) + " asked for, " +
@@ -463,8 +470,7 @@ std::vector<Demand> Core::demand() const {
         Demand& row = rows.try_emplace(line.cls.get(), Demand{line.cls.get(), 0, infeasible, ""}).first->second;
         row.count += line.requests.size();
         const ResourcePool* pool = any_pool_of(*line.cls);
-        if (pool)
-          row.lacking = (infeasible ? pool->total() : pool->available()).lacking(line.cls->fit);
+        if (pool) row.lacking = (infeasible ? pool->total() : pool->available()).lacking(line.cls->fit);
       }
   };
   collect(queue_, false);

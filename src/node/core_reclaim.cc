@@ -11,8 +11,7 @@ static constexpr size_t kMaxScan = 256;  // leases looked at in one go; the next
 void Core::reclaim() {
   if (!queue_.empty() || groups_waiting_ > 0) reclaim_from(queue_, unasked_, queue_.size() + groups_waiting_);
   for (auto& [id, group] : groups_)
-    if (!group.queue.empty() && !group.unasked.empty())
-      reclaim_from(group.queue, group.unasked, group.queue.size());
+    if (!group.queue.empty() && !group.unasked.empty()) reclaim_from(group.queue, group.unasked, group.queue.size());
 }
 
 void Core::reclaim_from(const LeaseQueue& queue, std::map<uint64_t, WorkerId>& unasked, size_t wanted) {

@@ -1,9 +1,9 @@
 #include "node/core.h"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <deque>
+
+#include <gtest/gtest.h>
 
 namespace narke::node {
 namespace {

@@ -259,8 +259,10 @@ void Core::check_deadlines() {
     const bool wanted = worker->state == WorkerState::kLeaving && !ended_jobs_.contains(worker->job);
     if (worker->state == WorkerState::kStarting)
       kill(*worker, "it did not register within " + std::to_string(config_.start_deadline_ms / 1000) + " s");
-    else if (wanted && !worker->lease && worker->pid != 0) make_idle(*worker);  // it has reasons to stay
-    else kill(*worker, "it did not leave when its job had ended");
+    else if (wanted && !worker->lease && worker->pid != 0)
+      make_idle(*worker);  // it has reasons to stay
+    else
+      kill(*worker, "it did not leave when its job had ended");
   }
 }
 

@@ -1,12 +1,5 @@
 #include "node/daemon.h"
 
-#include <fcntl.h>
-#include <sys/random.h>
-#include <sys/signalfd.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
@@ -15,6 +8,13 @@
 #include <ctime>
 #include <filesystem>
 #include <thread>
+
+#include <fcntl.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "node/memory_guard.h"
 
@@ -89,7 +89,8 @@ Status Daemon::prepare_session() {
   for (const char* folder : {"logs", "sockets"})
     if (!error) fs::create_directories(path(folder), error);
   if (error)
-    return Error{ErrorCode::kFailed, "cannot make the session directory " + options_.session_dir + ": " + error.message()};
+    return Error{ErrorCode::kFailed,
+                 "cannot make the session directory " + options_.session_dir + ": " + error.message()};
   log_file_.open(path("logs/narke-node.log"), std::ios::app);
   std::ifstream existing(path("token"), std::ios::binary);
   token_.assign(std::istreambuf_iterator<char>(existing), {});
@@ -125,8 +126,8 @@ ServiceConfig Daemon::service_config() {
   if (options_.object_store_bytes == 0) options_.object_store_bytes = total / sched::kOne * kStoreShare;
   resources.set("object_store_memory", static_cast<sched::Amount>(options_.object_store_bytes) * sched::kOne);
   if (resources.get("memory") == 0)
-    resources.set("memory", static_cast<sched::Amount>(total - std::min(total, options_.object_store_bytes)) *
-                                sched::kOne);
+    resources.set("memory",
+                  static_cast<sched::Amount>(total - std::min(total, options_.object_store_bytes)) * sched::kOne);
   resources.set("node:" + options_.address, sched::kOne);
   resources.set("node:__internal_head__", sched::kOne);
 
@@ -189,8 +190,10 @@ int Daemon::run() {
 void Daemon::on_signal() {
   signalfd_siginfo info;
   while (read(signals_, &info, sizeof(info)) == sizeof(info)) {
-    if (info.ssi_signo == SIGCHLD) processes_->reap();
-    else begin_stop(std::string("signal ") + strsignal(static_cast<int>(info.ssi_signo)));
+    if (info.ssi_signo == SIGCHLD)
+      processes_->reap();
+    else
+      begin_stop(std::string("signal ") + strsignal(static_cast<int>(info.ssi_signo)));
   }
 }
 

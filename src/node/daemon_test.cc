@@ -1,12 +1,12 @@
 // The daemon as a process of its own, with forked workers that stand in for Python.
 #include "node/daemon.h"
 
+#include <filesystem>
+
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <filesystem>
 
 #include "node/testing/client.h"
 

@@ -1,11 +1,11 @@
 #include "node/log_follower.h"
 
+#include <algorithm>
+#include <cstring>
+
 #include <fcntl.h>
 #include <sys/inotify.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <cstring>
 
 namespace narke::node {
 

@@ -1,10 +1,10 @@
 #include "node/log_follower.h"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+
+#include <gtest/gtest.h>
 
 #include "node/service.h"
 

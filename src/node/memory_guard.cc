@@ -1,12 +1,12 @@
 #include "node/memory_guard.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <fstream>
 #include <sstream>
+
+#include <unistd.h>
 
 namespace narke::node {
 
@@ -25,8 +25,7 @@ static std::optional<uint64_t> field(const std::string& text, const std::string&
     if (text.compare(at, name.size(), name) == 0) {
       const size_t begin = text.find_first_of("0123456789", at + name.size());
       uint64_t value = 0;
-      if (begin < end && std::from_chars(text.data() + begin, text.data() + end, value).ec == std::errc())
-        return value;
+      if (begin < end && std::from_chars(text.data() + begin, text.data() + end, value).ec == std::errc()) return value;
     }
     at = end + 1;
   }

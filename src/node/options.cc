@@ -61,35 +61,65 @@ struct Option {
 const std::map<std::string, Option>& options() {
   using std::string;
   static const std::map<string, Option> table = {
-      {"--session-dir", {"DIR", "where the socket, token, logs and spill files live; required",
-                         [](Options& o, const string& v) { o.session_dir = v; return !v.empty(); }}},
-      {"--resource", {"NAME=AMOUNT", "an amount of CPU, GPU, memory or a custom resource; may be repeated",
-                      [](Options& o, const string& v) { return set_resource(v, &o.resources); }}},
-      {"--object-store-memory", {"BYTES", "size of the object store; default 30% of the memory",
-                                 [](Options& o, const string& v) { return parse_number(v, &o.object_store_bytes); }}},
-      {"--python", {"PATH", "the Python interpreter of workers; default python3",
-                    [](Options& o, const string& v) { o.python = v; return !v.empty(); }}},
-      {"--python-path", {"PATHS", "put in front of workers' PYTHONPATH",
-                         [](Options& o, const string& v) { o.python_path = v; return true; }}},
-      {"--zygote", {"WORD", "a word of the command that forks workers; may be repeated",
-                    [](Options& o, const string& v) { o.zygote.push_back(v); return true; }}},
-      {"--address", {"IP", "this host's address as others see it; default 127.0.0.1",
-                     [](Options& o, const string& v) { o.address = v; return !v.empty(); }}},
-      {"--label", {"KEY=VALUE", "a label of this node; may be repeated",
-                   [](Options& o, const string& v) { return set_label(v, &o.labels); }}},
-      {"--labels", {"KEY=VALUE,...", "several labels", [](Options& o, const string& v) { return set_labels(v, &o.labels); }}},
-      {"--owner-pid", {"PID", "end when this process ends",
-                       [](Options& o, const string& v) { return parse_number(v, &o.owner_pid) && o.owner_pid > 0; }}},
-      {"--owner-fd", {"FD", "end when the other end of this descriptor closes",
-                      [](Options& o, const string& v) { return parse_number(v, &o.owner_fd) && o.owner_fd >= 0; }}},
-      {"--ready-fd", {"FD", "where to write 'ready PID' once the socket listens",
-                      [](Options& o, const string& v) { return parse_number(v, &o.ready_fd) && o.ready_fd >= 0; }}},
-      {"--max-workers", {"N", "most worker processes at once; default 4096",
-                         [](Options& o, const string& v) {
-                           return parse_number(v, &o.max_workers) && o.max_workers > 0;
-                         }}},
-      {"--head", {nullptr, "this node begins the cluster, as every node does today",
-                  [](Options& o, const string&) { o.head = true; return true; }}},
+      {"--session-dir",
+       {"DIR", "where the socket, token, logs and spill files live; required",
+        [](Options& o, const string& v) {
+          o.session_dir = v;
+          return !v.empty();
+        }}},
+      {"--resource",
+       {"NAME=AMOUNT", "an amount of CPU, GPU, memory or a custom resource; may be repeated",
+        [](Options& o, const string& v) { return set_resource(v, &o.resources); }}},
+      {"--object-store-memory",
+       {"BYTES", "size of the object store; default 30% of the memory",
+        [](Options& o, const string& v) { return parse_number(v, &o.object_store_bytes); }}},
+      {"--python",
+       {"PATH", "the Python interpreter of workers; default python3",
+        [](Options& o, const string& v) {
+          o.python = v;
+          return !v.empty();
+        }}},
+      {"--python-path",
+       {"PATHS", "put in front of workers' PYTHONPATH",
+        [](Options& o, const string& v) {
+          o.python_path = v;
+          return true;
+        }}},
+      {"--zygote",
+       {"WORD", "a word of the command that forks workers; may be repeated",
+        [](Options& o, const string& v) {
+          o.zygote.push_back(v);
+          return true;
+        }}},
+      {"--address",
+       {"IP", "this host's address as others see it; default 127.0.0.1",
+        [](Options& o, const string& v) {
+          o.address = v;
+          return !v.empty();
+        }}},
+      {"--label",
+       {"KEY=VALUE", "a label of this node; may be repeated",
+        [](Options& o, const string& v) { return set_label(v, &o.labels); }}},
+      {"--labels",
+       {"KEY=VALUE,...", "several labels", [](Options& o, const string& v) { return set_labels(v, &o.labels); }}},
+      {"--owner-pid",
+       {"PID", "end when this process ends",
+        [](Options& o, const string& v) { return parse_number(v, &o.owner_pid) && o.owner_pid > 0; }}},
+      {"--owner-fd",
+       {"FD", "end when the other end of this descriptor closes",
+        [](Options& o, const string& v) { return parse_number(v, &o.owner_fd) && o.owner_fd >= 0; }}},
+      {"--ready-fd",
+       {"FD", "where to write 'ready PID' once the socket listens",
+        [](Options& o, const string& v) { return parse_number(v, &o.ready_fd) && o.ready_fd >= 0; }}},
+      {"--max-workers",
+       {"N", "most worker processes at once; default 4096",
+        [](Options& o, const string& v) { return parse_number(v, &o.max_workers) && o.max_workers > 0; }}},
+      {"--head",
+       {nullptr, "this node begins the cluster, as every node does today",
+        [](Options& o, const string&) {
+          o.head = true;
+          return true;
+        }}},
   };
   return table;
 }

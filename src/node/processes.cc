@@ -1,14 +1,14 @@
 #include "node/processes.h"
 
+#include <cerrno>
+#include <chrono>
+#include <fstream>
+
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <chrono>
-#include <fstream>
 
 namespace narke::node {
 
@@ -43,8 +43,10 @@ void Processes::stop() {
 
 void Processes::start_worker(const WorkerId& worker, std::vector<uint8_t> config) {
   workers_[worker] = {};
-  if (zygote_.is_running()) zygote_.fork(worker, config);
-  else waiting_.emplace_back(worker, std::move(config));
+  if (zygote_.is_running())
+    zygote_.fork(worker, config);
+  else
+    waiting_.emplace_back(worker, std::move(config));
 }
 
 int Processes::pid_of(const WorkerId& worker) const {
@@ -62,8 +64,10 @@ static void kill_session(int pid) {
 void Processes::kill(const WorkerId& worker) {
   const auto at = workers_.find(worker);
   if (at == workers_.end()) return;
-  if (at->second.pid == 0) at->second.kill_when_forked = true;
-  else if (!at->second.dead) kill_session(at->second.pid);
+  if (at->second.pid == 0)
+    at->second.kill_when_forked = true;
+  else if (!at->second.dead)
+    kill_session(at->second.pid);
 }
 
 void Processes::kill_after(const WorkerId& worker, int delay_ms) {

@@ -1,10 +1,13 @@
 #include "node/service.h"
 
 #include <sys/random.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <chrono>
 
 #include "node/memory_guard.h"
+#include "store/arena.h"
 
 namespace narke::node {
 
@@ -50,6 +53,10 @@ Service::Service(rpc::Reactor& reactor, ServiceConfig config, std::function<void
                }) {}
 
 Service::~Service() {
+  for (const int process : left_) {
+    reactor_.unwatch(process);
+    ::close(process);
+  }
   for (auto& [id, program] : programs_) program->link->set_handler(nullptr);
 }
 
@@ -99,7 +106,8 @@ void Service::on_closed(rpc::Connection& link, const Error& why) {
   programs_.erase(gone->id);
   by_key_.erase(gone->key);
   if (gone->kind == wire::ProgramKind::Driver) {
-    store_->detach(gone->key, steady_ns());
+    store_->erase_owned(store::owner_key(gone->id), steady_ns());
+    detach_when_ended(gone->key, gone->pid);
     driver_gone(*gone, gone->leaving ? "has left" : "is gone (" + why.message + ")");
   } else {
     // What it held is freed when its process is gone; one that only lost its link is of no use any more.
@@ -109,6 +117,22 @@ void Service::on_closed(rpc::Connection& link, const Error& why) {
     else processes_->kill_after(gone->id, kLinkGraceMs);
   }
   cluster_.settle();
+}
+
+// A driver that has left may still read arrays that lie in the store: its pins hold until its process ends.
+void Service::detach_when_ended(store::ClientKey key, int pid) {
+  const int process = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  if (process < 0) {
+    store_->detach(key, steady_ns());
+    return;
+  }
+  left_.insert(process);
+  reactor_.watch(process, [this, key, process] {
+    reactor_.unwatch(process);
+    left_.erase(process);
+    ::close(process);
+    store_->detach(key, steady_ns());
+  });
 }
 
 void Service::driver_gone(Program& program, const std::string& why) {
@@ -505,6 +529,7 @@ void Service::bury(WorkerId id) {
     store_->detach(key->second, steady_ns());
     key_of_gone_.erase(key);
   }
+  store_->erase_owned(store::owner_key(id), steady_ns());
   const Worker* worker = cluster_.core().find(id);
   if (worker && worker->state == WorkerState::kStarting && !worker->killed) {
     const std::string tail = LogFollower::tail(config_.session_dir + "/logs", id, kTailBytes);

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 
@@ -82,6 +83,7 @@ class Service : public rpc::Handler,
   void finish_goodbyes();
   bool has_ending_workers(const JobId& job) const;
   void bury(WorkerId id);
+  void detach_when_ended(store::ClientKey key, int pid);
   void driver_gone(Program& program, const std::string& why);
 
   // ClusterOut
@@ -122,6 +124,7 @@ class Service : public rpc::Handler,
   std::unordered_map<store::ClientKey, WorkerId> by_key_;
   std::unordered_map<WorkerId, store::ClientKey> key_of_gone_;  // its link is closed, its process not ended yet
   std::unordered_map<WorkerId, Fate> ended_;  // the process is gone, its link may still hold something
+  std::set<int> left_;  // processes of drivers that have left, by pidfd
   store::ClientKey last_key_ = 0;
   Builder builder_;
 };

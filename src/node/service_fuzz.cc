@@ -2,13 +2,13 @@
 // tables built from a few ids (so that they meet each other's leases, actors and groups), half with random bytes.
 // Processes begin and end between them. Invariant: whatever comes, the service neither crashes nor loses count of
 // its resources.
-#include <flatbuffers/flexbuffers.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <array>
 #include <cstdlib>
 #include <filesystem>
+
+#include <flatbuffers/flexbuffers.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "node/service.h"
 
@@ -64,8 +64,12 @@ class Target {
     rpc::ConnectionPtr& link = links_[input.below(links_.size())];
     switch (input.below(16)) {
       case 0: service_.tick(); break;
-      case 1: some_worker(input, [&](const WorkerId& id) { register_as(links_[2], id, wire::ProgramKind::Worker); }); break;
-      case 2: some_worker(input, [&](const WorkerId& id) { service_.on_process_gone(id, controller::fate_of_status(7, 9)); }); break;
+      case 1:
+        some_worker(input, [&](const WorkerId& id) { register_as(links_[2], id, wire::ProgramKind::Worker); });
+        break;
+      case 2:
+        some_worker(input, [&](const WorkerId& id) { service_.on_process_gone(id, controller::fate_of_status(7, 9)); });
+        break;
       case 3: some_worker(input, [&](const WorkerId& id) { service_.on_process_failed(id, "no"); }); break;
       case 4: reconnect(link); break;
       default: frame(link, input); break;
@@ -124,9 +128,9 @@ class Target {
 
   void frame(rpc::ConnectionPtr& link, Input& input) {
     static constexpr std::array kTypes = {
-        MessageType::Register,     MessageType::RequestLease, MessageType::CancelLease, MessageType::ReturnLease,
-        MessageType::Blocked,      MessageType::Unblocked,    MessageType::CreateActor, MessageType::WatchActor,
-        MessageType::KillActor,    MessageType::ActorStarted, MessageType::Control,     MessageType::Goodbye,
+        MessageType::Register,     MessageType::RequestLease, MessageType::CancelLease,  MessageType::ReturnLease,
+        MessageType::Blocked,      MessageType::Unblocked,    MessageType::CreateActor,  MessageType::WatchActor,
+        MessageType::KillActor,    MessageType::ActorStarted, MessageType::Control,      MessageType::Goodbye,
         MessageType::ActorExiting, MessageType::StoreFirst,   MessageType::RequestLease, MessageType::Control};
     const MessageType type = kTypes[input.below(kTypes.size())];
     if (input.below(4) == 0) {
@@ -176,8 +180,8 @@ class Target {
     const auto amounts = resources(builder, input);
     const auto labels = builder.CreateVector(input.bytes(input.below(12)));
     const auto node = input.id<NodeId>().to_wire<wire::NodeId>();
-    const auto strategy = wire::CreateStrategy(builder, static_cast<wire::StrategyKind>(input.below(5)), &node,
-                                               input.below(2), labels);
+    const auto strategy =
+        wire::CreateStrategy(builder, static_cast<wire::StrategyKind>(input.below(5)), &node, input.below(2), labels);
     const auto pg = input.id<PgId>().to_wire<wire::PgId>();
     wire::RequestLeaseBuilder request(builder);
     request.add_resources(amounts);
@@ -204,13 +208,33 @@ class Target {
   }
 
   static void control(Builder& builder, Input& input) {
-    static constexpr std::array kMethods = {
-        "cluster_resources", "available_resources", "nodes",          "session_info",   "set_resource",
-        "store_stats",       "get_actor",           "named_actors",   "worker_fate",    "job_info",
-        "list_actors",       "list_workers",        "list_jobs",      "list_objects",   "list_placement_groups",
-        "pending_demand",    "kv_put",              "kv_get",         "kv_del",         "kv_keys",
-        "kv_exists",         "create_placement_group", "remove_placement_group", "wait_placement_group",
-        "placement_group_table", "get_placement_group", "no_such_method"};
+    static constexpr std::array kMethods = {"cluster_resources",
+                                            "available_resources",
+                                            "nodes",
+                                            "session_info",
+                                            "set_resource",
+                                            "store_stats",
+                                            "get_actor",
+                                            "named_actors",
+                                            "worker_fate",
+                                            "job_info",
+                                            "list_actors",
+                                            "list_workers",
+                                            "list_jobs",
+                                            "list_objects",
+                                            "list_placement_groups",
+                                            "pending_demand",
+                                            "kv_put",
+                                            "kv_get",
+                                            "kv_del",
+                                            "kv_keys",
+                                            "kv_exists",
+                                            "create_placement_group",
+                                            "remove_placement_group",
+                                            "wait_placement_group",
+                                            "placement_group_table",
+                                            "get_placement_group",
+                                            "no_such_method"};
     const char* method = kMethods[input.below(kMethods.size())];
     const std::vector<uint8_t> body = input.below(4) ? sensible_body(input) : input.bytes(input.below(24));
     builder.Finish(wire::CreateControlDirect(builder, method, &body));

@@ -6,7 +6,8 @@ ResourceSet resources_of(const WireResources* resources) {
   ResourceSet out;
   if (resources == nullptr) return out;
   for (const wire::Resource* resource : *resources)
-    if (resource->name() != nullptr && resource->amount() > 0) out.add(resource->name()->string_view(), resource->amount());
+    if (resource->name() != nullptr && resource->amount() > 0)
+      out.add(resource->name()->string_view(), resource->amount());
   return out;
 }
 

@@ -1,10 +1,10 @@
 // Between frames and the cores' types.
 #pragma once
 
-#include <flatbuffers/flexbuffers.h>
-
 #include <string>
 #include <vector>
+
+#include <flatbuffers/flexbuffers.h>
 
 #include "controller/types.h"
 #include "node/core.h"

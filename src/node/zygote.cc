@@ -1,12 +1,12 @@
 #include "node/zygote.h"
 
+#include <cstring>
+
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <cstring>
 
 #include "node/wire.h"
 
@@ -22,8 +22,10 @@ static std::vector<std::string> environment(const std::string& python_path) {
   std::vector<std::string> out;
   std::string path = "PYTHONPATH=" + python_path;
   for (char** entry = environ; *entry != nullptr; ++entry) {
-    if (std::strncmp(*entry, "PYTHONPATH=", 11) != 0) out.emplace_back(*entry);
-    else path += (python_path.empty() ? "" : ":") + std::string(*entry + 11);
+    if (std::strncmp(*entry, "PYTHONPATH=", 11) != 0)
+      out.emplace_back(*entry);
+    else
+      path += (python_path.empty() ? "" : ":") + std::string(*entry + 11);
   }
   if (path.size() > 11) out.push_back(path);
   return out;
@@ -120,8 +122,10 @@ void Zygote::on_forked(const rpc::Frame& frame) {
   if (forked == nullptr || forked->worker() == nullptr) return;
   const WorkerId worker = WorkerId::from_wire(forked->worker());
   asked_.erase(worker);
-  if (forked->pid() > 0) out_.on_forked(worker, forked->pid());
-  else out_.on_fork_failed(worker, "The zygote could not fork: " + text_of(forked->error()));
+  if (forked->pid() > 0)
+    out_.on_forked(worker, forked->pid());
+  else
+    out_.on_fork_failed(worker, "The zygote could not fork: " + text_of(forked->error()));
 }
 
 void Zygote::on_closed(rpc::Connection&, const Error& why) {

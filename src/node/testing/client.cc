@@ -72,8 +72,8 @@ void Client::close() {
 }
 
 void Client::on_frame(rpc::Connection& link, const rpc::Frame& frame) {
-  frames_.push_back({frame.type, frame.call_id, {frame.table.begin(), frame.table.end()},
-                     {frame.raw.begin(), frame.raw.end()}});
+  frames_.push_back(
+      {frame.type, frame.call_id, {frame.table.begin(), frame.table.end()}, {frame.raw.begin(), frame.raw.end()}});
   if (const int fd = link.take_fd(); fd >= 0) ::close(fd);
 }
 
@@ -84,8 +84,7 @@ static flatbuffers::Offset<WireResources> pack(Builder& builder,
   return builder.CreateVector(out);
 }
 
-uint32_t Client::ask(std::vector<std::pair<std::string, sched::Amount>> resources, const std::string& env,
-                     PgId group) {
+uint32_t Client::ask(std::vector<std::pair<std::string, sched::Amount>> resources, const std::string& env, PgId group) {
   Builder builder;
   const auto amounts = pack(builder, resources);
   const auto runtime_env = builder.CreateString(env);
@@ -133,8 +132,7 @@ ActorId Client::create_actor(const std::string& class_name, int max_restarts, co
   spec.add_max_restarts(max_restarts);
   builder.Finish(wire::CreateCreateActor(builder, spec.Finish()));
   const std::string raw = "class bytes";
-  send(MessageType::CreateActor, ++last_call_, builder,
-       {reinterpret_cast<const uint8_t*>(raw.data()), raw.size()});
+  send(MessageType::CreateActor, ++last_call_, builder, {reinterpret_cast<const uint8_t*>(raw.data()), raw.size()});
   return actor;
 }
 

@@ -1,14 +1,14 @@
 #include "node/testing/fake_zygote.h"
 
+#include <cstdlib>
+#include <fstream>
+
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cstdlib>
-#include <fstream>
 
 #include "node/wire.h"
 #include "rpc/reactor.h"
@@ -78,8 +78,7 @@ class FakeWorker : public rpc::Handler {
     started.add_ok(ok);
     builder.Finish(started.Finish());
     const std::string error = ok ? "" : "raised";
-    link.send(MessageType::ActorStarted, 0, builder,
-              {reinterpret_cast<const uint8_t*>(error.data()), error.size()});
+    link.send(MessageType::ActorStarted, 0, builder, {reinterpret_cast<const uint8_t*>(error.data()), error.size()});
   }
 
   WorkerId id_;

@@ -1,8 +1,8 @@
 // Runs the tests, or, as `<program> --fd N`, the fake zygote that the tests of the daemon use.
-#include <gtest/gtest.h>
-
 #include <cstdlib>
 #include <string>
+
+#include <gtest/gtest.h>
 
 #include "node/testing/fake_zygote.h"
 
