@@ -126,11 +126,11 @@ bool build(FlatBufferBuilder& b, Session& session, PyObject* spec, ActorOptions&
   auto function = FunctionId::from_bytes(o.function).to_wire<wire::FunctionId>();
   auto pg = o.shape.pg.to_wire<wire::PgId>();
   auto job = session.engine->job().to_wire<wire::JobId>();
-  auto actor = wire::CreateActorSpec(
-      b, &wire_id, &function, static_cast<uint32_t>(class_size), class_name, arg_list, nested, owner, name, ns,
-      o.detached, o.get_if_exists, o.max_restarts, o.max_task_retries, o.max_concurrency, o.is_async, group_list,
-      o.out_of_order, o.max_pending_calls, placement, running, o.shape.pg.is_nil() ? nullptr : &pg, o.shape.bundle,
-      o.shape.capture, strategy, env, methods, &job);
+  auto actor = wire::CreateActorSpec(b, &wire_id, &function, static_cast<uint32_t>(class_size), class_name, arg_list,
+                                     nested, owner, name, ns, o.detached, o.get_if_exists, o.max_restarts,
+                                     o.max_task_retries, o.max_concurrency, o.is_async, group_list, o.out_of_order,
+                                     o.max_pending_calls, placement, running, o.shape.pg.is_nil() ? nullptr : &pg,
+                                     o.shape.bundle, o.shape.capture, strategy, env, methods, &job);
   b.Finish(wire::CreateCreateActor(b, actor));
   return true;
 }
@@ -161,8 +161,8 @@ PyObject* native_create_actor(PyObject*, PyObject* call_args) {
   PyObject *spec, *args, *kwargs;
   const char* pickled;
   Py_ssize_t pickled_size;
-  if (!PyArg_ParseTuple(call_args, "O!y#O!O!:create_actor", &PyDict_Type, &spec, &pickled, &pickled_size,
-                        &PyTuple_Type, &args, &PyDict_Type, &kwargs))
+  if (!PyArg_ParseTuple(call_args, "O!y#O!O!:create_actor", &PyDict_Type, &spec, &pickled, &pickled_size, &PyTuple_Type,
+                        &args, &PyDict_Type, &kwargs))
     return nullptr;
   Session* session = require_session();
   if (session == nullptr) return nullptr;

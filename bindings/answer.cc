@@ -61,8 +61,8 @@ void leave_actor(Session& session, const InboundPtr& call) {
   session.actor_exits = true;
   session.engine->actor_exits(session.actor_id);
   std::string message = "the actor " + session.actor_class + " left by exit_actor()";
-  reply_one(session, call, wire::TaskStatus::ActorExit, engine_outcome("ActorDiedError", message,
-                                                                       session.actor_id.hex()));
+  reply_one(session, call, wire::TaskStatus::ActorExit,
+            engine_outcome("ActorDiedError", message, session.actor_id.hex()));
   session.engine->leave();
 }
 
@@ -101,13 +101,13 @@ Outcome exception_outcome(Session& session, PyObject* exception, const std::stri
     pickled = PyRef::steal(PyObject_CallFunction(encode, "Os#O", exception, name.data(),
                                                  static_cast<Py_ssize_t>(name.size()), actor.get()));
   if (pickled && PyBytes_Check(pickled.get())) {
-    outcome.bytes = encode_pickled_error({PyBytes_AS_STRING(pickled.get()),
-                                          static_cast<size_t>(PyBytes_GET_SIZE(pickled.get()))});
+    outcome.bytes =
+        encode_pickled_error({PyBytes_AS_STRING(pickled.get()), static_cast<size_t>(PyBytes_GET_SIZE(pickled.get()))});
     return outcome;
   }
   PyErr_Print();
-  outcome.bytes = encode_engine_error("RaySystemError", name + " raised an exception that could not be sent: " +
-                                                            Py_TYPE(exception)->tp_name, "");
+  outcome.bytes = encode_engine_error(
+      "RaySystemError", name + " raised an exception that could not be sent: " + Py_TYPE(exception)->tp_name, "");
   return outcome;
 }
 
@@ -122,8 +122,10 @@ bool return_outcomes(Session& session, PyObject* result, const worker::Inbound& 
   }
   PyRef items = PyRef::steal(PySequence_Tuple(result));
   if (!items) {
-    PyErr_Format(PyExc_ValueError, "Task with num_returns=%d must return %d objects, but returned %R, which is no "
-                                   "sequence. Return a tuple or list, or set num_returns=1.", count, count, result);
+    PyErr_Format(PyExc_ValueError,
+                 "Task with num_returns=%d must return %d objects, but returned %R, which is no "
+                 "sequence. Return a tuple or list, or set num_returns=1.",
+                 count, count, result);
     return false;
   }
   if (PyTuple_GET_SIZE(items.get()) != count) {
@@ -133,8 +135,8 @@ bool return_outcomes(Session& session, PyObject* result, const worker::Inbound& 
   }
   out->resize(static_cast<size_t>(count));
   for (int i = 0; i < count; ++i)
-    if (!encode_outcome(session, PyTuple_GET_ITEM(items.get(), i), object_of(task, static_cast<uint32_t>(i) + 1),
-                        owner, &(*out)[static_cast<size_t>(i)]))
+    if (!encode_outcome(session, PyTuple_GET_ITEM(items.get(), i), object_of(task, static_cast<uint32_t>(i) + 1), owner,
+                        &(*out)[static_cast<size_t>(i)]))
       return false;
   return true;
 }
@@ -180,7 +182,8 @@ void answer_value(Session& session, InboundPtr call, PyObject* result) {
   if (count == kDynamic) {
     PyRef generator = collect_items(session, result);
     outcomes.resize(1);
-    if (!generator || !encode_outcome(session, generator.get(), object_of(call->task, 1), call->link->peer(), &outcomes[0]))
+    if (!generator ||
+        !encode_outcome(session, generator.get(), object_of(call->task, 1), call->link->peer(), &outcomes[0]))
       return answer_exception(session, call);
   } else if (!return_outcomes(session, result, *call, &outcomes)) {
     return answer_exception(session, call);
@@ -215,7 +218,8 @@ void stream_items(Session& session, InboundPtr call, PyObject* generator) {
   if (PyErr_Occurred()) return answer_exception(session, call);
   PyRef none = PyRef::borrow(Py_None);
   Outcome end;
-  if (!encode_outcome(session, none.get(), object_of(call->task, 1), call->link->peer(), &end)) return answer_exception(session, call);
+  if (!encode_outcome(session, none.get(), object_of(call->task, 1), call->link->peer(), &end))
+    return answer_exception(session, call);
   std::vector<Outcome> outcomes;
   outcomes.push_back(std::move(end));
   reply(session, call, wire::TaskStatus::Done, std::move(outcomes));

@@ -99,9 +99,7 @@ worker::CallSpecPtr spec_here(TaskState& state, Session& session) {
   return spec;
 }
 
-size_t return_count(int num_returns) {
-  return num_returns < 0 ? 1 : static_cast<size_t>(num_returns);
-}
+size_t return_count(int num_returns) { return num_returns < 0 ? 1 : static_cast<size_t>(num_returns); }
 
 // The handles of a task's returns; must exist before the task is submitted.
 PyRef returns_of(Session& session, TaskPtr& task, int num_returns) {
@@ -112,8 +110,7 @@ PyRef returns_of(Session& session, TaskPtr& task, int num_returns) {
     return stream ? PyRef::steal(PyObject_CallOneArg(generator, stream.get())) : PyRef();
   }
   if (num_returns == 0) return PyRef::borrow(Py_None);
-  if (num_returns == 1 || num_returns == kDynamic)
-    return PyRef::steal(new_ref(session, task->first_return, false));
+  if (num_returns == 1 || num_returns == kDynamic) return PyRef::steal(new_ref(session, task->first_return, false));
   PyRef list = PyRef::steal(PyList_New(num_returns));
   for (int i = 0; list && i < num_returns; ++i) {
     PyObject* ref = new_ref(session, task->returned(static_cast<size_t>(i)), false);

@@ -1,10 +1,10 @@
 // A worker's main thread: takes calls, runs them, answers.
 #include "bindings/execute.h"
 
+#include <csignal>
+
 #include <pthread.h>
 #include <unistd.h>
-
-#include <csignal>
 
 #include "bindings/ref.h"
 
@@ -150,8 +150,8 @@ PyRef construct(Session& session, const wire::ActorSpec& spec, const InboundPtr&
   size_t class_size = std::min<size_t>(spec.class_size(), call->raw.size());
   PyObject* load = attribute("narke._private.execution", "load_class");
   if (load == nullptr || !apply_lease(session, true)) return {};
-  PyRef pickled = PyRef::steal(PyBytes_FromStringAndSize(reinterpret_cast<const char*>(call->raw.data()),
-                                                         static_cast<Py_ssize_t>(class_size)));
+  PyRef pickled = PyRef::steal(
+      PyBytes_FromStringAndSize(reinterpret_cast<const char*>(call->raw.data()), static_cast<Py_ssize_t>(class_size)));
   PyRef cls = PyRef::steal(PyObject_CallOneArg(load, pickled.get()));
   if (!cls) return {};
   Arguments arguments;
@@ -213,14 +213,13 @@ worker::Outcome init_failure(Session& session, PyObject* exception) {
   PyObject* encode = attribute("narke._private.execution", "encode_init_failure");
   PyRef pickled;
   if (encode != nullptr)
-    pickled = PyRef::steal(
-        PyObject_CallFunction(encode, "Os", exception, (session.actor_class + ".__init__").c_str()));
+    pickled = PyRef::steal(PyObject_CallFunction(encode, "Os", exception, (session.actor_class + ".__init__").c_str()));
   if (!pickled || !PyBytes_Check(pickled.get())) {
     PyErr_Print();
     return exception_outcome(session, exception, session.actor_class + ".__init__");
   }
-  outcome.bytes = encode_pickled_error({PyBytes_AS_STRING(pickled.get()),
-                                        static_cast<size_t>(PyBytes_GET_SIZE(pickled.get()))});
+  outcome.bytes =
+      encode_pickled_error({PyBytes_AS_STRING(pickled.get()), static_cast<size_t>(PyBytes_GET_SIZE(pickled.get()))});
   return outcome;
 }
 
@@ -418,8 +417,7 @@ PyRef find_method(Session& session, const std::string& name, bool* special) {
 namespace {
 
 PyObject* read_reference(Session& session, const wire::Arg& arg) {
-  if (arg.ref() == nullptr || arg.ref()->id() == nullptr)
-    return PyErr_Format(PyExc_ValueError, "a damaged argument");
+  if (arg.ref() == nullptr || arg.ref()->id() == nullptr) return PyErr_Format(PyExc_ValueError, "a damaged argument");
   ObjectId id = ObjectId::from_wire(arg.ref()->id());
   worker::Address owner = worker::Address::from_wire(arg.ref()->owner());
   worker::ObjectPtr object;
@@ -464,8 +462,6 @@ bool unpack_args(Session& session, const CallParts& parts, Arguments* out) {
   return true;
 }
 
-int init_execute(PyObject* module) {
-  return init_exec_task(module) < 0 ? -1 : PyModule_AddFunctions(module, methods);
-}
+int init_execute(PyObject* module) { return init_exec_task(module) < 0 ? -1 : PyModule_AddFunctions(module, methods); }
 
 }  // namespace narke::py

@@ -57,8 +57,7 @@ bool add(flexbuffers::Builder& b, PyObject* value, int depth) {
     if (text == nullptr) return false;
     return b.String(text, static_cast<size_t>(size)), true;
   }
-  if (PyBytes_Check(value))
-    return b.Blob(PyBytes_AS_STRING(value), static_cast<size_t>(PyBytes_GET_SIZE(value))), true;
+  if (PyBytes_Check(value)) return b.Blob(PyBytes_AS_STRING(value), static_cast<size_t>(PyBytes_GET_SIZE(value))), true;
   if (PyDict_Check(value)) return add_dict(b, value, depth);
   if (PyList_Check(value) || PyTuple_Check(value)) return add_sequence(b, value, depth);
   PyErr_Format(PyExc_TypeError, "a control message can't hold %R", reinterpret_cast<PyObject*>(Py_TYPE(value)));
@@ -102,8 +101,7 @@ PyObject* read(flexbuffers::Reference value, int depth) {
   }
   if (value.IsBlob()) {
     auto blob = value.AsBlob();
-    return PyBytes_FromStringAndSize(reinterpret_cast<const char*>(blob.data()),
-                                     static_cast<Py_ssize_t>(blob.size()));
+    return PyBytes_FromStringAndSize(reinterpret_cast<const char*>(blob.data()), static_cast<Py_ssize_t>(blob.size()));
   }
   if (value.IsMap()) return read_map(value.AsMap(), depth);
   if (value.IsTypedVector()) return read_vector(value.AsTypedVector(), depth);

@@ -109,10 +109,11 @@ PyObject* get_list(Session& session, PyObject* refs, Deadline deadline) {
   for (Py_ssize_t i = 0; i < count; ++i) {
     PyObject* item = PyList_GET_ITEM(refs, i);
     if (is_ref(item)) continue;
-    PyErr_Format(PyExc_TypeError,
-                 "Attempting to call `get` on the value %R, which is not an ray.ObjectRef. get() takes an ObjectRef or a "
-                 "list of ObjectRefs.",
-                 item);
+    PyErr_Format(
+        PyExc_TypeError,
+        "Attempting to call `get` on the value %R, which is not an ray.ObjectRef. get() takes an ObjectRef or a "
+        "list of ObjectRefs.",
+        item);
     return nullptr;
   }
   PyRef out = PyRef::steal(PyList_New(count));
@@ -165,8 +166,7 @@ PyObject* native_get(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObjec
   Session* session = require_session();
   if (session == nullptr) return nullptr;
   SessionPtr alive(session);
-  if (a.timeout == Py_None && is_ref(a.refs))
-    return get_object(*session, *as_ref(a.refs)->object, worker::kNoDeadline);
+  if (a.timeout == Py_None && is_ref(a.refs)) return get_object(*session, *as_ref(a.refs)->object, worker::kNoDeadline);
   Deadline deadline;
   if (!read_timeout(a.timeout, &deadline)) return nullptr;
   if (is_ref(a.refs)) return get_object(*session, *as_ref(a.refs)->object, deadline);
@@ -205,8 +205,9 @@ bool check_wait_args(const WaitArgs& a) {
     return false;
   }
   if (count != 0 && a.num_returns > count) {
-    PyErr_SetString(PyExc_ValueError, "num_returns cannot be greater than the number of ray_waitables provided to "
-                                      "wait().");
+    PyErr_SetString(PyExc_ValueError,
+                    "num_returns cannot be greater than the number of ray_waitables provided to "
+                    "wait().");
     return false;
   }
   return true;
@@ -275,7 +276,10 @@ PyObject* native_wait(PyObject*, PyObject* args, PyObject* kwargs) {
   Split found;
   Scan first = scan(a, &found);
   if (first == Scan::kNotEnough) {
-    size_t more = static_cast<size_t>(a.num_returns) - found.ready.size();
+    // What became ready between the scan's two looks is not among `pending` and counts.
+    size_t ready_now = static_cast<size_t>(PyList_GET_SIZE(a.refs)) - found.pending.size();
+    auto wanted = static_cast<size_t>(a.num_returns);
+    size_t more = wanted > ready_now ? wanted - ready_now : 0;
     Waited waited;
     {
       GilRelease free;

@@ -4,8 +4,15 @@
 namespace {
 
 PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "narke._native", "The engine: see src/worker. Private; narke is the public face.", -1,
-    nullptr, nullptr, nullptr, nullptr, nullptr,
+    PyModuleDef_HEAD_INIT,
+    "narke._native",
+    "The engine: see src/worker. Private; narke is the public face.",
+    -1,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
 };
 
 }  // namespace

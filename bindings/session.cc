@@ -190,6 +190,23 @@ PyObject* native_ready_fd(PyObject*, PyObject*) {
   return session == nullptr ? nullptr : PyLong_FromLong(session->engine->token_fd());
 }
 
+PyObject* native_sockets_fd(PyObject*, PyObject*) {
+  Session* session = require_session();
+  return session == nullptr ? nullptr : PyLong_FromLong(session->engine->poll_fd());
+}
+
+// Unlike poll_now() this leaves the sockets to the background thread as well: the loop may be busy with other things.
+PyObject* native_poll(PyObject*, PyObject*) {
+  Session* session = current_session();
+  if (session == nullptr) Py_RETURN_NONE;
+  SessionPtr alive(session);
+  {
+    GilRelease free;
+    session->engine->poll();
+  }
+  Py_RETURN_NONE;
+}
+
 PyObject* native_take_ready(PyObject*, PyObject*) {
   Session* session = current_session();
   PyRef out = PyRef::steal(PyList_New(0));
@@ -230,6 +247,8 @@ PyMethodDef methods[] = {
     {"take_logs", native_take_logs, METH_VARARGS,
      "take_logs(timeout_ms=1000, /)\n--\n\nLines of workers' output and notices; None once disconnected."},
     {"ready_fd", native_ready_fd, METH_NOARGS, "ready_fd()\n--\n\nReadable while take_ready() has something."},
+    {"sockets_fd", native_sockets_fd, METH_NOARGS, "sockets_fd()\n--\n\nReadable while poll() may have work."},
+    {"poll", native_poll, METH_NOARGS, "poll()\n--\n\nHandles what has arrived, unless another thread does."},
     {"take_ready", native_take_ready, METH_NOARGS, "take_ready()\n--\n\nTokens whose objects became ready."},
     {"return_idle_leases", native_flush_leases, METH_NOARGS,
      "return_idle_leases()\n--\n\nGives idle workers back to the node now."},

@@ -65,8 +65,7 @@ bool read_timeout(PyObject* timeout, worker::Deadline* deadline);
 // The object's value, waiting for it; raises its error. New reference or null with an exception set.
 PyObject* get_object(Session& session, worker::Object& object, worker::Deadline deadline);
 // Encodes a value into an outcome of a call; `id` names it when it must go to the store, `owner` is the caller.
-bool encode_outcome(Session& session, PyObject* value, const ObjectId& id, const WorkerId& owner,
-                    worker::Outcome* out);
+bool encode_outcome(Session& session, PyObject* value, const ObjectId& id, const WorkerId& owner, worker::Outcome* out);
 // Puts an encoded value where an object of its size belongs. Null with an exception set.
 worker::ObjectPtr put_encoded(Session& session, const Encoded& value);
 // The objects behind the references that were met while pickling.

@@ -109,15 +109,14 @@ bool read_call(PyObject* dict, CallInfo* out) {
   }
   PyObject* arity = field(dict, "arity");
   int any_keywords = 0;
-  if (arity != nullptr &&
-      !PyArg_ParseTuple(arity, "iip", &out->min_positional, &out->max_positional, &any_keywords))
+  if (arity != nullptr && !PyArg_ParseTuple(arity, "iip", &out->min_positional, &out->max_positional, &any_keywords))
     return false;
   out->any_keywords = any_keywords != 0;
   if (PyObject* check = field(dict, "check")) out->check = PyRef::borrow(check);
   bool read = read_text(dict, "name", &spec->name) && read_int(dict, "num_returns", &spec->num_returns) &&
               read_int(dict, "max_retries", &spec->max_retries) &&
-              read_int(dict, "max_task_retries", &spec->max_retries) &&
-              read_int(dict, "max_calls", &spec->max_calls) && read_int(dict, "backpressure", &spec->backpressure) &&
+              read_int(dict, "max_task_retries", &spec->max_retries) && read_int(dict, "max_calls", &spec->max_calls) &&
+              read_int(dict, "backpressure", &spec->backpressure) &&
               read_text(dict, "concurrency_group", &spec->concurrency_group) &&
               read_int(dict, "max_pending_calls", &out->max_pending);
   out->spec = spec;

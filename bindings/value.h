@@ -38,9 +38,7 @@ class Encoded {
   void write_to(uint8_t* to) const;
   // The whole value if it has no parts outside (every small one but arrays); empty otherwise. Valid until
   // clear().
-  std::string_view contiguous() const {
-    return views_.empty() ? std::string_view(head_) : std::string_view();
-  }
+  std::string_view contiguous() const { return views_.empty() ? std::string_view(head_) : std::string_view(); }
   // write_to() at the end of `out`. Needs no GIL.
   void append_to(std::string* out) const;
   // Drops everything, ready for the next encode().

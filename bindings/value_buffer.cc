@@ -22,8 +22,7 @@ void buffer_dealloc(PyObject* self) {
 
 int buffer_get(PyObject* self, Py_buffer* view, int flags) {
   const auto* buffer = reinterpret_cast<Buffer*>(self);
-  return PyBuffer_FillInfo(view, self, const_cast<uint8_t*>(buffer->data), buffer->size, /*readonly=*/1,
-                           flags);
+  return PyBuffer_FillInfo(view, self, const_cast<uint8_t*>(buffer->data), buffer->size, /*readonly=*/1, flags);
 }
 
 Py_ssize_t buffer_length(PyObject* self) { return reinterpret_cast<Buffer*>(self)->size; }

@@ -10,9 +10,8 @@ PyObject* loads;           // pickle.loads
 PyObject* loads_keywords;  // ("buffers",)
 
 PyObject* malformed(const char* what) {
-  return PyErr_Format(
-      PyExc_ValueError,
-      "Stored value is malformed: %s. It was cut short, damaged, or written by another version.", what);
+  return PyErr_Format(PyExc_ValueError,
+                      "Stored value is malformed: %s. It was cut short, damaged, or written by another version.", what);
 }
 
 // The bytes of one value, read from the front.
@@ -67,32 +66,19 @@ class Decoder {
     if (size_ == 0) return malformed("it is empty");
     if (size_ > size_t(PY_SSIZE_T_MAX)) return malformed("its size is impossible");
     switch (Form(data_[0])) {
-      case Form::kNone:
-        return constant(Py_None);
-      case Form::kTrue:
-        return constant(Py_True);
-      case Form::kFalse:
-        return constant(Py_False);
-      case Form::kInt:
-        return decode_int();
-      case Form::kFloat:
-        return decode_float();
-      case Form::kStr:
-        return PyUnicode_DecodeUTF8(text(), text_size(), "strict");
-      case Form::kBytes:
-        return PyBytes_FromStringAndSize(text(), text_size());
-      case Form::kPickle:
-        return decode_pickle();
-      case Form::kError:
-        return decode_pickle();
-      case Form::kArray:
-        return decode_array();
-      case Form::kRefList:
-        return decode_refs();
-      case Form::kRefTuple:
-        return decode_refs();
-      case Form::kEngineError:
-        return decode_engine_error();
+      case Form::kNone: return constant(Py_None);
+      case Form::kTrue: return constant(Py_True);
+      case Form::kFalse: return constant(Py_False);
+      case Form::kInt: return decode_int();
+      case Form::kFloat: return decode_float();
+      case Form::kStr: return PyUnicode_DecodeUTF8(text(), text_size(), "strict");
+      case Form::kBytes: return PyBytes_FromStringAndSize(text(), text_size());
+      case Form::kPickle: return decode_pickle();
+      case Form::kError: return decode_pickle();
+      case Form::kArray: return decode_array();
+      case Form::kRefList: return decode_refs();
+      case Form::kRefTuple: return decode_refs();
+      case Form::kEngineError: return decode_engine_error();
     }
     return PyErr_Format(PyExc_ValueError,
                         "Stored value has the unknown form 0x%02x: damaged, or written by a newer "
@@ -128,8 +114,7 @@ class Decoder {
   PyObject* decode_pickle() {
     PickleHeader header;
     if (!reader_.read(&header)) return malformed("the header of a pickle is cut short");
-    if (header.n_buffers > reader_.left() / sizeof(BufferEntry))
-      return malformed("its buffer table is cut short");
+    if (header.n_buffers > reader_.left() / sizeof(BufferEntry)) return malformed("its buffer table is cut short");
     PyRef buffers;
     if (header.n_buffers > 0) {
       buffers = read_buffers(header.n_buffers);
@@ -168,14 +153,12 @@ class Decoder {
     if (!reader_.read(&header) || header.ndim > kMaxDims || header.type >= kArrayTypeCount) {
       return malformed("the header of an array makes no sense");
     }
-    if (header.order != 'C' && header.order != 'F')
-      return malformed("the order of an array is neither C nor F");
+    if (header.order != 'C' && header.order != 'F') return malformed("the order of an array is neither C nor F");
     PyRef shape = PyRef::steal(PyTuple_New(header.ndim));
     uint64_t bytes = kArrayItemSizes[header.type];
     for (int i = 0; shape && i < header.ndim; ++i) {
       uint64_t extent = 0;
-      if (!reader_.read(&extent) || __builtin_mul_overflow(bytes, extent, &bytes) ||
-          extent > PY_SSIZE_T_MAX) {
+      if (!reader_.read(&extent) || __builtin_mul_overflow(bytes, extent, &bytes) || extent > PY_SSIZE_T_MAX) {
         return malformed("the shape of an array is impossible");
       }
       PyObject* number = PyLong_FromUnsignedLongLong(extent);
@@ -254,9 +237,7 @@ class Decoder {
 
 }  // namespace
 
-PyObject* decode(const uint8_t* data, size_t size, PyObject* keeper) {
-  return Decoder(data, size, keeper).decode();
-}
+PyObject* decode(const uint8_t* data, size_t size, PyObject* keeper) { return Decoder(data, size, keeper).decode(); }
 
 int init_decode() {
   loads = import_attribute("pickle", "loads").release();

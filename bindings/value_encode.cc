@@ -84,8 +84,7 @@ class Encoder {
   // The callback that picklers get: None keeps the buffer out of band, True puts it into the pickle.
   static PyObject* take_buffer(PyObject*, PyObject* buffer) {
     if (innermost_ == nullptr) {
-      PyErr_SetString(PyExc_RuntimeError,
-                      "A buffer callback of Narke was called after its value was pickled.");
+      PyErr_SetString(PyExc_RuntimeError, "A buffer callback of Narke was called after its value was pickled.");
       return nullptr;
     }
     Encoded::View view = {};
@@ -93,8 +92,7 @@ class Encoder {
       innermost_->out_->views_.push_back(view);
       Py_RETURN_NONE;
     }
-    if (!PyErr_ExceptionMatches(PyExc_BufferError) && !PyErr_ExceptionMatches(PyExc_ValueError))
-      return nullptr;
+    if (!PyErr_ExceptionMatches(PyExc_BufferError) && !PyErr_ExceptionMatches(PyExc_ValueError)) return nullptr;
     PyErr_Clear();  // not contiguous: pickle decides, as without a callback
     Py_RETURN_TRUE;
   }
@@ -131,8 +129,7 @@ class Encoder {
                          PyUnicode_GET_LENGTH(value));
     }
     PyRef utf8 = PyRef::steal(PyUnicode_AsUTF8String(value));
-    if (utf8)
-      return encode_text(Form::kStr, utf8.get(), PyBytes_AS_STRING(utf8.get()), PyBytes_GET_SIZE(utf8.get()));
+    if (utf8) return encode_text(Form::kStr, utf8.get(), PyBytes_AS_STRING(utf8.get()), PyBytes_GET_SIZE(utf8.get()));
     if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError)) return false;
     PyErr_Clear();  // lone surrogates, which pickle can carry
     return encode_pickle(value, Form::kPickle, {.plain = true});
@@ -156,8 +153,7 @@ class Encoder {
       return true;
     }
     Encoded::View view = {{}, out_->head_.size()};
-    if (PyBuffer_FillInfo(&view.buffer, owner, const_cast<char*>(data), size, /*readonly=*/1, PyBUF_SIMPLE) <
-        0) {
+    if (PyBuffer_FillInfo(&view.buffer, owner, const_cast<char*>(data), size, /*readonly=*/1, PyBUF_SIMPLE) < 0) {
       return false;
     }
     out_->views_.insert(out_->views_.begin(), view);
@@ -210,12 +206,9 @@ class Encoder {
   bool encode_array(PyObject* array) {
     ArrayParts parts;
     switch (read_array(array, &parts)) {
-      case ArrayRead::kFailed:
-        return false;
-      case ArrayRead::kNotSimple:
-        return encode_pickle(array, Form::kPickle, scan_value(array));
-      case ArrayRead::kTaken:
-        break;
+      case ArrayRead::kFailed: return false;
+      case ArrayRead::kNotSimple: return encode_pickle(array, Form::kPickle, scan_value(array));
+      case ArrayRead::kTaken: break;
     }
     const ArrayHeader header = {Form::kArray, parts.type, uint8_t(parts.view.ndim), uint8_t(parts.order), 0};
     out_->head_.clear();
@@ -270,12 +263,10 @@ class Encoder {
   // Replaces the pickler's exception by one that names the culprit. Interrupts and exits pass as they are.
   static void explain_failure(PyObject* value) {
     PyRef failure = take_exception();
-    if (!PyErr_GivenExceptionMatches(failure.get(), PyExc_Exception))
-      return set_exception(std::move(failure));
+    if (!PyErr_GivenExceptionMatches(failure.get(), PyExc_Exception)) return set_exception(std::move(failure));
     PyRef explain = import_attribute("narke._private.serialization", "explain");
     PyRef told;
-    if (explain)
-      told = PyRef::steal(PyObject_CallFunctionObjArgs(explain.get(), value, failure.get(), nullptr));
+    if (explain) told = PyRef::steal(PyObject_CallFunctionObjArgs(explain.get(), value, failure.get(), nullptr));
     if (told && PyExceptionInstance_Check(told.get())) return set_exception(std::move(told));
     if (PyErr_Occurred()) PyErr_WriteUnraisable(explain.get());
     set_exception(std::move(failure));
@@ -304,8 +295,7 @@ class Encoder {
 
   bool finish() {
     const auto& views = out_->views_;
-    out_->size_ =
-        views.empty() ? out_->head_.size() : views.back().offset + uint64_t(views.back().buffer.len);
+    out_->size_ = views.empty() ? out_->head_.size() : views.back().offset + uint64_t(views.back().buffer.len);
     return true;
   }
 
@@ -317,9 +307,8 @@ thread_local Encoder* Encoder::innermost_ = nullptr;
 
 namespace {
 
-PyMethodDef take_buffer_method = {
-    "take_buffer", Encoder::take_buffer, METH_O,
-    "take_buffer(buffer) -> bool\n\nThe buffer_callback of the value being pickled."};
+PyMethodDef take_buffer_method = {"take_buffer", Encoder::take_buffer, METH_O,
+                                  "take_buffer(buffer) -> bool\n\nThe buffer_callback of the value being pickled."};
 
 PyObject* kind_setter(PyObject* argument, TypeKind kind) {
   if (!PyType_Check(argument)) {
@@ -353,8 +342,8 @@ bool look_up_names() {
   names.getvalue = PyUnicode_InternFromString("getvalue");
   names.pickler_keywords = Py_BuildValue("(ss)", "protocol", "buffer_callback");
   names.take_buffer = PyCFunction_New(&take_buffer_method, nullptr);
-  for (PyObject* found : {names.dumps, names.pickler, names.bytes_io, names.protocol, names.dispatch_table,
-                          names.dump, names.getvalue, names.pickler_keywords, names.take_buffer}) {
+  for (PyObject* found : {names.dumps, names.pickler, names.bytes_io, names.protocol, names.dispatch_table, names.dump,
+                          names.getvalue, names.pickler_keywords, names.take_buffer}) {
     if (found == nullptr) return false;
   }
   return true;

@@ -181,8 +181,7 @@ bool dtype_from_argument(PyObject* argument, PyRef* out) {
 }
 
 PyObject* rebuild_array(PyObject*, PyObject* const* args, Py_ssize_t count) {
-  if (count != 4 || !PyTuple_Check(args[2]) || !PyUnicode_Check(args[3]) ||
-      PyUnicode_GET_LENGTH(args[3]) != 1) {
+  if (count != 4 || !PyTuple_Check(args[2]) || !PyUnicode_Check(args[3]) || PyUnicode_GET_LENGTH(args[3]) != 1) {
     PyErr_SetString(PyExc_TypeError, "_array needs (buffer, dtype, shape: tuple, order: str of one letter)");
     return nullptr;
   }
@@ -230,8 +229,7 @@ bool numpy_is_loaded() {
 PyObject* array_dtype(size_t type) {
   if (!import_numpy()) return nullptr;
   if (type < kArrayTypeCount) return numpy.dtypes[type];
-  PyErr_Format(PyExc_ValueError, "Stored array has unknown item type %zu; it was written by a newer version.",
-               type);
+  PyErr_Format(PyExc_ValueError, "Stored array has unknown item type %zu; it was written by a newer version.", type);
   return nullptr;
 }
 

@@ -4,6 +4,7 @@
 
 // datetime.h needs Python.h before it.
 #include <Python.h>
+
 #include <datetime.h>
 
 #include "bindings/value_internal.h"
@@ -39,9 +40,7 @@ bool load_datetime_types() {
   return true;
 }
 
-bool starts_with(const char* name, const char* prefix) {
-  return std::strncmp(name, prefix, std::strlen(prefix)) == 0;
-}
+bool starts_with(const char* name, const char* prefix) { return std::strncmp(name, prefix, std::strlen(prefix)) == 0; }
 
 TypeKind other_type_kind(PyTypeObject* type) {
   const auto known = kinds().find(type);
@@ -57,9 +56,7 @@ PyObject* zone_of(PyObject* value) {
   return PyDateTime_Check(value) ? PyDateTime_DATE_GET_TZINFO(value) : PyDateTime_TIME_GET_TZINFO(value);
 }
 
-bool is_atom(PyTypeObject* type) {
-  return type == &PyUnicode_Type || type == &PyLong_Type || type == &PyFloat_Type;
-}
+bool is_atom(PyTypeObject* type) { return type == &PyUnicode_Type || type == &PyLong_Type || type == &PyFloat_Type; }
 
 class Scanner {
  public:
@@ -67,25 +64,15 @@ class Scanner {
     PyTypeObject* type = Py_TYPE(value);
     if (is_atom(type)) return true;
     switch (type_kind(type)) {
-      case TypeKind::kPlain:
-        return true;
-      case TypeKind::kRef:
-        return true;
-      case TypeKind::kOther:
-        return false;
-      case TypeKind::kTuple:
-        return enter(PyTuple_GET_SIZE(value), depth) && tuple_plain(value, depth + 1);
-      case TypeKind::kList:
-        return enter(PyList_GET_SIZE(value), depth) && list_plain(value, depth + 1);
-      case TypeKind::kDict:
-        return enter(PyDict_GET_SIZE(value), depth) && dict_plain(value, depth + 1);
-      case TypeKind::kSet:
-        return enter(PySet_GET_SIZE(value), depth) && set_plain(value, depth + 1);
-      case TypeKind::kArray:
-        arrays_ = true;
-        return is_plain_array(value);
-      case TypeKind::kZoned:
-        return plain(zone_of(value), depth);
+      case TypeKind::kPlain: return true;
+      case TypeKind::kRef: return true;
+      case TypeKind::kOther: return false;
+      case TypeKind::kTuple: return enter(PyTuple_GET_SIZE(value), depth) && tuple_plain(value, depth + 1);
+      case TypeKind::kList: return enter(PyList_GET_SIZE(value), depth) && list_plain(value, depth + 1);
+      case TypeKind::kDict: return enter(PyDict_GET_SIZE(value), depth) && dict_plain(value, depth + 1);
+      case TypeKind::kSet: return enter(PySet_GET_SIZE(value), depth) && set_plain(value, depth + 1);
+      case TypeKind::kArray: arrays_ = true; return is_plain_array(value);
+      case TypeKind::kZoned: return plain(zone_of(value), depth);
     }
     return false;
   }

@@ -1,7 +1,7 @@
 // The zygote's side of its link with the node: blocking frames over one descriptor, no threads.
-#include <unistd.h>
-
 #include <cerrno>
+
+#include <unistd.h>
 
 #include "bindings/flex.h"
 #include "bindings/session.h"
