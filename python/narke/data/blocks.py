@@ -121,16 +121,18 @@ def concat(blocks: Sequence[Block]) -> Block:
 def _concat_unlike(blocks: Sequence[Block]) -> Block:
     """Blocks whose types have nothing in common: those columns become objects."""
     names = list(dict.fromkeys(name for b in blocks for name in b.column_names))
-    made = {}
-    for name in names:
-        parts = [b.column(name) if name in b.column_names else pa.nulls(len(b)) for b in blocks]
-        same = len({p.type for p in parts}) == 1
-        made[name] = (
-            pa.chunked_array([c for p in parts for c in p.chunks])
-            if same
-            else columns.objects_to_arrow([v for p in parts for v in columns.to_values(p)])
-        )
-    return pa.table(made)
+    return pa.table({name: _column_unlike(blocks, name) for name in names})
+
+
+def _column_unlike(blocks: Sequence[Block], name: str) -> pa.Array | pa.ChunkedArray:
+    parts = [
+        b.column(name) if name in b.column_names else pa.chunked_array([pa.nulls(len(b))]) for b in blocks
+    ]
+    kinds = {p.type for p in parts if not pa.types.is_null(p.type)}
+    if len(kinds) > 1:
+        return columns.objects_to_arrow([v for p in parts for v in columns.to_values(p)])
+    kind = kinds.pop() if kinds else pa.null()
+    return pa.chunked_array([c for p in parts for c in p.cast(kind).chunks], kind)
 
 
 def compact(block: Block) -> Block:

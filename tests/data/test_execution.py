@@ -1,0 +1,57 @@
+"""How datasets run: what they hold back, and what they share."""
+
+import os
+
+import ray
+
+
+def marked(folder):
+    """A function over batches that leaves a file for each call."""
+
+    def mark(batch):
+        (folder / str(int(batch["id"][0]))).touch()
+        return batch
+
+    return mark
+
+
+def test_reading_waits_for_the_consumer(tmp_path):
+    ds = ray.data.range(200, override_num_blocks=200).map_batches(marked(tmp_path))
+    ds.context.execution_options.resource_limits.object_store_memory = 1.0
+    batches = iter(ds.iter_batches(batch_size=1, prefetch_batches=0))
+    assert next(batches)["id"].tolist() == [0]
+    batches.close()
+    assert len(os.listdir(tmp_path)) < 50
+
+
+def test_a_limit_stops_what_is_before_it(tmp_path):
+    ds = ray.data.range(400, override_num_blocks=400).map_batches(marked(tmp_path))
+    assert len(ds.limit(3).take_all()) == 3
+    assert len(os.listdir(tmp_path)) < 200
+
+
+def test_pools_that_hold_all_cpus_do_not_stop_the_reading():
+    class Keep:
+        def __call__(self, batch):
+            return batch
+
+    ds = ray.data.range(100, override_num_blocks=10).map_batches(Keep, concurrency=4, num_cpus=1)
+    assert ds.map_batches(lambda b: b).count() == 100
+
+
+def test_large_outputs_are_cut_into_blocks():
+    import numpy as np
+
+    ds = ray.data.range(10, override_num_blocks=1)
+    ds = ds.flat_map(lambda r: [{"x": np.zeros(1000)} for _ in range(100)])
+    ds.context.target_max_block_size = 1_000_000
+    made = ds.materialize()
+    assert 7 <= made.num_blocks() <= 9
+    assert made.count() == 1000
+
+
+def test_two_datasets_run_at_once():
+    one = iter(ray.data.range(1000).iter_batches(batch_size=10))
+    two = iter(ray.data.range(1000).map_batches(lambda b: {"id": -b["id"]}).iter_batches(batch_size=10))
+    pairs = [(int(a["id"][3]), int(b["id"][3])) for a, b in zip(one, two, strict=True)]
+    assert pairs == [(i * 10 + 3, -i * 10 - 3) for i in range(100)]
