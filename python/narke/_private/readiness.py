@@ -8,6 +8,7 @@ passes each to where it belongs.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import select
@@ -22,7 +23,7 @@ __all__ = ["call_when_ready", "deliver", "forget", "watch_from_loop", "watch_fro
 
 _tokens = itertools.count(1)
 _callbacks: dict[int, Callable[[], None]] = {}
-_loops: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+_loops: weakref.WeakKeyDictionary[Any, tuple[int, int]] = weakref.WeakKeyDictionary()
 _thread_of: int | None = None  # the process the watching thread belongs to
 _lock = threading.Lock()
 
@@ -65,15 +66,17 @@ def _dispatch() -> None:
 
 
 def watch_from_loop(loop: asyncio.AbstractEventLoop) -> None:
-    """Let an event loop look after tokens; in its thread."""
-    fd = session.native().ready_fd()
-    if _loops.get(loop) == fd:
+    """Let an event loop look after tokens and after the engine's sockets; in its thread."""
+    native = session.native()
+    fds = (native.ready_fd(), native.sockets_fd())
+    if _loops.get(loop) == fds:
         return
+    _loops[loop] = fds
     try:
-        loop.add_reader(fd, _dispatch)
+        loop.add_reader(fds[0], _dispatch)
+        loop.add_reader(fds[1], native.poll)
     except NotImplementedError:  # loops of other libraries may lack it
         watch_from_thread()
-    _loops[loop] = fd
 
 
 def watch_from_thread() -> None:
@@ -100,10 +103,16 @@ def _watch() -> None:
 
 def _on_close() -> None:
     _callbacks.clear()
-    for loop, fd in list(_loops.items()):
+    for loop, fds in list(_loops.items()):
         if not loop.is_closed():
-            loop.call_soon_threadsafe(loop.remove_reader, fd)
+            loop.call_soon_threadsafe(_unwatch, loop, fds)
     _loops.clear()
+
+
+def _unwatch(loop: asyncio.AbstractEventLoop, fds: tuple[int, int]) -> None:
+    for fd in fds:
+        with contextlib.suppress(NotImplementedError):
+            loop.remove_reader(fd)
 
 
 session.on_close(_on_close)
