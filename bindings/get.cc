@@ -83,47 +83,70 @@ bool write_stored(Session& session, const Encoded& value, const ObjectId& id, co
   return false;
 }
 
-PyObject* native_put(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
-  if (nargs < 1 || (kwnames != nullptr && PyTuple_GET_SIZE(kwnames) > 2)) {
-    PyErr_SetString(PyExc_TypeError, "put() takes the value to store");
-    return nullptr;
+struct PutArgs {
+  PyObject* value = nullptr;
+  PyObject* owner = Py_None;
+};
+
+bool read_put_args(PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, PutArgs* out) {
+  if (nargs == 1) out->value = args[0];
+  Py_ssize_t count = kwnames == nullptr ? 0 : PyTuple_GET_SIZE(kwnames);
+  for (Py_ssize_t i = 0; i < count; ++i) {
+    PyObject* name = PyTuple_GET_ITEM(kwnames, i);
+    if (PyUnicode_CompareWithASCIIString(name, "_owner") == 0) {
+      out->owner = args[nargs + i];
+    } else if (nargs == 0 && PyUnicode_CompareWithASCIIString(name, "value") == 0) {
+      out->value = args[nargs + i];
+    } else if (PyUnicode_CompareWithASCIIString(name, "_tensor_transport") != 0 || args[nargs + i] != Py_None) {
+      PyErr_Format(PyExc_TypeError, "put() got an unexpected keyword argument %R, or a value for it that means "
+                                    "nothing here", name);
+      return false;
+    }
   }
-  PyObject* value = args[0];
-  if (is_ref(value)) {
+  if (nargs <= 1 && out->value != nullptr) return true;
+  PyErr_SetString(PyExc_TypeError, "put() takes one value to store");
+  return false;
+}
+
+PyObject* native_put(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames) {
+  PutArgs a;
+  if (!read_put_args(args, nargs, kwnames, &a)) return nullptr;
+  if (is_ref(a.value)) {
     PyErr_SetString(PyExc_TypeError,
                     "Calling 'put' on an ObjectRef is not allowed. Pass the reference itself, or put a list with it.");
     return nullptr;
   }
   Session* session = require_session();
   if (session == nullptr) return nullptr;
+  if (a.owner != Py_None) {
+    PyObject* put_owned = attribute("narke._private.values", "put_owned");
+    return put_owned == nullptr ? nullptr : PyObject_CallFunctionObjArgs(put_owned, a.value, a.owner, nullptr);
+  }
   Encoded encoded;
-  if (!encode(value, &encoded)) return nullptr;
+  if (!encode(a.value, &encoded)) return nullptr;
   ObjectPtr object = put_encoded(*session, encoded);
   return object ? new_ref(*session, object, true) : nullptr;
 }
 
 // ---- get ----
 
+bool are_all_refs(PyObject* list) {
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); ++i)
+    if (!is_ref(PyList_GET_ITEM(list, i))) return false;
+  return true;
+}
+
 PyObject* get_list(Session& session, PyObject* refs, Deadline deadline) {
   Py_ssize_t count = PyList_GET_SIZE(refs);
-  for (Py_ssize_t i = 0; i < count; ++i) {
-    PyObject* item = PyList_GET_ITEM(refs, i);
-    if (is_ref(item)) continue;
-    PyErr_Format(
-        PyExc_TypeError,
-        "Attempting to call `get` on the value %R, which is not an ray.ObjectRef. get() takes an ObjectRef or a "
-        "list of ObjectRefs.",
-        item);
-    return nullptr;
-  }
   PyRef out = PyRef::steal(PyList_New(count));
   if (!out) return nullptr;
   for (Py_ssize_t i = 0; i < count; ++i) {
-    if (i >= PyList_GET_SIZE(refs)) {
+    if (i >= PyList_GET_SIZE(refs) || !is_ref(PyList_GET_ITEM(refs, i))) {
       PyErr_SetString(PyExc_RuntimeError, "the list given to get() changed while it was read");
       return nullptr;
     }
-    PyObject* value = get_object(session, *as_ref(PyList_GET_ITEM(refs, i))->object, deadline);
+    PyRef item = PyRef::borrow(PyList_GET_ITEM(refs, i));  // user code may run while it is decoded
+    PyObject* value = get_object(session, *as_ref(item.get())->object, deadline);
     if (value == nullptr) return nullptr;
     PyList_SET_ITEM(out.get(), i, value);
   }
@@ -170,7 +193,7 @@ PyObject* native_get(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObjec
   Deadline deadline;
   if (!read_timeout(a.timeout, &deadline)) return nullptr;
   if (is_ref(a.refs)) return get_object(*session, *as_ref(a.refs)->object, deadline);
-  if (PyList_CheckExact(a.refs)) return get_list(*session, a.refs, deadline);
+  if (PyList_CheckExact(a.refs) && are_all_refs(a.refs)) return get_list(*session, a.refs, deadline);
   return get_other(a.refs, a.timeout);
 }
 

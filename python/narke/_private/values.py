@@ -9,7 +9,7 @@ from typing import Any
 from narke._private import readiness, session
 from narke._private.generators import ObjectRefGenerator
 
-__all__ = ["get_other", "wait_other"]
+__all__ = ["put_owned", "get_other", "wait_other"]
 
 
 def get_other(refs: Any, timeout: float | None = None) -> Any:
@@ -130,3 +130,31 @@ def _split(waitables: list[Any], is_ready: list[bool], num_returns: int) -> tupl
     for each, done in zip(waitables, is_ready, strict=True):
         (ready if done and len(ready) < num_returns else rest).append(each)
     return ready, rest
+
+
+def put_owned(value: Any, owner: Any) -> Any:
+    """Store a value that lives as long as an actor, whatever becomes of this program.
+
+    Args:
+        value: what to store.
+        owner: handle of the actor that shall own it; the value passes through its process.
+
+    Returns:
+        an ObjectRef that the actor owns.
+
+    Raises:
+        TypeError: `owner` is no actor handle.
+    """
+    import narke
+    from narke.actor import ActorHandle
+
+    if not isinstance(owner, ActorHandle):
+        raise TypeError(f"The `_owner` of put must be an actor handle, got {type(owner).__name__}.")
+    (ref,) = narke.get(owner.__ray_call__.remote(_put_here, value))
+    return ref
+
+
+def _put_here(_actor: Any, value: Any) -> list[Any]:
+    import narke
+
+    return [narke.put(value)]

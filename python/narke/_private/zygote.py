@@ -15,6 +15,7 @@ from typing import Any
 __all__ = ["main"]
 
 _PR_SET_PDEATHSIG = 1
+_QUIET_S = 0.25  # without a request for so long, the zygote has time for the rest of its imports
 _SINGLE_THREAD = dict.fromkeys(
     ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
 )
@@ -49,13 +50,8 @@ def _preload() -> None:
     kept = {name: os.environ.get(name) for name in _SINGLE_THREAD}
     os.environ.update(_SINGLE_THREAD)
     try:
-        import asyncio  # noqa: F401
-        import concurrent.futures  # noqa: F401
-        import uuid  # noqa: F401
-
         import cloudpickle  # noqa: F401
 
-        import narke._alias
         import narke.actor
         import narke.job_config  # noqa: F401
         from narke import _native  # noqa: F401
@@ -69,6 +65,8 @@ def _preload() -> None:
             worker_main,
         )
 
+        if os.environ.get("NARKE_AS_RAY") == "1":
+            import narke._alias  # noqa: F401
         try:
             import numpy.random  # noqa: F401
         except ImportError:
@@ -79,6 +77,18 @@ def _preload() -> None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _preload_rest() -> None:
+    """Import what fewer workers need, once the first ones are under way: nobody's first call waits for it."""
+    import asyncio  # noqa: F401
+    import concurrent.futures.thread  # noqa: F401
+    import uuid  # noqa: F401
+
+    import narke._alias  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
 
 
 def _wake_on_child() -> int:
@@ -93,8 +103,12 @@ def _wake_on_child() -> int:
 def _serve(link: int, wake: int) -> int:
     from narke import _native
 
+    has_rest = False
     while True:
-        readable, _, _ = select.select([link, wake], [], [])
+        readable, _, _ = select.select([link, wake], [], [], None if has_rest else _QUIET_S)
+        if not readable:
+            _preload_rest()
+            has_rest = True
         if wake in readable:
             _drain(wake)
             _report_children(link)
