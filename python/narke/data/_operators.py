@@ -75,7 +75,16 @@ class Operators:
         batch_format: str | None = "default",
         zero_copy_batch: bool = True,
         udf_modifying_row_count: bool = True,
-        **options: Any,
+        compute: Any = None,
+        fn_args: Iterable[Any] | None = None,
+        fn_kwargs: dict[str, Any] | None = None,
+        fn_constructor_args: Iterable[Any] | None = None,
+        fn_constructor_kwargs: dict[str, Any] | None = None,
+        num_cpus: float | None = None,
+        num_gpus: float | None = None,
+        memory: float | None = None,
+        concurrency: int | tuple[int, ...] | None = None,
+        **ray_remote_args: Any,
     ) -> Dataset:
         """Apply a function to batches.
 
@@ -90,6 +99,18 @@ class Operators:
             fn_args, fn_kwargs, fn_constructor_args, fn_constructor_kwargs: further arguments of function and class.
             num_cpus and the other options of `narke.remote`: what each task or actor holds.
         """
+        options = dict(
+            compute=compute,
+            fn_args=fn_args,
+            fn_kwargs=fn_kwargs,
+            fn_constructor_args=fn_constructor_args,
+            fn_constructor_kwargs=fn_constructor_kwargs,
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            memory=memory,
+            concurrency=concurrency,
+            **ray_remote_args,
+        )
         blk.check_format(batch_format)
         if batch_size == "default":
             batch_size = None
@@ -100,29 +121,108 @@ class Operators:
             kind, fn, not udf_modifying_row_count, options, batch_size=batch_size, batch_format=batch_format
         )
 
-    def map(self, fn: Any, **options: Any) -> Dataset:
+    def map(
+        self,
+        fn: Any,
+        *,
+        compute: Any = None,
+        fn_args: Iterable[Any] | None = None,
+        fn_kwargs: dict[str, Any] | None = None,
+        fn_constructor_args: Iterable[Any] | None = None,
+        fn_constructor_kwargs: dict[str, Any] | None = None,
+        num_cpus: float | None = None,
+        num_gpus: float | None = None,
+        memory: float | None = None,
+        concurrency: int | tuple[int, ...] | None = None,
+        **ray_remote_args: Any,
+    ) -> Dataset:
         """Apply a function from row to row (dicts). Options are those of `map_batches`."""
+        options = dict(
+            compute=compute,
+            fn_args=fn_args,
+            fn_kwargs=fn_kwargs,
+            fn_constructor_args=fn_constructor_args,
+            fn_constructor_kwargs=fn_constructor_kwargs,
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            memory=memory,
+            concurrency=concurrency,
+            **ray_remote_args,
+        )
         return self._mapped("rows", fn, True, options)
 
-    def flat_map(self, fn: Any, **options: Any) -> Dataset:
+    def flat_map(
+        self,
+        fn: Any,
+        *,
+        compute: Any = None,
+        fn_args: Iterable[Any] | None = None,
+        fn_kwargs: dict[str, Any] | None = None,
+        fn_constructor_args: Iterable[Any] | None = None,
+        fn_constructor_kwargs: dict[str, Any] | None = None,
+        num_cpus: float | None = None,
+        num_gpus: float | None = None,
+        memory: float | None = None,
+        concurrency: int | tuple[int, ...] | None = None,
+        **ray_remote_args: Any,
+    ) -> Dataset:
         """Apply a function from row to list of rows. Options are those of `map_batches`."""
+        options = dict(
+            compute=compute,
+            fn_args=fn_args,
+            fn_kwargs=fn_kwargs,
+            fn_constructor_args=fn_constructor_args,
+            fn_constructor_kwargs=fn_constructor_kwargs,
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            memory=memory,
+            concurrency=concurrency,
+            **ray_remote_args,
+        )
         return self._mapped("flat", fn, False, options)
 
-    def filter(self, fn: Any = None, expr: Any = None, **options: Any) -> Dataset:
+    def filter(
+        self,
+        fn: Any = None,
+        expr: Any = None,
+        *,
+        compute: Any = None,
+        fn_args: Iterable[Any] | None = None,
+        fn_kwargs: dict[str, Any] | None = None,
+        fn_constructor_args: Iterable[Any] | None = None,
+        fn_constructor_kwargs: dict[str, Any] | None = None,
+        num_cpus: float | None = None,
+        num_gpus: float | None = None,
+        memory: float | None = None,
+        concurrency: int | tuple[int, ...] | None = None,
+        **ray_remote_args: Any,
+    ) -> Dataset:
         """Keep the rows for which a function of the row, or an expression, holds.
 
         Args:
             fn: function or class. expr: an expression, or its text such as ``"x > 3"``, which needs no Python per row.
-            options: those of `map_batches`.
+            the rest: as in `map_batches`.
         """
         if (fn is None) == (expr is None):
             raise ValueError("filter: give either a function or expr")
+        options = dict(
+            compute=compute,
+            fn_args=fn_args,
+            fn_kwargs=fn_kwargs,
+            fn_constructor_args=fn_constructor_args,
+            fn_constructor_kwargs=fn_constructor_kwargs,
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            memory=memory,
+            concurrency=concurrency,
+            **ray_remote_args,
+        )
         if isinstance(fn, Expr):
             fn, expr = None, fn
         if expr is None:
             return self._mapped("filter", fn, False, options)
         predicate = parse(expr) if isinstance(expr, str) else expr
-        return self._stepped(Where(predicate), options, predicate=predicate)
+        return self._stepped(Where(predicate), _of_tables(options), predicate=predicate)
 
     def _stepped(self, fn: Callable[[pa.Table], pa.Table], options: dict[str, Any], **about: Any) -> Dataset:
         """An operator that works on whole Arrow tables."""
@@ -293,3 +393,8 @@ def _check_function(fn: Any, options: dict[str, Any]) -> None:
     given = options.get("fn_constructor_args") or options.get("fn_constructor_kwargs")
     if given and not isinstance(fn, type):
         raise ValueError("fn_constructor_args and fn_constructor_kwargs are for classes; this is a function")
+
+
+def _of_tables(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of an operator without a function of the user's, which takes no arguments for one."""
+    return {name: value for name, value in options.items() if not name.startswith("fn_")}
