@@ -47,10 +47,10 @@ inline Status ok_status() { return Unit{}; }
 }  // namespace narke
 
 // A broken invariant of ours: say where and stop.
-#define NARKE_CHECK(condition)                                                                     \
-  do {                                                                                             \
-    if (!(condition)) [[unlikely]] {                                                               \
+#define NARKE_CHECK(condition)                                                                      \
+  do {                                                                                              \
+    if (!(condition)) [[unlikely]] {                                                                \
       std::fprintf(stderr, "narke: %s:%d: broken invariant: %s\n", __FILE__, __LINE__, #condition); \
-      std::abort();                                                                                \
-    }                                                                                              \
+      std::abort();                                                                                 \
+    }                                                                                               \
   } while (0)

@@ -12,9 +12,7 @@ using wire::DeathCause;
 
 static constexpr size_t kMaxDeadRecords = 10'000;
 
-static std::string name_key(const std::string& name_space, const std::string& name) {
-  return name_space + '\0' + name;
-}
+static std::string name_key(const std::string& name_space, const std::string& name) { return name_space + '\0' + name; }
 
 std::string actor_text(const Actor& actor) {
   std::string text = "actor " + actor.spec.class_name + " (id " + actor.spec.id.hex();
@@ -137,8 +135,10 @@ void Actors::restart(Actor& actor, const Fate& fate) {
 void Actors::on_unplaceable(const ActorId& id, DeathCause cause, const std::string& message) {
   Actor* actor = get(id);
   if (!actor || actor->state == ActorState::Dead) return;
-  if (actor->ending) die(*actor, actor->cause, actor->message);
-  else die(*actor, cause, "The " + actor_text(*actor) + " cannot run. " + message);
+  if (actor->ending)
+    die(*actor, actor->cause, actor->message);
+  else
+    die(*actor, cause, "The " + actor_text(*actor) + " cannot run. " + message);
 }
 
 void Actors::kill(const ActorId& id, bool no_restart) {

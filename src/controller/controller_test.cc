@@ -1,8 +1,8 @@
 #include "controller/controller.h"
 
-#include <gtest/gtest.h>
-
 #include <deque>
+
+#include <gtest/gtest.h>
 
 namespace narke::controller {
 namespace {

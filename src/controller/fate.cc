@@ -10,8 +10,10 @@ static std::string process(int pid) { return "The worker process (pid " + std::t
 static std::string signal_text(int signal) {
   const char* name = sigabbrev_np(signal);
   std::string text = name ? "signal " + std::to_string(signal) + " (SIG" + name + ")" : std::to_string(signal);
-  if (signal == 9) text += "; it was killed from outside: look for the system's out-of-memory killer (dmesg), or kill -9";
-  if (signal == 11 || signal == 6) text += "; native code in it crashed: its .err file in the session's logs may say where";
+  if (signal == 9)
+    text += "; it was killed from outside: look for the system's out-of-memory killer (dmesg), or kill -9";
+  if (signal == 11 || signal == 6)
+    text += "; native code in it crashed: its .err file in the session's logs may say where";
   return text;
 }
 

@@ -1,11 +1,11 @@
 #include "rpc/connection.h"
 
+#include <cerrno>
+
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <cerrno>
 
 #include "rpc/auth.h"
 #include "rpc/reactor.h"
@@ -19,9 +19,7 @@ constexpr size_t kKeepBytes = 1 << 20;      // buffers above this are given back
 
 size_t padded(size_t size) { return (size + 7) & ~size_t{7}; }
 
-Bytes table_bytes(const flatbuffers::FlatBufferBuilder& table) {
-  return {table.GetBufferPointer(), table.GetSize()};
-}
+Bytes table_bytes(const flatbuffers::FlatBufferBuilder& table) { return {table.GetBufferPointer(), table.GetSize()}; }
 
 std::string_view as_view(const flatbuffers::Vector<uint8_t>* bytes) {
   if (bytes == nullptr) return {};
@@ -59,8 +57,7 @@ uint8_t* Connection::append(ByteBuffer& to, wire::MessageType type, uint32_t cal
 uint8_t* Connection::send_with_room(wire::MessageType type, uint32_t call_id,
                                     const flatbuffers::FlatBufferBuilder& table, size_t size) {
   NARKE_CHECK(size + table.GetSize() < kMaxBodyBytes);
-  uint8_t* room =
-      append(state_ == State::kOpen ? out_ : held_, type, call_id, table_bytes(table), size);
+  uint8_t* room = append(state_ == State::kOpen ? out_ : held_, type, call_id, table_bytes(table), size);
   if (state_ == State::kClosed) held_.clear();  // the memory stays, the bytes are dropped
   if (state_ == State::kOpen) reactor_.mark_dirty(*this);
   return room;

@@ -10,10 +10,10 @@
 // Little-endian, as every machine this runs on.
 #pragma once
 
-#include <flatbuffers/flatbuffers.h>
-
 #include <cstdint>
 #include <span>
+
+#include <flatbuffers/flatbuffers.h>
 
 #include "schema/narke_generated.h"
 

@@ -1,13 +1,13 @@
 #include "rpc/reactor.h"
 
+#include <cerrno>
+#include <limits>
+
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <limits>
 
 namespace narke::rpc {
 namespace {

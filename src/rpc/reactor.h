@@ -5,8 +5,6 @@
 // waits (see worker/engine.h for leader and followers). One thread at a time in wait().
 #pragma once
 
-#include <sys/epoll.h>
-
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -15,6 +13,8 @@
 #include <string>
 #include <unordered_map>
 #include <vector>
+
+#include <sys/epoll.h>
 
 #include "base/result.h"
 #include "rpc/connection.h"

@@ -1,9 +1,9 @@
+#include <string>
+#include <vector>
+
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <string>
-#include <vector>
 
 #include "rpc/auth.h"
 #include "rpc/reactor.h"
@@ -39,8 +39,7 @@ Identity identity(const std::string& token) {
 void send_text(Connection& link, const std::string& text, uint32_t call_id = 0) {
   flatbuffers::FlatBufferBuilder b;
   b.Finish(wire::CreateGoodbye(b));
-  link.send(wire::MessageType::Goodbye, call_id, b,
-            Bytes(reinterpret_cast<const uint8_t*>(text.data()), text.size()));
+  link.send(wire::MessageType::Goodbye, call_id, b, Bytes(reinterpret_cast<const uint8_t*>(text.data()), text.size()));
 }
 
 class Pair : public testing::Test {

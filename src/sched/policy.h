@@ -58,8 +58,7 @@ struct Choice {
 };
 
 // Fills a node up to `threshold` of its most used resource before the next one is begun; `local` first.
-Choice pick_hybrid(std::span<const NodeView> nodes, const ResourceSet& demand, size_t local,
-                   double threshold = 0.5);
+Choice pick_hybrid(std::span<const NodeView> nodes, const ResourceSet& demand, size_t local, double threshold = 0.5);
 // The next node in turn after *cursor that can take it; moves the cursor.
 Choice pick_spread(std::span<const NodeView> nodes, const ResourceSet& demand, uint64_t* cursor);
 // One node. Not soft: that one or none.

@@ -1,10 +1,10 @@
 #include "sched/policy.h"
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <deque>
 #include <random>
+
+#include <gtest/gtest.h>
 
 namespace narke::sched {
 namespace {

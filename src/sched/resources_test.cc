@@ -1,9 +1,9 @@
 #include "sched/resources.h"
 
-#include <gtest/gtest.h>
-
 #include <map>
 #include <random>
+
+#include <gtest/gtest.h>
 
 namespace narke::sched {
 namespace {

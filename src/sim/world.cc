@@ -113,8 +113,10 @@ void World::stop_worker(const node::Worker& worker, StopKind kind, const std::st
   note((kind == StopKind::kAsk ? "ask " : "kill ") + brief(worker.id) + ": " + reason);
   const auto at = processes_.find(worker.id);
   expect(at != processes_.end(), "an unknown worker was to stop");
-  if (kind == StopKind::kAsk) at->second.asked_to_leave = true;
-  else at->second.kill_asked = true;
+  if (kind == StopKind::kAsk)
+    at->second.asked_to_leave = true;
+  else
+    at->second.kill_asked = true;
 }
 
 void World::start_actor(const node::Worker& worker, const controller::Actor& actor) {
@@ -151,10 +153,20 @@ const WorkerId* World::some_program() {
 
 ResourceSet World::some_shape() {
   static const std::vector<ResourceSet> kShapes = {
-      {{"CPU", kOne}},     {{"CPU", kOne}},           {{"CPU", kOne}},    {{"CPU", kOne / 2}},
-      {{"CPU", 2 * kOne}}, {{"GPU", kOne}},           {{"GPU", kOne / 4}}, {{"CPU", kOne}, {"GPU", kOne / 2}},
-      {},                  {{"slots", kOne}},         {{"CPU", 99 * kOne}}, {{"unobtainium", kOne}},
-      {{"GPU", 2 * kOne}}, {{"CPU", 4 * kOne}},
+      {{"CPU", kOne}},
+      {{"CPU", kOne}},
+      {{"CPU", kOne}},
+      {{"CPU", kOne / 2}},
+      {{"CPU", 2 * kOne}},
+      {{"GPU", kOne}},
+      {{"GPU", kOne / 4}},
+      {{"CPU", kOne}, {"GPU", kOne / 2}},
+      {},
+      {{"slots", kOne}},
+      {{"CPU", 99 * kOne}},
+      {{"unobtainium", kOne}},
+      {{"GPU", 2 * kOne}},
+      {{"CPU", 4 * kOne}},
   };
   return kShapes[below(kShapes.size())];
 }
@@ -310,8 +322,10 @@ void World::zygote_dies() {
 void World::die_as_told() {
   ProcessModel* process = some_process([](const ProcessModel& p) { return p.kill_asked || p.asked_to_leave; });
   if (process == nullptr) return;
-  if (!process->kill_asked && chance(20)) process->asked_to_leave = false;
-  else process_dies(process->id);
+  if (!process->kill_asked && chance(20))
+    process->asked_to_leave = false;
+  else
+    process_dies(process->id);
 }
 
 void World::block(bool blocked) {
@@ -414,10 +428,10 @@ void World::step() {
     Event event;
   };
   static const std::vector<Weighted> kEvents = {
-      {3, &World::join},          {1, &World::leave},        {22, &World::ask},          {3, &World::cancel},
-      {14, &World::give_back},    {8, &World::obey_reclaims}, {18, &World::progress_fork}, {2, &World::crash},
-      {6, &World::create_actor},  {8, &World::finish_init},  {4, &World::end_some_actor}, {3, &World::create_group},
-      {2, &World::remove_group},  {1, &World::zygote_dies},  {12, &World::pass_time},     {8, &World::die_as_told},
+      {3, &World::join},           {1, &World::leave},         {22, &World::ask},           {3, &World::cancel},
+      {14, &World::give_back},     {8, &World::obey_reclaims}, {18, &World::progress_fork}, {2, &World::crash},
+      {6, &World::create_actor},   {8, &World::finish_init},   {4, &World::end_some_actor}, {3, &World::create_group},
+      {2, &World::remove_group},   {1, &World::zygote_dies},   {12, &World::pass_time},     {8, &World::die_as_told},
       {1, &World::squeeze_memory}, {1, &World::resize},
   };
   ++steps_;
@@ -451,9 +465,12 @@ void World::quiet() {
     }
     std::vector<WorkerId> doomed, unborn, initialising;
     for (auto& [id, process] : processes_) {
-      if (process.kill_asked || process.asked_to_leave) doomed.push_back(id);
-      else if (!process.registered) unborn.push_back(id);
-      else if (!process.actor.is_nil() && !process.actor_running) initialising.push_back(id);
+      if (process.kill_asked || process.asked_to_leave)
+        doomed.push_back(id);
+      else if (!process.registered)
+        unborn.push_back(id);
+      else if (!process.actor.is_nil() && !process.actor_running)
+        initialising.push_back(id);
     }
     for (const WorkerId& id : doomed) process_dies(id);
     for (const WorkerId& id : unborn) {

@@ -57,8 +57,7 @@ PyObject* ref_compare(PyObject* left, PyObject* right, int operation) {
 
 Py_hash_t ref_hash(PyObject* self) { return PyObject_Hash(reinterpret_cast<Ref*>(self)->id); }
 
-PyMethodDef ref_methods[] = {{"__reduce__", ref_reduce, METH_NOARGS, nullptr},
-                             {nullptr, nullptr, 0, nullptr}};
+PyMethodDef ref_methods[] = {{"__reduce__", ref_reduce, METH_NOARGS, nullptr}, {nullptr, nullptr, 0, nullptr}};
 PyGetSetDef ref_getset[] = {{"parts", ref_parts, nullptr, nullptr, nullptr},
                             {nullptr, nullptr, nullptr, nullptr, nullptr}};
 PyType_Slot ref_slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(ref_dealloc)},
@@ -67,8 +66,8 @@ PyType_Slot ref_slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(ref_dealloc)}
                            {Py_tp_richcompare, reinterpret_cast<void*>(ref_compare)},
                            {Py_tp_hash, reinterpret_cast<void*>(ref_hash)},
                            {0, nullptr}};
-PyType_Spec ref_spec = {"narke_value_test.Ref", sizeof(Ref), 0,
-                        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, ref_slots};
+PyType_Spec ref_spec = {"narke_value_test.Ref", sizeof(Ref), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                        ref_slots};
 
 bool hook_parts(PyObject* self, std::string_view* id, std::string_view* owner) {
   auto* ref = reinterpret_cast<Ref*>(self);
@@ -211,8 +210,7 @@ PyObject* time_decode(PyObject*, PyObject* args) {
   if (!PyArg_ParseTuple(args, "Opn", &data, &keep, &rounds)) return nullptr;
   if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) return nullptr;
   PyObject* spent = nanoseconds(rounds, [&] {
-    PyRef value =
-        PyRef::steal(decode(static_cast<const uint8_t*>(view.buf), size_t(view.len), keep ? data : nullptr));
+    PyRef value = PyRef::steal(decode(static_cast<const uint8_t*>(view.buf), size_t(view.len), keep ? data : nullptr));
     return bool(value);
   });
   PyBuffer_Release(&view);
