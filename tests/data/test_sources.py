@@ -101,6 +101,13 @@ def test_folders_name_columns(tmp_path):
 def test_read_csv(tmp_path):
     DF.to_csv(tmp_path / "a.csv", index=False)
     same_order(ray.data.read_csv(str(tmp_path / "a.csv")).to_pandas(), DF)
+    DF.to_csv(tmp_path / "b.csv.gz", index=False)
+    assert ray.data.read_csv(str(tmp_path)).count() == 2 * len(DF)
+
+
+def test_read_csv_without_rows(tmp_path):
+    (tmp_path / "a.csv").write_text("x,y\n")
+    assert ray.data.read_csv(str(tmp_path)).count() == 0
 
 
 def test_read_json_lines_and_arrays(tmp_path):

@@ -261,7 +261,7 @@ def read_parquet(paths: Any, *, columns: list[str] | None = None, **options: Any
 
 
 def read_csv(paths: Any, **options: Any) -> Dataset:
-    """A dataset of CSV files; further arguments go to `pyarrow.csv.open_csv`."""
+    """A dataset of CSV files; further arguments go to `pyarrow.csv.read_csv`."""
     chosen = _FileOptions(options, None, True)
     return _read_files(paths, files.CsvReader(options), chosen)
 
