@@ -271,6 +271,7 @@ def _driver_config(options: dict[str, Any], job: Any, namespace: str, session_di
         "default_actor_lifetime": job._default_actor_lifetime,
         "as_ray": os.environ.get("NARKE_AS_RAY") == "1" or "ray" in sys.modules,
         "address_info": _address_info(session_dir, {}),
+        "logging_config": job.py_logging_config.to_dict() if job.py_logging_config else None,
     }
 
 

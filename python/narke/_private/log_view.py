@@ -179,7 +179,7 @@ class Printer:
 
 def format_line(line: Line, remark: str, coloured: bool) -> str:
     """A worker's line as the driver shows it: ``(name pid=7) text``."""
-    head = f"({line.name} pid={line.pid})"
+    head = f"({line.name} pid={line.pid})" if line.name else f"(pid={line.pid})"
     if coloured:
         head = f"{_COLOURS[line.pid % len(_COLOURS)]}{head}{_RESET}"
         remark = f"{_DIM}{remark}{_RESET}" if remark else ""

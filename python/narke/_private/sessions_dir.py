@@ -29,6 +29,8 @@ __all__ = [
 ]
 
 _FIRST_PORT, _LAST_PORT = 6379, 60_000
+_KEEP_DAYS = 7.0  # for sessions that have ended; NARKE_KEEP_SESSIONS_DAYS says otherwise
+_MOST_REMOVED = 10  # at one start, so that it stays quick
 _MAX_SOCKET_PATH = 100  # of the 108 bytes a Unix socket's address holds
 
 
@@ -63,10 +65,28 @@ def create_session(base: str) -> str:
         raise ValueError(
             f"the session's folder {path} is too long for a Unix socket; set RAY_TMPDIR to a shorter one"
         )
+    _remove_old(base)
     for folder in (path, os.path.join(path, "sockets"), os.path.join(path, "logs")):
         os.makedirs(folder, mode=0o700)
     write_private(os.path.join(path, "token"), os.environ.get("RAY_AUTH_TOKEN") or os.urandom(32).hex())
     return path
+
+
+def _remove_old(base: str) -> None:
+    """Remove some of the sessions that ended long ago, with their logs."""
+    days = float(os.environ.get("NARKE_KEEP_SESSIONS_DAYS", _KEEP_DAYS))
+    oldest = time.time() - days * 86_400
+    found = sorted(name for name in os.listdir(base) if name.startswith("session_"))
+    for name in found[:_MOST_REMOVED]:
+        path = os.path.join(base, name)
+        try:
+            is_old = os.stat(path).st_mtime < oldest
+        except FileNotFoundError:  # another program removes it now
+            continue
+        if is_old and not is_alive(path):
+            import shutil
+
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def write_private(path: str, text: str) -> None:

@@ -58,7 +58,12 @@ def available_resources() -> dict[str, float]:
     Raises:
         narke.exceptions.RaySystemError: this program is not connected.
     """
-    return _public(_ask("available_resources")["resources"])
+    free = _public(_ask("available_resources")["resources"])
+    if "object_store_memory" in free:  # what objects take up is not free either
+        store = _ask("store_stats")
+        left = float(store["capacity_bytes"] - store["used_bytes"])
+        free["object_store_memory"] = min(free["object_store_memory"], left)
+    return free
 
 
 def _public(resources: dict[str, Any]) -> dict[str, float]:

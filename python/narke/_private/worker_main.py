@@ -79,6 +79,10 @@ def _join(config: dict[str, Any], info: dict[str, Any]) -> None:
         )
     )
     replace_hot_functions()
+    if job.get("logging_config"):
+        from narke._private.logging_config import LoggingConfig
+
+        LoggingConfig.from_dict(job["logging_config"])._apply()
     runtime_envs.apply(env)
 
 

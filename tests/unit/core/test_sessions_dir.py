@@ -93,3 +93,12 @@ def test_latest(base, running):
 @pytest.mark.parametrize("address", ["nowhere", "10.0.0.1:", "10.0.0.1:1"])
 def test_unknown_address(base, address):
     assert sessions_dir.find_by_address(base, address) is None
+
+
+def test_sessions_that_ended_long_ago_are_removed(base, running):
+    old, recent = sessions_dir.create_session(base), sessions_dir.create_session(base)
+    for path in (old, running):
+        os.utime(path, (1, 1))
+    new = sessions_dir.create_session(base)
+    assert not os.path.exists(old)
+    assert all(os.path.isdir(path) for path in (recent, running, new))
