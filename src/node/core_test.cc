@@ -317,16 +317,21 @@ TEST_F(CoreTest, EndsIdleWorkersBeyondThoseKept) {
   out_.expect({"gone"});
 }
 
-TEST_F(CoreTest, AWorkerThatStaysAlthoughAskedIsUsedAgain) {
+TEST_F(CoreTest, AWorkerThatWasAskedToLeaveMayStayUntilItsJobEnds) {
   core_.prestart(job_);
   settle();
   out_.now += 5'000;
   core_.tick();
   out_.expect({"start", "start", "ask to leave"});
-  out_.now += 6'000;
-  out_.owners = true;
+  const WorkerId slow = out_.stopped;
+  out_.now += 600'000;
   core_.tick();
-  EXPECT_EQ(core_.find(out_.stopped)->state, WorkerState::kIdle);
+  EXPECT_EQ(core_.find(slow)->state, WorkerState::kLeaving);
+  core_.end_job(job_);
+  out_.expect({"ask to leave", "ask to leave"});
+  out_.now += 6'000;
+  core_.tick();
+  out_.expect({"kill", "kill"});
 }
 
 TEST_F(CoreTest, SaysWhenTheWorkersRunOut) {

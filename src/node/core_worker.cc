@@ -224,14 +224,18 @@ void Core::on_worker_gone(const WorkerId& id, Fate fate) {
 
 void Core::end_job(const JobId& job) {
   ended_jobs_.insert(job);
+  std::vector<Worker*> starting, leaving;
+  for (auto& [id, worker] : workers_) {
+    if (worker.job != job || worker.killed) continue;
+    if (worker.state == WorkerState::kStarting) starting.push_back(&worker);
+    if (worker.state == WorkerState::kLeaving) leaving.push_back(&worker);
+  }
+  for (Worker* worker : leaving) out_.stop_worker(*worker, StopKind::kAsk, "its job has ended");
   for (auto& [key, family] : families_) {
     if (family.job != job) continue;
     family.prestart = 0;
     while (!family.idle.empty()) leave(workers_.at(family.idle.back()), "its job has ended");
   }
-  std::vector<Worker*> starting;
-  for (auto& [id, worker] : workers_)
-    if (worker.job == job && worker.state == WorkerState::kStarting) starting.push_back(&worker);
   for (Worker* worker : starting)
     if (family(worker->job, worker->runtime_env).waiting.empty()) kill(*worker, "its job has ended");
   std::erase_if(explained_, [&](const std::string& key) { return key.starts_with(job.hex()); });
@@ -246,24 +250,20 @@ void Core::tick() {
   std::erase_if(classes_, [](const auto& entry) { return entry.second.use_count() == 1; });
 }
 
+// One that was asked to leave may take its time while its job runs: others may still need what it owns.
 void Core::check_deadlines() {
   const int64_t now = out_.now_ms();
-  std::vector<Worker*> late;
+  std::vector<Worker*> unborn, lingering;
   for (auto& [id, worker] : workers_) {
     const int64_t age = now - worker.since_ms;
-    const bool starting = worker.state == WorkerState::kStarting && age > config_.start_deadline_ms;
-    const bool leaving = worker.state == WorkerState::kLeaving && age > kLeaveMs;
-    if ((starting || leaving) && !worker.killed) late.push_back(&worker);
+    if (worker.killed) continue;
+    if (worker.state == WorkerState::kStarting && age > config_.start_deadline_ms) unborn.push_back(&worker);
+    if (worker.state == WorkerState::kLeaving && age > kLeaveMs && ended_jobs_.contains(worker.job))
+      lingering.push_back(&worker);
   }
-  for (Worker* worker : late) {
-    const bool wanted = worker->state == WorkerState::kLeaving && !ended_jobs_.contains(worker->job);
-    if (worker->state == WorkerState::kStarting)
-      kill(*worker, "it did not register within " + std::to_string(config_.start_deadline_ms / 1000) + " s");
-    else if (wanted && !worker->lease && worker->pid != 0)
-      make_idle(*worker);  // it has reasons to stay
-    else
-      kill(*worker, "it did not leave when its job had ended");
-  }
+  for (Worker* worker : unborn)
+    kill(*worker, "it did not register within " + std::to_string(config_.start_deadline_ms / 1000) + " s");
+  for (Worker* worker : lingering) kill(*worker, "it did not leave when its job had ended");
 }
 
 bool Core::relieve_memory(const std::string& figures, const std::function<uint64_t(int)>& rss) {

@@ -509,6 +509,9 @@ void World::check_quiet() {
   }
   while (!drivers_.empty()) leave();
   settle_and_check();
+  now_ms_ += 6'000;
+  cluster_.core().tick();
+  settle_and_check();
   const std::map<WorkerId, ProcessModel> left = processes_;
   for (const auto& [id, process] : left) {
     expect(process.asked_to_leave || process.kill_asked, "a worker stays although its job has ended");
