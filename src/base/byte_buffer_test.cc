@@ -1,16 +1,14 @@
 #include "base/byte_buffer.h"
 
-#include <gtest/gtest.h>
-
 #include <random>
 #include <string>
+
+#include <gtest/gtest.h>
 
 namespace narke {
 namespace {
 
-std::string text_of(const ByteBuffer& buffer) {
-  return {reinterpret_cast<const char*>(buffer.data()), buffer.size()};
-}
+std::string text_of(const ByteBuffer& buffer) { return {reinterpret_cast<const char*>(buffer.data()), buffer.size()}; }
 
 ByteBuffer buffer_of(const std::string& text) {
   ByteBuffer buffer;

@@ -1,8 +1,8 @@
 #include "base/id.h"
 
-#include <gtest/gtest.h>
-
 #include <unordered_set>
+
+#include <gtest/gtest.h>
 
 namespace narke {
 namespace {

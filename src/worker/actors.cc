@@ -12,9 +12,9 @@ Actor* Actors::find(const ActorId& id) {
 }
 
 Actor& Actors::get(const ActorId& id, bool created_here) {
-  std::unique_ptr<Actor>& slot = actors_[id];
+  ActorPtr& slot = actors_[id];
   if (!slot) {
-    slot = std::make_unique<Actor>();
+    slot = std::make_shared<Actor>();
     slot->id = id;
   }
   if (!slot->watched) {
@@ -45,7 +45,19 @@ size_t Actors::pending(const Actor& actor) const {
   return actor.queue.size() + actor.in_doubt.size() + sent;
 }
 
+Actors::ActorPtr Actors::hold(const Actor& actor) {
+  auto found = actors_.find(actor.id);
+  return found == actors_.end() ? nullptr : found->second;
+}
+
+std::vector<Actors::ActorPtr> Actors::all() const {
+  std::vector<ActorPtr> out;
+  for (const auto& [id, actor] : actors_) out.push_back(actor);
+  return out;
+}
+
 void Actors::pump(Actor& actor) {
+  ActorPtr alive = hold(actor);
   if (actor.state != wire::ActorState::Alive || actor.peer == nullptr || !actor.in_doubt.empty()) return;
   bool was_idle = actor.peer->calls.size() == 0;
   bool has_sent = false;
@@ -64,7 +76,7 @@ void Actors::pump(Actor& actor) {
     push_task(*actor.peer, task, objects_);
     has_sent = true;
   }
-  if (was_idle && has_sent) actor.peer->link->flush();
+  if (was_idle && has_sent && actor.peer != nullptr) actor.peer->link->flush();
 }
 
 bool Actors::remove(Actor& actor, Task& task) {
@@ -88,8 +100,12 @@ ValuePtr Actors::unavailable(const Actor& actor) const {
 }
 
 void Actors::settle_doubts(Actor& actor, bool restarting) {
+  ActorPtr alive = hold(actor);
   std::deque<TaskPtr> doubtful = std::move(actor.in_doubt);
   actor.in_doubt.clear();
+  // Calls that came back unstarted are in doubt before those that were running: back to the order of sending.
+  std::sort(doubtful.begin(), doubtful.end(),
+            [](const TaskPtr& a, const TaskPtr& b) { return static_cast<int32_t>(a->call_id - b->call_id) < 0; });
   for (auto it = doubtful.rbegin(); it != doubtful.rend(); ++it) {
     TaskPtr task = *it;
     if (restarting && task->retries_left != 0 && !task->cancelled) {
@@ -104,6 +120,7 @@ void Actors::settle_doubts(Actor& actor, bool restarting) {
 }
 
 void Actors::set_dead(Actor& actor, ValuePtr death) {
+  ActorPtr alive = hold(actor);
   actor.state = wire::ActorState::Dead;
   actor.death = std::move(death);
   if (actor.peer != nullptr) {
@@ -122,6 +139,7 @@ void Actors::on_update(const rpc::Frame& frame) {
   if (update == nullptr || update->actor() == nullptr) return;
   Actor* known = find(ActorId::from_wire(update->actor()));
   if (known == nullptr || known->state == wire::ActorState::Dead) return;
+  ActorPtr alive = hold(*known);
   Actor& actor = *known;
   if (update->class_name() != nullptr) actor.class_name = update->class_name()->str();
   switch (update->state()) {
@@ -136,6 +154,8 @@ void Actors::on_update(const rpc::Frame& frame) {
       actor.state = wire::ActorState::Alive;
       actor.address = Address::from_wire(update->worker());
       actor.peer = out_.peer(actor.address);
+      if (actor.peer != nullptr && (actor.peer->lease != nullptr || actor.peer->actor != nullptr))
+        actor.peer = nullptr;  // the link serves something else: not the process that the node means
       settle_doubts(actor, true);
       if (actor.peer == nullptr) {  // already gone again: another update follows
         actor.state = wire::ActorState::Restarting;
@@ -161,8 +181,8 @@ void Actors::on_update(const rpc::Frame& frame) {
           {static_cast<int>(wire::DeathCause::RuntimeEnv), "RuntimeEnvSetupError"},
       };
       auto kind = kKinds.find(static_cast<int>(update->cause()));
-      return set_dead(actor, make_failure(kind == kKinds.end() ? "ActorDiedError" : kind->second, message,
-                                          actor.id.hex()));
+      return set_dead(actor,
+                      make_failure(kind == kKinds.end() ? "ActorDiedError" : kind->second, message, actor.id.hex()));
     }
     default: return;
   }
@@ -178,17 +198,18 @@ void Actors::on_link_lost(Actor& actor, std::vector<TaskPtr> calls) {
 
 void Actors::expire_doubts(std::chrono::milliseconds limit) {
   auto now = Clock::now();
-  for (auto& [id, actor] : actors_)
+  for (const ActorPtr& actor : all())
     if (!actor->in_doubt.empty() && now - actor->broken_since > limit) {
       std::deque<TaskPtr> doubtful = std::move(actor->in_doubt);
       actor->in_doubt.clear();
       for (TaskPtr& task : doubtful) out_.fail(*task, unavailable(*actor));
+      pump(*actor);
     }
 }
 
 void Actors::on_node_lost(const std::string& why) {
-  for (auto& [id, actor] : actors_)
-    if (actor->state != wire::ActorState::Dead) set_dead(*actor, make_failure("ActorDiedError", why, id.hex()));
+  for (const ActorPtr& actor : all())
+    if (actor->state != wire::ActorState::Dead) set_dead(*actor, make_failure("ActorDiedError", why, actor->id.hex()));
 }
 
 void Actors::forget(const ActorId& id) {

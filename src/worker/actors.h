@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "worker/objects.h"
 #include "worker/peer.h"
@@ -75,7 +76,11 @@ class Actors {
   Links& links_;
   Objects& objects_;
   Out& out_;
-  std::unordered_map<ActorId, std::unique_ptr<Actor>> actors_;
+  // Shared with whoever is ending calls: that may drop the last handle, so that the actor is forgotten meanwhile.
+  using ActorPtr = std::shared_ptr<Actor>;
+  ActorPtr hold(const Actor& actor);
+  std::vector<ActorPtr> all() const;
+  std::unordered_map<ActorId, ActorPtr> actors_;
 };
 
 }  // namespace narke::worker

@@ -1,11 +1,11 @@
 // The engine's life, and how its threads wait. See engine.h.
 #include "worker/engine.h"
 
+#include <csignal>
+
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <unistd.h>
-
-#include <csignal>
 
 namespace narke::worker {
 namespace {
@@ -252,6 +252,7 @@ Waited Engine::wait(Lock& lock, const std::function<bool()>& ready, Deadline dea
       background_asked_ = true;
       reactor_.wake();
     }
+    reactor_.flush_all();  // what this thread asks for leaves now: the leader may sleep long
     waiters_.push_back(&self);
     auto until = std::min(deadline, now + (watch_block ? std::chrono::milliseconds(2) : kSignalCheck));
     bool timed_out = self.cv.wait_until(lock, until) == std::cv_status::timeout;

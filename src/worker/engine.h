@@ -295,7 +295,8 @@ class Engine final : public Links,
   std::condition_variable background_cv_;
   std::thread background_;
   std::atomic<bool> stopped_{false};
-  bool stopping_ = false, leaving_ = false, goodbye_ = false;
+  std::atomic<bool> leaving_{false};
+  bool stopping_ = false, goodbye_ = false;
   std::string stop_reason_;
   std::function<bool()> interrupt_check_;
   std::function<void(const TaskId&, bool)> cancel_hook_;

@@ -136,9 +136,7 @@ void Engine::on_node_frame(rpc::Connection& link, const rpc::Frame& frame) {
       node_calls_.erase(found);
       return callback(&frame);
     }
-    case wire::MessageType::LeaseReply:
-      submitter_.on_lease_reply(frame);
-      return arm_idle_timer();
+    case wire::MessageType::LeaseReply: submitter_.on_lease_reply(frame); return arm_idle_timer();
     case wire::MessageType::ReclaimLease: {
       const auto* reclaim = frame.as<wire::ReclaimLease>();
       if (reclaim != nullptr) submitter_.on_reclaim(reclaim->lease());

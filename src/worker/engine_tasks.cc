@@ -37,7 +37,7 @@ struct Engine::Dependent : ReadyListener {
     Engine* e = engine;
     delete this;
     if (ready->state == Task::State::kWaiting) return e->dispatch_task(ready);
-    if (ready->actor != nullptr) e->actors_.pump(*ready->actor);
+    if (ready->state == Task::State::kQueued && ready->actor != nullptr) e->actors_.pump(*ready->actor);
   }
 };
 
@@ -190,6 +190,7 @@ void Engine::on_task_reply(rpc::Connection& link, const rpc::Frame& frame) {
   if (!task) return;
   Lease* lease = task->lease;
   task->lease = nullptr;
+  ActorId actor_id = task->actor == nullptr ? ActorId() : task->actor->id;  // the reply may end the actor
   wire::TaskStatus status = reply->status();
   if (status == wire::TaskStatus::NotStarted) {
     if (task->actor != nullptr) {  // the actor is leaving: its end decides
@@ -213,7 +214,7 @@ void Engine::on_task_reply(rpc::Connection& link, const rpc::Frame& frame) {
     else
       submitter_.on_finished(*lease, reply->duration_ns(), status == wire::TaskStatus::NotStarted);
   }
-  if (task->actor != nullptr) maybe_end_actor(*task->actor);
+  if (Actor* actor = actors_.find(actor_id)) maybe_end_actor(*actor);
 }
 
 bool Engine::keep_lineage(Task& task) {
@@ -237,8 +238,7 @@ void Engine::finish(Task& task, const wire::TaskReply& reply, rpc::Bytes raw) {
   for (size_t i = 0; i < count && i < task.return_count(); ++i) {
     const wire::Result* result = reply.results()->Get(static_cast<flatbuffers::uoffset_t>(i));
     Object& object = *task.returned(i);
-    if (result->contained() != nullptr)
-      objects_.set_contained(object, objects_.receive_contained(result->contained()));
+    if (result->contained() != nullptr) objects_.set_contained(object, objects_.receive_contained(result->contained()));
     if (result->kind() == wire::ResultKind::Store) {
       if (task.actor == nullptr && task.retries_left != 0 && !task.stream && object.uses.load() > 0 &&
           !object.extra().task) {
@@ -263,8 +263,8 @@ void Engine::finish(Task& task, const wire::TaskReply& reply, rpc::Bytes raw) {
 
 void Engine::finish_failed(Task& task, const wire::TaskReply& reply, rpc::Bytes raw) {
   TaskPtr alive(&task);
-  bool again = reply.status() == wire::TaskStatus::Failed && reply.retriable() && task.retries_left != 0 &&
-               !task.cancelled;
+  bool again =
+      reply.status() == wire::TaskStatus::Failed && reply.retriable() && task.retries_left != 0 && !task.cancelled;
   if (again) {
     if (task.retries_left > 0) --task.retries_left;
     ++task.attempt;
@@ -302,8 +302,8 @@ void Engine::fail_worker_died(TaskPtr task, const WorkerId& worker) {
   call_node(wire::MessageType::Control, b, {}, [this, task](const rpc::Frame* frame) {
     Fate fate = read_fate(frame);
     std::string name = task->spec->function ? task->spec->function->name : task->spec->method;
-    fail(*task, make_failure(fate.kind, "the worker process that ran " + name + " ended: " + fate.message,
-                             task->id.hex()));
+    fail(*task,
+         make_failure(fate.kind, "the worker process that ran " + name + " ended: " + fate.message, task->id.hex()));
   });
 }
 
@@ -338,16 +338,15 @@ void Engine::on_stream_item(const rpc::Frame& frame) {
   Task& task = *found->second;
   std::vector<ObjectPtr> contained = objects_.receive_contained(message->result()->contained());
   bool seen = message->index() < task.stream->received;  // a retried generator starts again
-  ObjectPtr item = objects_.make_owned(
-      object_of(task.id, kStreamFirstIndex + static_cast<uint32_t>(message->index())));
+  ObjectPtr item = objects_.make_owned(object_of(task.id, kStreamFirstIndex + static_cast<uint32_t>(message->index())));
   Objects::add_use(*item);
   objects_.set_contained(*item, std::move(contained));
   if (message->result()->kind() == wire::ResultKind::Store)
     objects_.set_stored(*item);
   else
-    objects_.set_value(*item, Value::copy(frame.raw),
-                       message->result()->kind() == wire::ResultKind::Error ? ObjectState::kError
-                                                                            : ObjectState::kValue);
+    objects_.set_value(
+        *item, Value::copy(frame.raw),
+        message->result()->kind() == wire::ResultKind::Error ? ObjectState::kError : ObjectState::kValue);
   if (seen) return objects_.drop_use(*item);
   if (!task.stream->abandoned) return add_stream_item(task, std::move(item));
   ++task.stream->received;
@@ -355,6 +354,7 @@ void Engine::on_stream_item(const rpc::Frame& frame) {
 }
 
 void Engine::ack_stream(Task& task, bool stop) {
+  if (task.state == Task::State::kDone) return;  // nobody listens, and its actor may be forgotten
   auto send_to = [&](rpc::ConnectionPtr link) {
     if (!link) return;
     flatbuffers::FlatBufferBuilder b(64);
@@ -371,8 +371,8 @@ Engine::StreamNext Engine::stream_next(Task& task, Deadline deadline) {
   Lock held = lock();
   StreamNext next;
   Task::Stream& stream = *task.stream;
-  next.waited = wait(
-      held, [&] { return !stream.items.empty() || (stream.total && stream.first >= *stream.total); }, deadline);
+  next.waited =
+      wait(held, [&] { return !stream.items.empty() || (stream.total && stream.first >= *stream.total); }, deadline);
   if (next.waited != Waited::kReady || stream.items.empty()) return next;
   next.item = std::move(stream.items.front());  // its use goes to the caller
   stream.items.pop_front();
@@ -405,8 +405,8 @@ void Engine::abandon_stream(Task& task) {
 
 Waited Engine::wait_stream_room(Inbound& call) {
   int limit = call.push->backpressure();
-  if (limit <= 0) return call.stopped ? Waited::kStopped : Waited::kReady;
   Lock held = lock();
+  if (limit <= 0) return call.stopped ? Waited::kStopped : Waited::kReady;
   if (call.link) call.link->flush();
   Waited waited = wait(
       held, [&] { return call.stopped || call.produced - call.consumed < static_cast<uint64_t>(limit); }, kNoDeadline);

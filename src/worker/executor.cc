@@ -120,17 +120,17 @@ InboundPtr Executor::take_any() {
 
 // ---- answers ----
 
-flatbuffers::Offset<wire::Result> Executor::describe(flatbuffers::FlatBufferBuilder& b, const Outcome& outcome,
-                                                     const WorkerId& receiver) {
+void Executor::lend(const Outcome& outcome, const WorkerId& receiver) {
+  Address to;
+  to.worker = receiver;
+  for (const ObjectPtr& inner : outcome.contained) objects_.lend(*inner, to);
+}
+
+flatbuffers::Offset<wire::Result> Executor::describe(flatbuffers::FlatBufferBuilder& b, const Outcome& outcome) {
   flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Ref>>> contained;
   if (!outcome.contained.empty()) {
-    Address to;
-    to.worker = receiver;
     std::vector<flatbuffers::Offset<wire::Ref>> refs;
-    for (const ObjectPtr& inner : outcome.contained) {
-      objects_.lend(*inner, to);
-      refs.push_back(objects_.describe(b, *inner));
-    }
+    for (const ObjectPtr& inner : outcome.contained) refs.push_back(objects_.describe(b, *inner));
     contained = b.CreateVector(refs);
   }
   uint64_t size = outcome.kind == wire::ResultKind::Store ? outcome.size : outcome.bytes.size();
@@ -145,7 +145,7 @@ void Executor::send_reply(Inbound& call, wire::TaskStatus status, const std::vec
   std::vector<flatbuffers::Offset<wire::Result>> results;
   size_t raw_bytes = 0;
   for (const Outcome& outcome : outcomes) {
-    results.push_back(describe(b, outcome, call.link->peer()));
+    results.push_back(describe(b, outcome));
     raw_bytes += outcome.bytes.size();
   }
   auto result_list = b.CreateVector(results);
@@ -181,12 +181,14 @@ void Executor::reply(Inbound& call, wire::TaskStatus status, std::vector<Outcome
   };
   if (!alive) alive = std::make_shared<Inbound>(std::move(call));
   auto shared = std::make_shared<std::vector<Outcome>>(std::move(outcomes));
-  WorkerId submitter = alive->link ? alive->link->peer() : WorkerId();
-  if (objects_.register_kept(submitter, [send, alive, shared] { send(alive, *shared); })) send(alive, *shared);
+  // Lending comes first: what other owners must be told of it is waited for together with what is kept.
+  if (alive->link && !alive->link->is_closed())
+    for (const Outcome& outcome : *shared) lend(outcome, alive->link->peer());
+  if (objects_.register_kept(alive->link.get(), [send, alive, shared] { send(alive, *shared); })) send(alive, *shared);
 }
 
 void Executor::reply_started(Inbound& start, rpc::Connection& node, const Outcome* error) {
-  objects_.register_kept(WorkerId(), nullptr);
+  objects_.register_kept(nullptr, nullptr);
   flatbuffers::FlatBufferBuilder b(128);
   b.Finish(wire::CreateActorStarted(b, start.start->spec()->actor(), error == nullptr));
   node.send(wire::MessageType::ActorStarted, 0, b, error == nullptr ? rpc::Bytes() : as_bytes(error->bytes));
@@ -196,7 +198,8 @@ void Executor::reply_started(Inbound& start, rpc::Connection& node, const Outcom
 void Executor::send_item(Inbound& call, Outcome item) {
   if (!call.link || call.link->is_closed()) return;
   flatbuffers::FlatBufferBuilder b(256);
-  auto result = describe(b, item, call.link->peer());
+  lend(item, call.link->peer());
+  auto result = describe(b, item);
   auto task = call.task.to_wire<wire::TaskId>();
   b.Finish(wire::CreateStreamItem(b, &task, call.produced, result));
   ++call.produced;

@@ -97,8 +97,9 @@ class Executor {
  private:
   void queue(InboundPtr call);
   void send_reply(Inbound& call, wire::TaskStatus status, const std::vector<Outcome>& outcomes, bool retriable);
-  flatbuffers::Offset<wire::Result> describe(flatbuffers::FlatBufferBuilder& b, const Outcome& outcome,
-                                             const WorkerId& receiver);
+  // The receiver of an outcome becomes a borrower of the references in it.
+  void lend(const Outcome& outcome, const WorkerId& receiver);
+  flatbuffers::Offset<wire::Result> describe(flatbuffers::FlatBufferBuilder& b, const Outcome& outcome);
   void maybe_flush(Inbound& call);
 
   Objects& objects_;

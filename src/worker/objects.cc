@@ -78,8 +78,9 @@ ObjectPtr Objects::add_received(const ObjectId& id, const Address& owner) {
   ObjectPtr object = new Object(id, is_mine);
   add_to_table(*object);
   if (is_mine) {  // given up earlier: whoever asks is told so
-    set_value(*object, make_failure("ReferenceCountingAssertionError",
-                                    "the object was already given up by its owner, this program", id.hex()),
+    set_value(*object,
+              make_failure("ReferenceCountingAssertionError",
+                           "the object was already given up by its owner, this program", id.hex()),
               ObjectState::kError);
     return object;
   }
@@ -222,9 +223,7 @@ void Objects::on_lost(Object& object) {
 
 // ---- references on their way out ----
 
-Address Objects::owner_of(Object& object) {
-  return object.owned ? links_.self() : object.extra().owner;
-}
+Address Objects::owner_of(Object& object) { return object.owned ? links_.self() : object.extra().owner; }
 
 flatbuffers::Offset<wire::Ref> Objects::describe(flatbuffers::FlatBufferBuilder& b, Object& object) {
   if (object.owned) add_to_table(object);
@@ -387,8 +386,10 @@ void Objects::on_object_reply(const rpc::Frame& frame) {
     case wire::ObjectStatus::Store: return set_stored(*object);
     default:
       set_value(*object,
-                make_failure("ObjectFreedError", "its owner has given the object up; keep a reference to it for as "
-                                                 "long as it is needed", object->id.hex()),
+                make_failure("ObjectFreedError",
+                             "its owner has given the object up; keep a reference to it for as "
+                             "long as it is needed",
+                             object->id.hex()),
                 ObjectState::kError);
   }
 }

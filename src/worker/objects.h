@@ -7,7 +7,8 @@
 // - References that arrive inside a task's arguments are covered by the submitter until the task's reply; those
 //   still held then are registered with their owners before the reply leaves (register_kept()).
 // - A borrower that holds nothing any more says so (RemoveBorrow). Adding and removing may overtake each other on
-//   different links: owners count, and a count may be negative for a moment.
+//   different links: owners count, and a count may be negative for a moment. A borrower that is lent the same object
+//   again keeps count and gives all back at the end: one given back earlier could overtake the one it stands for.
 // Threads: the engine's lock.
 #pragma once
 
@@ -74,9 +75,9 @@ class Objects {
   Address owner_of(Object& object);
   // `receiver` becomes a borrower before a message that carries the reference leaves.
   void lend(Object& object, const Address& receiver);
-  // Registers every covered reference that is still held. Returns true when all owners among `expected` know
-  // (nothing to wait for); otherwise `done` runs once they have answered.
-  bool register_kept(const WorkerId& submitter, std::function<void()> done);
+  // Registers every covered reference that is still held. Returns true when a reply over the link `to` (null: none)
+  // may leave now; otherwise `done` runs once the owners have answered. What went over that link itself is in order.
+  bool register_kept(const rpc::Connection* to, std::function<void()> done);
   std::vector<ObjectPtr> receive_contained(const flatbuffers::Vector<flatbuffers::Offset<wire::Ref>>* refs);
 
   // ---- messages ----
@@ -105,6 +106,7 @@ class Objects {
     std::function<void()> done;
   };
 
+  ObjectPtr add_received(const ObjectId& id, const Address& owner);
   void remove_from_table(Object& object);
   void release(Object& object);
   void release_contained(Object& object);
@@ -112,6 +114,8 @@ class Objects {
   void reply(rpc::Connection& to, uint32_t call_id, Object& object);
   void reply_missing(rpc::Connection& to, uint32_t call_id, const ObjectId& id);
   void send_add_borrow(rpc::Connection& to, Object& object, const Address& borrower, uint32_t call_id);
+  void ask_owner(rpc::Connection& owner, Object& object, const Address& borrower);
+  void send_remove_borrow(Object& object);
   void fail_owner_died(Object& object, const std::string& why);
 
   Links& links_;
@@ -119,7 +123,8 @@ class Objects {
   std::unordered_map<ObjectId, Object*> table_;  // each holds one intrusive reference
   std::vector<ObjectPtr> unregistered_;
   using AckKey = std::pair<rpc::Connection*, uint32_t>;  // link, call id
-  std::map<AckKey, std::shared_ptr<Acks>> waiting_acks_;
+  // AddBorrows without an answer, and the replies that wait for it.
+  std::map<AckKey, std::vector<std::shared_ptr<Acks>>> waiting_acks_;
 };
 
 // An engine failure as a value: see bindings/value.h, form 0x20.

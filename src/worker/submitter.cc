@@ -40,8 +40,10 @@ void Submitter::enqueue(TaskPtr task) {
 
 void Submitter::requeue(TaskPtr task) {
   LeaseClass& c = *task->spec->lease_class;
-  task->state = Task::State::kQueued;
   task->lease = nullptr;
+  if (task->cancelled)
+    return out_.fail(*task, make_failure("TaskCancelledError", "the task was cancelled", task->id.hex()));
+  task->state = Task::State::kQueued;
   c.queue.push_front(std::move(task));
   pump(c);
 }
@@ -113,7 +115,7 @@ void Submitter::request(LeaseClass& c) {
   auto strategy = wire::CreateStrategy(b, c.shape.strategy, &node_id, c.shape.soft, labels);
   const Task& first = *c.queue.front();
   auto name = b.CreateString(!first.spec->name.empty() || !first.spec->function ? first.spec->name
-                                                                               : first.spec->function->name);
+                                                                                : first.spec->function->name);
   auto pg = c.shape.pg.to_wire<wire::PgId>();
   auto backlog = static_cast<uint32_t>(std::min<size_t>(c.queue.size(), UINT32_MAX));
   b.Finish(wire::CreateRequestLease(b, resource_list, env, c.shape.pg.is_nil() ? nullptr : &pg, c.shape.bundle,
@@ -151,6 +153,7 @@ void Submitter::on_lease_reply(const rpc::Frame& frame) {
 }
 
 void Submitter::begin(LeaseClass& c, const wire::LeaseReply& reply) {
+  if (leases_.contains(reply.lease())) return;  // told twice
   auto lease = std::make_unique<Lease>();
   lease->id = reply.lease();
   lease->lease_class = &c;
@@ -158,7 +161,9 @@ void Submitter::begin(LeaseClass& c, const wire::LeaseReply& reply) {
   lease->peer = out_.peer(Address::from_wire(reply.worker()));
   Lease& held = *lease;
   leases_[held.id] = std::move(lease);
-  if (held.peer == nullptr) {
+  bool is_taken = held.peer != nullptr && (held.peer->lease != nullptr || held.peer->actor != nullptr);
+  if (held.peer == nullptr || is_taken) {
+    held.peer = nullptr;
     give_back(held, true, false);
     return pump(c);
   }
@@ -171,8 +176,9 @@ void Submitter::begin(LeaseClass& c, const wire::LeaseReply& reply) {
   std::vector<flatbuffers::Offset<wire::Instances>> instances;
   if (reply.instances() != nullptr)
     for (const wire::Instances* one : *reply.instances())
-      instances.push_back(wire::CreateInstances(b, b.CreateString(one->name()->str()),
-                                                b.CreateVector(one->ids()->data(), one->ids()->size())));
+      if (one->name() != nullptr && one->ids() != nullptr)
+        instances.push_back(wire::CreateInstances(b, b.CreateString(one->name()->str()),
+                                                  b.CreateVector(one->ids()->data(), one->ids()->size())));
   auto resource_list = b.CreateVector(resources);
   auto instance_list = b.CreateVector(instances);
   auto job = out_.job().to_wire<wire::JobId>();
@@ -262,7 +268,7 @@ void Submitter::on_worker_lost(Lease& lease, std::vector<TaskPtr> calls) {
     TaskPtr first = calls[0];
     first->lease = nullptr;
     if (first->cancelled) {
-      out_.fail(*first, make_failure("TaskCancelledError", "the task was cancelled", first->id.hex()));
+      requeue(first);
     } else if (first->retries_left == 0) {
       out_.fail_worker_died(first, worker);
     } else {

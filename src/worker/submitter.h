@@ -72,6 +72,7 @@ class Submitter {
   LeaseClass* lease_class(const LeaseShape& shape);
   // REQUIRES: no unresolved reference among the arguments.
   void enqueue(TaskPtr task);
+  // A cancelled task ends instead.
   void requeue(TaskPtr task);
   // Takes a queued task out of its queue; false when it is not queued.
   bool remove(Task& task);

@@ -71,8 +71,7 @@ flatbuffers::Offset<wire::PushTask> build(flatbuffers::FlatBufferBuilder& b, Tas
   if (!spec.name.empty()) name = b.CreateString(spec.name);
   if (!spec.concurrency_group.empty()) group = b.CreateString(spec.concurrency_group);
   if (!spec.retry_types.empty())
-    retry_types =
-        b.CreateVector(reinterpret_cast<const uint8_t*>(spec.retry_types.data()), spec.retry_types.size());
+    retry_types = b.CreateVector(reinterpret_cast<const uint8_t*>(spec.retry_types.data()), spec.retry_types.size());
   auto id = task.id.to_wire<wire::TaskId>();
   auto parent = task.parent.to_wire<wire::TaskId>();
   wire::FunctionId function;

@@ -1,0 +1,504 @@
+#include "worker/engine.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "worker/testing/fake_node.h"
+#include "worker/testing/fake_objects.h"
+
+namespace narke::worker {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::FakeNode;
+using ::testing::HasSubstr;
+using testing::text_of;
+using testing::value_of;
+
+// Far more than anything here takes: a failure ends, a slow machine does not fail.
+Deadline soon() { return Clock::now() + seconds(30); }
+
+class EngineTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<Engine> connect(wire::ProgramKind kind = wire::ProgramKind::Driver) {
+    EngineConfig config;
+    config.kind = kind;
+    config.node_socket = node_.path();
+    config.token = FakeNode::token();
+    Result<std::unique_ptr<Engine>> engine = Engine::connect(config);
+    EXPECT_TRUE(engine.ok()) << engine.error().message;
+    return std::move(engine).value();
+  }
+
+  FakeNode node_;
+};
+
+// ---- a program alone ----
+
+TEST_F(EngineTest, a_program_registers) {
+  auto engine = connect();
+  EXPECT_EQ(engine->self().node, testing::numbered<NodeId>(1));
+  EXPECT_EQ(engine->job(), testing::numbered<JobId>(1));
+  EXPECT_EQ(node_.count(wire::MessageType::Register), 1u);
+}
+
+TEST_F(EngineTest, a_refused_registration_says_why) {
+  node_.refuse("another release of narke");
+  EngineConfig config;
+  config.node_socket = node_.path();
+  config.token = FakeNode::token();
+  Result<std::unique_ptr<Engine>> engine = Engine::connect(config);
+  ASSERT_FALSE(engine.ok());
+  EXPECT_EQ(engine.error().code, ErrorCode::kRefused);
+  EXPECT_EQ(engine.error().message, "another release of narke");
+}
+
+TEST_F(EngineTest, a_wrong_token_is_an_error_at_once) {
+  EngineConfig config;
+  config.node_socket = node_.path();
+  config.token = "guess";
+  Result<std::unique_ptr<Engine>> engine = Engine::connect(config);
+  ASSERT_FALSE(engine.ok());
+  EXPECT_EQ(engine.error().code, ErrorCode::kDisconnected);
+}
+
+TEST_F(EngineTest, no_node_is_an_error_that_says_what_to_do) {
+  EngineConfig config;
+  config.node_socket = "@narke-nobody-listens-here";
+  Result<std::unique_ptr<Engine>> engine = Engine::connect(config);
+  ASSERT_FALSE(engine.ok());
+  EXPECT_THAT(engine.error().message, HasSubstr("narke.init()"));
+}
+
+TEST_F(EngineTest, a_value_put_is_there) {
+  auto engine = connect();
+  ObjectPtr object = engine->put_value(value_of("hello"), {});
+  EXPECT_EQ(engine->wait_ready(*object, soon()), Waited::kReady);
+  EXPECT_EQ(text_of(object->value), "hello");
+  engine->drop_use(*object);
+}
+
+TEST_F(EngineTest, a_wait_ends_at_its_deadline) {
+  auto engine = connect();
+  Lock held = engine->lock();
+  EXPECT_EQ(engine->wait(held, [] { return false; }, Clock::now() + milliseconds(20)), Waited::kTimeout);
+  EXPECT_EQ(engine->wait(held, [] { return true; }, Clock::now() - seconds(1)), Waited::kReady);
+}
+
+TEST_F(EngineTest, control_is_answered) {
+  auto engine = connect();
+  Engine::Answer answer = engine->control("echo", "body", soon());
+  EXPECT_EQ(answer.waited, Waited::kReady);
+  EXPECT_EQ(answer.body, "body");
+  answer = engine->control(FakeNode::silent_method(), "", Clock::now() + milliseconds(20));
+  EXPECT_EQ(answer.waited, Waited::kTimeout);
+}
+
+TEST_F(EngineTest, many_threads_ask_at_once_and_each_gets_its_answer) {
+  auto engine = connect();
+  std::vector<std::thread> threads;
+  std::atomic<int> right{0};
+  for (int t = 0; t < 8; ++t)
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 50; ++i) {
+        std::string body = std::to_string(t) + ":" + std::to_string(i);
+        right += engine->control("echo", body, soon()).body == body;
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(right, 400);
+}
+
+// Threads wait with deadlines of all lengths while others are served: leaders come and go.
+TEST_F(EngineTest, leaders_with_different_deadlines_hand_over) {
+  auto engine = connect();
+  std::vector<std::thread> threads;
+  std::atomic<int> timeouts{0}, answered{0};
+  for (int t = 0; t < 8; ++t)
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 20; ++i) {
+        if (t % 2 == 0) {
+          Lock held = engine->lock();
+          auto deadline = Clock::now() + milliseconds((t * 7 + i * 3) % 15);
+          timeouts += engine->wait(held, [] { return false; }, deadline) == Waited::kTimeout;
+        } else {
+          answered += engine->control("echo", "x", soon()).waited == Waited::kReady;
+        }
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(timeouts, 80);
+  EXPECT_EQ(answered, 80);
+}
+
+TEST_F(EngineTest, one_thread_may_wake_another) {
+  auto engine = connect();
+  bool flag = false;
+  std::thread waiter([&] {
+    Lock held = engine->lock();
+    EXPECT_EQ(engine->wait(held, [&] { return flag; }, soon()), Waited::kReady);
+  });
+  {
+    Lock held = engine->lock();
+    flag = true;
+    engine->became_ready();
+  }
+  waiter.join();
+}
+
+TEST_F(EngineTest, an_interrupt_ends_a_drivers_wait) {
+  auto engine = connect();
+  engine->set_interrupt_check([] { return true; });
+  Lock held = engine->lock();
+  EXPECT_EQ(engine->wait(held, [] { return false; }, soon()), Waited::kInterrupted);
+}
+
+TEST_F(EngineTest, lines_and_notices_are_kept_for_the_terminal) {
+  auto engine = connect();
+  flatbuffers::FlatBufferBuilder b;
+  auto line = wire::CreateLogLine(b, 7, nullptr, b.CreateString("f"), true, b.CreateString("oops"));
+  b.Finish(wire::CreateLogLines(b, b.CreateVector({line})));
+  node_.send(wire::MessageType::LogLines, b);
+  std::vector<LogLine> lines;
+  for (auto until = soon(); lines.empty() && Clock::now() < until;) lines = engine->take_logs(milliseconds(100));
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_EQ(lines[0].text, "oops");
+  EXPECT_EQ(lines[0].pid, 7);
+  EXPECT_TRUE(lines[0].is_error);
+}
+
+TEST_F(EngineTest, a_polled_engine_works_without_threads_of_its_own) {
+  auto engine = connect();
+  engine->set_polled(true);
+  ObjectPtr object = engine->objects().make_owned(testing::numbered<ObjectId>(1));
+  Objects::add_use(*object);
+  engine->on_ready_token(*object, 42);
+  {
+    Lock held = engine->lock();
+    engine->objects().set_value(*object, value_of("x"));
+  }
+  engine->poll();
+  EXPECT_EQ(engine->take_tokens(), std::vector<uint64_t>{42});
+  EXPECT_TRUE(engine->take_tokens().empty());
+  engine->drop_use(*object);
+  engine->set_polled(false);
+}
+
+// ---- the end ----
+
+TEST_F(EngineTest, a_driver_says_goodbye) {
+  auto engine = connect();
+  engine->disconnect(seconds(30));
+  EXPECT_EQ(node_.count(wire::MessageType::Goodbye), 1u);
+  EXPECT_TRUE(engine->is_stopped());
+}
+
+TEST_F(EngineTest, waiting_threads_end_when_the_program_disconnects) {
+  auto engine = connect();
+  std::vector<std::thread> threads;
+  std::atomic<int> begun{0}, stopped{0};
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&] {
+      Lock held = engine->lock();
+      ++begun;
+      stopped += engine->wait(held, [] { return false; }, soon()) == Waited::kStopped;
+    });
+  while (begun < 4) std::this_thread::yield();
+  engine->disconnect(seconds(30));
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(stopped, 4);
+}
+
+TEST_F(EngineTest, everything_pending_ends_when_the_node_is_lost) {
+  auto engine = connect();
+  std::atomic<int> asked{0}, stopped{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t)
+    threads.emplace_back([&] {
+      ++asked;
+      Engine::Answer answer = engine->control(FakeNode::silent_method(), "", soon());
+      stopped += answer.error_kind == "LocalRayletDiedError";
+    });
+  CallSpecPtr spec = new CallSpec;
+  spec->name = "f";
+  spec->lease_class = engine->submitter().lease_class({});
+  TaskPtr task = engine->new_task(spec, 1);
+  ObjectPtr result = task->first_return;
+  Objects::add_use(*result);
+  engine->submit(task);
+  while (asked < 3 || node_.count(wire::MessageType::Control) < 3) std::this_thread::yield();
+  node_.stop();
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(stopped, 3);
+  EXPECT_NE(engine->wait_ready(*result, soon()), Waited::kTimeout);
+  {
+    Lock held = engine->lock();
+    EXPECT_EQ(result->state.load(), ObjectState::kError);
+    EXPECT_THAT(text_of(result->value), HasSubstr("LocalRayletDiedError"));
+    EXPECT_THAT(engine->stop_reason(), HasSubstr("is gone"));
+  }
+  TaskPtr later = engine->new_task(spec, 1);
+  ObjectPtr nothing = later->first_return;
+  Objects::add_use(*nothing);
+  engine->submit(later);
+  EXPECT_EQ(nothing->state.load(), ObjectState::kError);
+  engine->drop_use(*result), engine->drop_use(*nothing);
+}
+
+// ---- two programs ----
+
+class TwoEngines : public EngineTest {
+ protected:
+  void SetUp() override {
+    driver_ = connect();
+    worker_ = connect(wire::ProgramKind::Worker);
+    node_.lend(worker_->self());
+    runner_ = std::thread([this] { run_calls(); });
+    spec_ = new CallSpec;
+    spec_->name = "echo";
+    spec_->function = new Function(testing::numbered<FunctionId>(1), "pickled", "echo");
+    spec_->max_retries = 3;
+    LeaseShape shape;
+    shape.resources = {{"CPU", 10'000}};
+    Lock held = driver_->lock();
+    spec_->lease_class = driver_->submitter().lease_class(shape);
+  }
+  void TearDown() override {
+    worker_->leave();
+    runner_.join();
+    driver_->disconnect(seconds(30));
+    worker_->disconnect(seconds(30));
+    spec_ = {};
+    driver_.reset(), worker_.reset();
+  }
+
+  // The worker answers every call with its argument, or with an error when that begins with '!'.
+  void run_calls() {
+    while (true) {
+      Waited waited;
+      InboundPtr call = worker_->next_call("", kNoDeadline, &waited);
+      if (!call) return;
+      Outcome outcome;
+      outcome.bytes.assign(call->raw.begin(), call->raw.end());
+      if (!outcome.bytes.empty() && outcome.bytes[0] == '!') outcome.kind = wire::ResultKind::Error;
+      Lock held = worker_->lock();
+      worker_->executor().reply(
+          *call, outcome.kind == wire::ResultKind::Error ? wire::TaskStatus::Failed : wire::TaskStatus::Done,
+          {outcome});
+    }
+  }
+
+  // Returns the result with one use.
+  ObjectPtr submit(const std::string& argument) {
+    TaskPtr task = driver_->new_task(spec_, 1);
+    task->values.append(argument.data(), argument.size());
+    task->args.push_back({static_cast<uint32_t>(argument.size()), {}, ""});
+    return submit(task);
+  }
+  ObjectPtr submit_on(const ObjectPtr& reference) {
+    TaskPtr task = driver_->new_task(spec_, 1);
+    task->args.push_back({0, reference, ""});
+    return submit(task);
+  }
+  ObjectPtr submit(TaskPtr task) {
+    ObjectPtr result = task->first_return;
+    Objects::add_use(*result);
+    driver_->submit(std::move(task));
+    return result;
+  }
+  std::string get(const ObjectPtr& object) {
+    if (driver_->wait_ready(*object, soon()) != Waited::kReady) return "(not ready)";
+    std::string text = text_of(object->value);
+    driver_->drop_use(*object);
+    return text;
+  }
+
+  std::unique_ptr<Engine> driver_, worker_;
+  std::thread runner_;
+  CallSpecPtr spec_;
+};
+
+TEST_F(TwoEngines, a_task_is_answered) { EXPECT_EQ(get(submit("hello")), "hello"); }
+
+TEST_F(TwoEngines, many_tasks_are_answered) {
+  std::vector<ObjectPtr> results;
+  for (int i = 0; i < 500; ++i) results.push_back(submit(std::to_string(i)));
+  for (int i = 0; i < 500; ++i) ASSERT_EQ(get(results[static_cast<size_t>(i)]), std::to_string(i));
+}
+
+TEST_F(TwoEngines, a_result_may_be_another_tasks_argument) {
+  ObjectPtr first = submit("x");
+  ObjectPtr second = submit_on(first);
+  ObjectPtr third = submit_on(second);
+  EXPECT_EQ(get(third), "x");
+  driver_->drop_use(*first), driver_->drop_use(*second);
+}
+
+TEST_F(TwoEngines, an_error_passes_through_dependents) {
+  ObjectPtr first = submit("!broken");
+  ObjectPtr second = submit_on(first);
+  EXPECT_EQ(get(second), "!broken");
+  EXPECT_EQ(second->state.load(), ObjectState::kError);
+  driver_->drop_use(*first);
+}
+
+TEST_F(TwoEngines, several_threads_submit_and_wait) {
+  std::vector<std::thread> threads;
+  std::atomic<int> right{0};
+  for (int t = 0; t < 6; ++t)
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 60; ++i) {
+        std::string text = std::to_string(t) + ":" + std::to_string(i);
+        ObjectPtr first = submit(text);
+        ObjectPtr second = submit_on(first);
+        right += get(second) == text;
+        driver_->drop_use(*first);
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(right, 360);
+}
+
+TEST_F(TwoEngines, waiting_for_some_returns_them_first) {
+  ObjectPtr never = driver_->objects().make_owned(testing::numbered<ObjectId>(1));
+  Objects::add_use(*never);
+  ObjectPtr first = submit("1"), second = submit("2");
+  std::vector<Object*> objects = {never.get(), first.get(), second.get()};
+  EXPECT_EQ(driver_->wait_some(objects, 2, soon()), Waited::kReady);
+  EXPECT_EQ(objects[0], never.get());
+  EXPECT_EQ(driver_->wait_some(objects, 3, Clock::now() + milliseconds(20)), Waited::kTimeout);
+  for (Object* object : {never.get(), first.get(), second.get()}) driver_->drop_use(*object);
+}
+
+TEST_F(TwoEngines, the_other_program_fetches_a_value) {
+  ObjectPtr object = driver_->put_value(value_of("across"), {});
+  ObjectPtr borrowed;
+  {
+    Lock held = driver_->lock();
+    driver_->objects().add_to_table(*object);
+  }
+  {
+    Lock held = worker_->lock();
+    borrowed = worker_->objects().receive(object->id, driver_->self(), false);
+    Objects::add_use(*borrowed);
+  }
+  EXPECT_EQ(worker_->wait_ready(*borrowed, soon()), Waited::kReady);
+  EXPECT_EQ(text_of(borrowed->value), "across");
+  worker_->drop_use(*borrowed);
+  worker_->drain();
+  Lock held = driver_->lock();
+  EXPECT_EQ(driver_->wait(held, [&] { return !driver_->objects().has_borrowers(); }, soon()), Waited::kReady);
+  held.unlock();
+  driver_->drop_use(*object);
+}
+
+TEST_F(TwoEngines, a_queued_task_is_cancelled) {
+  ObjectPtr never = driver_->objects().make_owned(testing::numbered<ObjectId>(1));
+  Objects::add_use(*never);
+  ObjectPtr result = submit_on(never);
+  driver_->cancel(*result, false, false);
+  EXPECT_THAT(get(result), HasSubstr("TaskCancelledError"));
+  {
+    Lock held = driver_->lock();
+    driver_->objects().set_value(*never, value_of("too late"));
+  }
+  driver_->drop_use(*never);
+}
+
+// ---- actors ----
+
+class ActorEngines : public TwoEngines {
+ protected:
+  void SetUp() override {
+    TwoEngines::SetUp();
+    flatbuffers::FlatBufferBuilder b;
+    b.Finish(wire::CreateCreateActor(b));
+    id_ = driver_->new_actor_id();
+    driver_->create_actor(id_, b, {}, false, false, {}, false);
+    Lock held = driver_->lock();
+    handle_ = driver_->actors().find(id_)->handle;
+    method_ = new CallSpec;
+    method_->method = "m";
+  }
+  void update(wire::ActorState state) {
+    flatbuffers::FlatBufferBuilder b;
+    auto address = worker_->self().to_wire(b);
+    auto wire_id = id_.to_wire<wire::ActorId>();
+    b.Finish(wire::CreateActorUpdate(b, &wire_id, state, 0, address));
+    node_.send(wire::MessageType::ActorUpdate, b);
+  }
+  ObjectPtr call(const std::string& argument, std::vector<ObjectPtr> nested = {}) {
+    TaskPtr task = driver_->new_task(method_, 1);
+    task->values.append(argument.data(), argument.size());
+    task->args.push_back({static_cast<uint32_t>(argument.size()), {}, ""});
+    task->nested = std::move(nested);
+    ObjectPtr result = task->first_return;
+    Objects::add_use(*result);
+    EXPECT_TRUE(driver_->submit_call(id_, task, -1).ok);
+    return result;
+  }
+
+  ActorId id_;
+  ObjectPtr handle_;
+  CallSpecPtr method_;
+};
+
+TEST_F(ActorEngines, calls_wait_for_the_actor_and_are_answered_in_order) {
+  std::vector<ObjectPtr> results;
+  for (int i = 0; i < 20; ++i) results.push_back(call(std::to_string(i)));
+  update(wire::ActorState::Alive);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(get(results[static_cast<size_t>(i)]), std::to_string(i));
+  driver_->drop_use(*handle_);
+}
+
+// The call holds the last handle of its actor: its reply ends the actor.
+TEST_F(ActorEngines, an_actor_may_end_with_the_reply_to_its_last_call) {
+  update(wire::ActorState::Alive);
+  ObjectPtr result = call("last", {handle_});
+  driver_->drop_use(*handle_);
+  EXPECT_EQ(get(result), "last");
+  Lock held = driver_->lock();
+  EXPECT_EQ(driver_->actors().find(id_), nullptr);
+}
+
+TEST_F(ActorEngines, an_actor_may_end_with_its_last_failing_call) {
+  ObjectPtr result = call("never", {handle_});
+  driver_->drop_use(*handle_);
+  update(wire::ActorState::Dead);
+  EXPECT_THAT(get(result), HasSubstr("ActorDiedError"));
+}
+
+// A reference becomes ready after its call has failed and the actor is forgotten.
+TEST_F(ActorEngines, a_late_reference_of_a_failed_call_changes_nothing) {
+  ObjectPtr late = driver_->objects().make_owned(testing::numbered<ObjectId>(1));
+  Objects::add_use(*late);
+  TaskPtr task = driver_->new_task(method_, 1);
+  task->args.push_back({0, late, ""});
+  ObjectPtr result = task->first_return;
+  Objects::add_use(*result);
+  driver_->submit_call(id_, task, -1);
+  update(wire::ActorState::Dead);
+  EXPECT_THAT(get(result), HasSubstr("ActorDiedError"));
+  driver_->drop_use(*handle_);
+  {
+    Lock held = driver_->lock();
+    EXPECT_EQ(driver_->actors().find(id_), nullptr);
+    driver_->objects().set_value(*late, value_of("x"));
+  }
+  driver_->drop_use(*late);
+}
+
+TEST_F(ActorEngines, pending_calls_are_bounded) {
+  ObjectPtr first = call("1");
+  TaskPtr task = driver_->new_task(method_, 1);
+  Engine::SubmitResult refused = driver_->submit_call(id_, task, 1);
+  EXPECT_FALSE(refused.ok);
+  EXPECT_THAT(refused.error, HasSubstr("max_pending_calls"));
+  update(wire::ActorState::Alive);
+  EXPECT_EQ(get(first), "1");
+  driver_->drop_use(*handle_);
+}
+
+}  // namespace
+}  // namespace narke::worker
