@@ -31,14 +31,14 @@ _HOMES = {
     "from_pandas_refs": "read_api",
     "range": "read_api",
     "range_tensor": "read_api",
-    "read_binary_files": "read_api",
-    "read_csv": "read_api",
+    "read_binary_files": "_read_files",
+    "read_csv": "_read_files",
     "read_datasource": "read_api",
-    "read_images": "read_api",
-    "read_json": "read_api",
-    "read_numpy": "read_api",
-    "read_parquet": "read_api",
-    "read_text": "read_api",
+    "read_images": "_read_files",
+    "read_json": "_read_files",
+    "read_numpy": "_read_files",
+    "read_parquet": "_read_files",
+    "read_text": "_read_files",
 }
 __all__ = sorted(_HOMES)
 

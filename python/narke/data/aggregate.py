@@ -139,6 +139,14 @@ class Fast(AggregateFnV2):
         return pc.ScalarAggregateOptions(skip_nulls=self._ignore_nulls, min_count=1)
 
 
+def reduce_all(column: Any, function: str, options: Any = None) -> pa.Array:
+    """Arrow's `function` over a whole column, as a column of one value.
+
+    Arrow's grouping gives the same, but imports its data sets and pandas first.
+    """
+    return pa.repeat(pc.call_function(function, [column], options), 1)
+
+
 class Groups:
     """Which group each row of the parts belongs to: `ids` from 0 in order of the rows, and their `count`."""
 
@@ -147,7 +155,9 @@ class Groups:
 
     def reduce(self, part: Any, function: str, options: Any = None) -> pa.Array:
         """Arrow's `function` over a part, per group."""
-        table = pa.table({"g": self.ids, "v": part})
+        if self.count == 1:
+            return reduce_all(part, function, options)
+        table = pa.table({"g": columns.to_arrow(self.ids), "v": part})
         return columns.one_chunk(
             table.group_by("g", use_threads=False)
             .aggregate([("v", function, options)])

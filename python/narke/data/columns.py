@@ -47,7 +47,7 @@ def tensor_from_numpy(values: np.ndarray) -> pa.Array:
     """A tensor column of an array whose first dimension is the rows; shares memory where Arrow can."""
     values = np.ascontiguousarray(values)
     shape = values.shape[1:]
-    flat = pa.array(values.reshape(-1))
+    flat = _flat(values.reshape(-1))
     size = int(np.prod(shape))
     storage = (
         pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(flat.type, size))
@@ -64,7 +64,8 @@ def _empty_lists(flat: pa.Array, values: np.ndarray) -> pa.Array:
 def tensor_to_numpy(column: pa.Array) -> np.ndarray:
     """The array of a tensor column, rows first."""
     shape = tuple(column.type.shape)
-    flat = column.storage.flatten().to_numpy(zero_copy_only=False)
+    values = column.storage.flatten()
+    flat = _plain_to_numpy(values) if is_plain(values) else values.to_numpy(zero_copy_only=False)
     return flat.reshape((len(column), *shape))
 
 
@@ -121,7 +122,16 @@ def _from_ndarray(values: np.ndarray) -> pa.Array:
         return _from_list(values.tolist())
     if values.dtype.kind in "US":
         return pa.array(values.tolist())
-    return pa.array(np.ascontiguousarray(values))
+    return _flat(np.ascontiguousarray(values))
+
+
+def _flat(values: np.ndarray) -> pa.Array:
+    """An array of one dimension; shares memory. `pa.array` would import pandas, which takes longer than many tasks."""
+    if values.dtype.kind in "iuf" and values.dtype.isnative:
+        return pa.Array.from_buffers(
+            pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)]
+        )
+    return pa.array(values)
 
 
 def _from_list(values: list[Any]) -> pa.Array:
@@ -167,6 +177,8 @@ def to_numpy(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     whole = one_chunk(column)
     if isinstance(whole, pa.ChunkedArray):
         return np.empty(0, whole.type.to_pandas_dtype())
+    if is_plain(whole):
+        return _plain_to_numpy(whole)
     if is_tensor(whole.type):
         return tensor_to_numpy(whole)
     if isinstance(whole.type, ObjectType):
@@ -178,6 +190,20 @@ def to_numpy(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     ):
         return _lists_to_numpy(whole)
     return whole.to_numpy(zero_copy_only=False)
+
+
+def is_plain(column: pa.Array) -> bool:
+    """Whether it is numbers without nulls, which are in memory as numpy has them."""
+    return not column.null_count and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type))
+
+
+def _plain_to_numpy(column: pa.Array) -> np.ndarray:
+    """Without a copy, and without pandas, which Arrow's own conversion imports."""
+    kind = np.dtype(column.type.to_pandas_dtype())
+    memory = column.buffers()[1]
+    if memory is None or len(column) == 0:
+        return np.empty(0, kind)
+    return np.frombuffer(memory, kind, len(column), column.offset * kind.itemsize)
 
 
 def _lists_to_numpy(column: pa.Array) -> np.ndarray:

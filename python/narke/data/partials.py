@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow as pa
 
 from narke.data import blocks as blk
 from narke.data import columns, grouping
-from narke.data.aggregate import AggregateFn, Count, Fast, Groups
+from narke.data.aggregate import AggregateFn, Count, Fast, Groups, reduce_all
 from narke.data.blocks import Block
 
 
@@ -38,20 +39,36 @@ class Partial:
 
     def _by_arrow(self, block: Block) -> Block:
         """The parts that Arrow computes, sorted by key."""
+        if not self.keys:
+            return self._of_all(block)
         wanted: list[Any] = []
         names: list[str] = []
+        for name, column, function, options in self._parts():
+            wanted.append(([], "count_all") if column is None else (column, function, options))
+            names.append(name)
+        made = (
+            block.group_by(self.keys, use_threads=False)
+            .aggregate(wanted)
+            .rename_columns([*self.keys, *names])
+        )
+        return grouping.sort(made, self.keys, [False] * len(self.keys))
+
+    def _of_all(self, block: Block) -> Block:
+        made = {}
+        for name, column, function, options in self._parts():
+            if column is None:
+                made[name] = pa.repeat(pa.scalar(block.num_rows), 1)
+            else:
+                made[name] = reduce_all(block.column(column), function, options)
+        return pa.table(made)
+
+    def _parts(self) -> Iterator[tuple[str, str | None, str, Any]]:
+        """(name, column, function, options) of each part that Arrow computes."""
         for i, agg in enumerate(self.aggs):
             if not isinstance(agg, Fast):
                 continue
-            column = agg.get_target_column()
             for part, function, options in agg.partials():
-                wanted.append(([], "count_all") if column is None else (column, function, options))
-                names.append(_part(i, part))
-        table = block if self.keys else block.append_column("\0all", pa.repeat(0, block.num_rows))
-        keys = self.keys or ["\0all"]
-        made = table.group_by(keys, use_threads=False).aggregate(wanted)
-        made = made.rename_columns([*keys, *names])
-        return grouping.sort(made, keys, [False] * len(keys)) if self.keys else made.select(names)
+                yield _part(i, part), agg.get_target_column(), function, options
 
     def _add_objects(self, made: Block, block: Block, slow: list[tuple[int, AggregateFn]]) -> Block:
         ordered = grouping.sort(block, self.keys, [False] * len(self.keys)) if self.keys else block
@@ -60,7 +77,7 @@ class Partial:
         groups = [ordered.slice(start, end - start) for start, end in zip(starts, ends, strict=True)]
         for i, agg in slow:
             kept = columns.objects_to_arrow([_Kept(agg.start(group)) for group in groups])
-            made = made.append_column(_part(i, "o"), kept)
+            made = made.append_column(_part(i, "o"), kept) if made.num_columns else pa.table({_part(i, "o"): kept})
         return made
 
 

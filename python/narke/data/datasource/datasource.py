@@ -134,6 +134,6 @@ def _range_blocks(low: int, high: int, shape: tuple[int, ...] | None) -> Iterato
 
 def _range_block(numbers: np.ndarray, shape: tuple[int, ...] | None) -> pa.Table:
     if shape is None:
-        return pa.table({"id": numbers})
+        return pa.table({"id": columns.to_arrow(numbers)})
     spread = np.broadcast_to(numbers.reshape(-1, *(1 for _ in shape)), (len(numbers), *shape))
     return pa.table({"data": columns.tensor_from_numpy(spread)})
