@@ -261,7 +261,7 @@ def _make_dual(error: RayTaskError) -> RayTaskError:
 
 
 def _copy_members(cause: BaseException, instance: BaseException) -> None:
-    """Give the dual what built-in classes keep outside of ``__dict__``, such as ``errno`` and ``StopIteration.value``."""
+    """Give the dual what built-in classes keep outside of ``__dict__``, such as ``errno``."""
     for cls in type(cause).__mro__[:-3]:  # what Exception, BaseException and object keep is not the cause's
         for name, member in vars(cls).items():
             if isinstance(member, (types.MemberDescriptorType, types.GetSetDescriptorType)):

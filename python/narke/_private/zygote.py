@@ -53,7 +53,7 @@ def _preload() -> None:
         import cloudpickle  # noqa: F401
 
         import narke.actor
-        import narke.job_config  # noqa: F401
+        import narke.job_config
         from narke import _native  # noqa: F401
         from narke._private import (  # noqa: F401
             actor_creation,
