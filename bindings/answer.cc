@@ -60,6 +60,7 @@ int exit_code(PyObject* exit) {
 void leave_actor(Session& session, const InboundPtr& call) {
   session.actor_exits = true;
   session.engine->actor_exits(session.actor_id);
+  session.engine->leave_at_once();
   std::string message = "the actor " + session.actor_class + " left by exit_actor()";
   reply_one(session, call, wire::TaskStatus::ActorExit,
             engine_outcome("ActorDiedError", message, session.actor_id.hex()));

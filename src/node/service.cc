@@ -11,6 +11,9 @@
 
 namespace narke::node {
 
+constexpr int kWatchTries = 40;
+constexpr std::chrono::milliseconds kWatchPause{50};
+
 using wire::MessageType;
 
 static constexpr int kLinkGraceMs = 200;       // between a worker's link and its process ending
@@ -309,17 +312,24 @@ bool Service::on_actor_started(Program& program, const rpc::Frame& frame) {
 bool Service::on_watch_actor(Program& program, const rpc::Frame& frame) {
   const auto* table = frame.as<wire::WatchActor>();
   if (!table || !table->actor()) return false;
-  const ActorId id = ActorId::from_wire(table->actor());
-  if (const controller::Actor* actor = cluster_.controller().actors.watch(id, program.id)) {
-    actor_changed(program.id, *actor);
-    return true;
+  watch_actor(program.id, ActorId::from_wire(table->actor()), kWatchTries);
+  return true;
+}
+
+// A handle may reach a program, and its question this node, before the creator's own message does: an actor that is
+// not known yet is asked for again, for two seconds in all.
+void Service::watch_actor(const WorkerId& watcher, const ActorId& id, int tries) {
+  if (const controller::Actor* actor = cluster_.controller().actors.watch(id, watcher))
+    return actor_changed(watcher, *actor);
+  if (tries > 0) {
+    reactor_.after(kWatchPause, [this, watcher, id, tries] { watch_actor(watcher, id, tries - 1); });
+    return;
   }
   controller::Actor unknown;
   unknown.spec.id = id;
   unknown.state = wire::ActorState::Unknown;
   unknown.message = "The cluster knows no actor " + id.hex() + ": it died long ago, or belongs to another cluster.";
-  actor_changed(program.id, unknown);
-  return true;
+  actor_changed(watcher, unknown);
 }
 
 bool Service::on_kill_actor(const rpc::Frame& frame) {

@@ -76,6 +76,7 @@ class Service : public rpc::Handler,
   bool on_create_actor(Program& program, const rpc::Frame& frame);
   bool on_actor_started(Program& program, const rpc::Frame& frame);
   bool on_watch_actor(Program& program, const rpc::Frame& frame);
+  void watch_actor(const WorkerId& watcher, const ActorId& id, int tries);
   bool on_kill_actor(const rpc::Frame& frame);
   bool on_control(Program& program, const rpc::Frame& frame);
   void on_goodbye(Program& program, uint32_t call_id);

@@ -45,7 +45,7 @@ Engine::Engine(const EngineConfig& config)
       objects_(*this, *this),
       submitter_(*this, objects_, *this),
       actors_(*this, objects_, *this),
-      executor_(objects_) {
+      executor_(objects_, [this] { return leader_ == Leader::kThread; }) {
   self_.worker = reactor_.identity().self;
   process_unique_.resize(12);
   NARKE_CHECK(getrandom(process_unique_.data(), process_unique_.size(), 0) == 12);
@@ -175,6 +175,14 @@ void Engine::serve_waiters() {
     waiter->done = true;
     waiter->cv.notify_one();
   }
+}
+
+// After buffering something outside of a dispatch: another thread that waits would not send it.
+void Engine::flush_if_needed() {
+  if (polled_ || leader_ == Leader::kThread) return reactor_.flush_all();
+  if (leader_ != Leader::kBackground || background_asked_) return;
+  background_asked_ = true;  // it sends what follows within a tick
+  reactor_.wake();
 }
 
 // Someone else must lead when this thread stops waiting.
@@ -317,8 +325,9 @@ void Engine::background_loop() {
     if (leader_ == Leader::kNone && lead_count_ == seen && !background_asked_) {
       leader_ = Leader::kBackground;
       reactor_.flush_all();
+      int limit_ms = executor_.has_queued() ? 2 : -1;
       held.unlock();
-      reactor_.wait(executor_.has_queued() ? 2 : -1);
+      reactor_.wait(limit_ms);
       held.lock();
       leader_ = Leader::kNone;
       dispatching_ = true;
@@ -354,6 +363,15 @@ void Engine::leave() {
   executor_.give_back_queued();
   serve_waiters();
   reactor_.wake();
+}
+
+void Engine::leave_at_once() {
+  {
+    Lock held = lock();
+    executor_.set_leaving();
+    executor_.give_back_all();
+  }
+  leave();
 }
 
 void Engine::became_ready() {

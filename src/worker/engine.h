@@ -175,6 +175,8 @@ class Engine final : public Links,
   void drain();
   bool is_leaving() const { return leaving_; }
   void leave();
+  // The same, and what is queued is not run any more.
+  void leave_at_once();
   // Called under the lock when a running call shall stop: (task, force).
   void set_cancel_hook(std::function<void(const TaskId&, bool)> hook) { cancel_hook_ = std::move(hook); }
   void set_node_lost_hook(std::function<void()> hook) { node_lost_hook_ = std::move(hook); }
@@ -227,12 +229,14 @@ class Engine final : public Links,
 
   int lead(Lock& lock, int timeout_ms);
   void serve_waiters();
+  void flush_if_needed();
   void leave_wait(Lock& lock);
   void background_loop();
   void background_tick();
   bool interrupted(Lock& lock);
   void send_blocked(bool blocked);
 
+  void after_submission();
   void resolve(const TaskPtr& task);
   void dispatch_task(TaskPtr task);
   void pin(Task& task);

@@ -226,6 +226,7 @@ ObjectPtr Engine::actor_handle(const ActorId& id, const Address& owner, bool cov
   Actor& actor = actors_.get(id);
   actor.handle = object;
   Objects::add_use(*object);
+  flush_if_needed();
   return object;
 }
 
@@ -292,7 +293,7 @@ void Engine::maybe_end_actor(Actor& actor) {
       auto wire_id = id.to_wire<wire::ActorId>();
       b.Finish(wire::CreateKillActor(b, &wire_id, true, true));
       link->send(wire::MessageType::KillActor, 0, b);
-      if (leader_ == Leader::kNone || polled_) link->flush();
+      if (!dispatching_) link->flush();
     }
   }
   actors_.forget(id);

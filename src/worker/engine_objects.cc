@@ -171,6 +171,7 @@ void Engine::drop_use(Object& object) {
     if (object.uses.compare_exchange_weak(uses, uses - 1, std::memory_order_acq_rel)) return;
   Lock held = lock();
   objects_.drop_use(object);
+  if (leader_ == Leader::kThread || polled_) flush_if_needed();
 }
 
 void Engine::add_token(uint64_t token) {
@@ -185,7 +186,7 @@ void Engine::on_ready_token(Object& object, uint64_t token) {
   listener->engine = this;
   listener->token = token;
   objects_.listen(object, listener);
-  if (leader_ == Leader::kNone) reactor_.flush_all();
+  reactor_.flush_all();
 }
 
 std::vector<uint64_t> Engine::take_tokens() {

@@ -115,19 +115,19 @@ void Engine::submit(TaskPtr task) {
     dispatch_task(std::move(task));
   else
     resolve(task);
-  if (polled_) return reactor_.flush_all();
-  if (leader_ == Leader::kBackground && !background_asked_) {
-    background_asked_ = true;  // it flushes what follows within a tick
-    reactor_.wake();
-  }
-  if (leader_ == Leader::kNone && ++submitted_since_poll_ >= kPollEvery) {
-    submitted_since_poll_ = 0;
-    reactor_.wait(0);
-    dispatching_ = true;
-    reactor_.dispatch();
-    dispatching_ = false;
-    if (!waiters_.empty()) serve_waiters();
-  }
+  after_submission();
+}
+
+// Sends what must not lie in a buffer, and looks now and then at what has come back.
+void Engine::after_submission() {
+  if (polled_ || leader_ != Leader::kNone) return flush_if_needed();
+  if (++submitted_since_poll_ < kPollEvery) return;
+  submitted_since_poll_ = 0;
+  reactor_.wait(0);
+  dispatching_ = true;
+  reactor_.dispatch();
+  dispatching_ = false;
+  if (!waiters_.empty()) serve_waiters();
 }
 
 Engine::SubmitResult Engine::submit_call(const ActorId& id, TaskPtr task, int max_pending) {
@@ -164,19 +164,7 @@ Engine::SubmitResult Engine::submit_call(const ActorId& id, TaskPtr task, int ma
   } else {
     actors_.submit(actor, std::move(task));
   }
-  if (polled_) {
-    reactor_.flush_all();
-  } else if (leader_ == Leader::kBackground && !background_asked_) {
-    background_asked_ = true;
-    reactor_.wake();
-  } else if (leader_ == Leader::kNone && ++submitted_since_poll_ >= kPollEvery) {
-    submitted_since_poll_ = 0;
-    reactor_.wait(0);
-    dispatching_ = true;
-    reactor_.dispatch();
-    dispatching_ = false;
-    if (!waiters_.empty()) serve_waiters();
-  }
+  after_submission();
   return {};
 }
 
@@ -434,7 +422,7 @@ void Engine::cancel(Object& object, bool force, bool recursive) {
       found->second->link->send(wire::MessageType::CancelTask, 0, b);
     }
   }
-  if (leader_ == Leader::kNone) reactor_.flush_all();
+  reactor_.flush_all();
 }
 
 void Engine::cancel_task(Task& task, bool force, bool recursive) {

@@ -163,7 +163,7 @@ void Executor::send_reply(Inbound& call, wire::TaskStatus status, const std::vec
 // Answers of short tasks leave together; one that took long, or the last one, leaves now.
 void Executor::maybe_flush(Inbound& call) {
   auto now = Clock::now();
-  if (queued_ != 0 && now - last_flush_ < kFlushAfter) return;
+  if (queued_ != 0 && now - last_flush_ < kFlushAfter && !nobody_flushes_()) return;
   last_flush_ = now;
   if (call.link) call.link->flush();
 }
@@ -221,6 +221,18 @@ void Executor::give_back_queued() {
       call->link->flush();
     }
     calls = std::move(kept);
+  }
+}
+
+void Executor::give_back_all() {
+  for (auto& [group, calls] : queues_) {
+    for (InboundPtr& call : calls) {
+      --queued_;
+      if (call->push == nullptr) continue;
+      send_reply(*call, wire::TaskStatus::NotStarted, {}, false);
+      call->link->flush();
+    }
+    calls.clear();
   }
 }
 

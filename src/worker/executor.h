@@ -5,6 +5,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -55,7 +56,9 @@ struct Outcome {
 
 class Executor {
  public:
-  explicit Executor(Objects& objects) : objects_(objects) {}
+  // nobody_flushes: whether what is buffered now would lie there until something else happens.
+  Executor(Objects& objects, std::function<bool()> nobody_flushes)
+      : objects_(objects), nobody_flushes_(std::move(nobody_flushes)) {}
 
   void on_begin_lease(const rpc::Frame& frame);
   void on_define_function(const rpc::Frame& frame);
@@ -77,6 +80,8 @@ class Executor {
   void send_item(Inbound& call, Outcome item);
   // Sends queued plain tasks back to where they came from.
   void give_back_queued();
+  // Sends every queued call back, an actor's too.
+  void give_back_all();
 
   // Finds a call that is queued or running here by its task id.
   InboundPtr find_running(const TaskId& task);
@@ -103,6 +108,7 @@ class Executor {
   void maybe_flush(Inbound& call);
 
   Objects& objects_;
+  std::function<bool()> nobody_flushes_;
   std::unordered_map<std::string, std::deque<InboundPtr>> queues_;
   std::unordered_map<TaskId, InboundPtr> running_;
   std::unordered_map<FunctionId, std::pair<std::string, std::string>> functions_;  // pickled, name
