@@ -178,11 +178,11 @@ def test_a_column_that_is_not_there(ds):
         ds.groupby("nowhere").count().take_all()
 
 
-def test_large_groupings_use_several_partitions(cluster):
+def test_groupings_in_several_partitions(cluster):
     rows = 40_000
-    ds = ray.data.range(rows, override_num_blocks=4).map_batches(
-        lambda b: {"k": b["id"] % 9973, "v": b["id"]}
-    )
-    got = ds.groupby("k").sum("v").to_pandas().sort_values("k")
-    want = pd.DataFrame({"k": np.arange(rows) % 9973, "v": np.arange(rows)}).groupby("k")["v"].sum()
-    assert got["sum(v)"].tolist() == want.tolist()
+    keys = np.arange(rows) % 9973
+    ds = ray.data.from_pandas(pd.DataFrame({"k": keys, "v": np.arange(rows)})).repartition(4)
+    got = ds.groupby("k", num_partitions=5).aggregate(Sum("v"), Std("v")).to_pandas().sort_values("k")
+    groups = pd.DataFrame({"k": keys, "v": np.arange(rows)}).groupby("k")["v"]
+    assert got["sum(v)"].tolist() == groups.sum().tolist()
+    np.testing.assert_allclose(got["std(v)"], groups.std())

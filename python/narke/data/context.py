@@ -77,12 +77,6 @@ class DataContext:
                 _current = DataContext()
             return _current
 
-    @staticmethod
-    def _set_current(context: DataContext) -> None:
-        global _current
-        with _lock:
-            _current = context
-
     def copy(self) -> DataContext:
         """A deep copy."""
         return copy.deepcopy(self)

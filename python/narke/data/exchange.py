@@ -145,9 +145,8 @@ class Aggregate(_ByHash):
         self.aggs = aggs
 
     def prepare(self, this: Any, bundles: list[Bundle], options: dict[str, Any]) -> tuple[int, Any]:
-        size = sum(b.size_bytes for b in bundles)
-        wanted = self.num_partitions or len(bundles)
-        return (1 if size < SMALL_BYTES else wanted), None
+        small = sum(b.size_bytes for b in bundles) < SMALL_BYTES
+        return self.num_partitions or (1 if small else len(bundles)), None
 
     def merge(self, shared: Any, index: int, parts: list[Block]) -> Iterator[Block]:
         yield partials.finish(parts, self.keys, self.aggs)

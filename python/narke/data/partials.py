@@ -77,7 +77,11 @@ class Partial:
         groups = [ordered.slice(start, end - start) for start, end in zip(starts, ends, strict=True)]
         for i, agg in slow:
             kept = columns.objects_to_arrow([_Kept(agg.start(group)) for group in groups])
-            made = made.append_column(_part(i, "o"), kept) if made.num_columns else pa.table({_part(i, "o"): kept})
+            made = (
+                made.append_column(_part(i, "o"), kept)
+                if made.num_columns
+                else pa.table({_part(i, "o"): kept})
+            )
         return made
 
 

@@ -18,7 +18,6 @@ from narke.data.execute.operators import (
     Source,
     TaskOp,
     UnionOp,
-    stop_all,
 )
 from narke.data.execute.pool import PoolOp
 from narke.data.plan import Blocks, Bundle, Gather, Limit, Map, Node, Read, Union
@@ -48,7 +47,6 @@ class Builder:
     def __init__(self, context: DataContext, cluster: Cluster, plan: Node):
         self._context = context
         self._cluster = cluster
-        self._built: dict[int, Operator] = {}
         self._actor_cpus = sum(_pool_cpus(node) for node in _nodes(plan))
         self.operators: list[Operator] = []
 
@@ -120,7 +118,7 @@ def _nodes(node: Node) -> Iterator[Node]:
 
 
 def _pool_cpus(node: Node) -> float:
-    """CPUs that the actors of a node may hold; a pool without an upper bound is taken at its beginning."""
+    """CPUs that the actors of a node may hold; without end when the pool has no upper bound."""
     if not isinstance(node, Map) or not isinstance(node.compute, ActorPoolStrategy):
         return 0.0
     each = node.remote_args.get("num_cpus")
@@ -226,6 +224,3 @@ class Execution:
 def execute(plan: Node, context: DataContext) -> Execution:
     """Begin to run an optimised plan."""
     return Execution(plan, context)
-
-
-__all__ = ["Execution", "execute", "read_tasks", "stop_all"]
