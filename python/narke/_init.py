@@ -221,10 +221,17 @@ def _start_local(options: dict[str, Any]) -> tuple[Any, str]:
             labels=shape.labels,
             owner_pid=os.getpid(),
             address=ip,
-        )
+        ),
+        meanwhile=_load_engine,
     )
     sessions_dir.publish(session_dir, ip)
     return node, session_dir
+
+
+def _load_engine() -> None:
+    """Import what the first calls need."""
+    from narke import _native  # noqa: F401
+    from narke._private import log_view, serialization, worker_main  # noqa: F401
 
 
 def _join(session_dir: str, options: dict[str, Any], job: Any, node: Any) -> session.Session:

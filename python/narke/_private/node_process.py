@@ -7,6 +7,7 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 __all__ = ["NodeOptions", "NodeProcess", "start_node"]
@@ -101,8 +102,12 @@ class NodeProcess:
             self.process.wait()
 
 
-def start_node(options: NodeOptions) -> NodeProcess:
+def start_node(options: NodeOptions, meanwhile: Callable[[], object] = lambda: None) -> NodeProcess:
     """Start a node and wait until it serves.
+
+    Args:
+        options: what to start it with.
+        meanwhile: what to do while it starts.
 
     Raises:
         RuntimeError: it ended or did not become ready in time; the text holds its last output.
@@ -125,6 +130,7 @@ def start_node(options: NodeOptions) -> NodeProcess:
         os.close(writer)
     node = NodeProcess(process, options)
     try:
+        meanwhile()
         _await_ready(reader, process, errors)
     except BaseException:
         process.kill()

@@ -68,6 +68,10 @@ def _join(config: dict[str, Any], info: dict[str, Any]) -> None:
         from narke import _alias
 
         _alias.install()
+    # Programs that a task starts join this cluster unless they are told otherwise.
+    address = (job.get("address_info") or {}).get("address")
+    if address:
+        os.environ.setdefault("RAY_ADDRESS", address)
     session.open_session(
         session.Session(
             mode=session.WORKER_MODE,
