@@ -56,11 +56,20 @@ class LabelEncoder(Preprocessor):
 
     Args:
         label_column: the column. output_column: where the numbers go; by default in its place.
+        columns: the column as a list of one, as other preprocessors take theirs.
     """
 
-    def __init__(self, label_column: str, *, output_column: str | None = None):
-        self.label_column = label_column
-        self.output_column = output_column or label_column
+    def __init__(
+        self,
+        label_column: str | None = None,
+        *,
+        output_column: str | None = None,
+        columns: list[str] | None = None,
+    ):
+        if (label_column is None) == (columns is None) or (columns is not None and len(columns) != 1):
+            raise ValueError("LabelEncoder: give either label_column or columns with one name")
+        self.label_column: str = columns[0] if columns else label_column  # type: ignore[assignment]
+        self.output_column = output_column or self.label_column
 
     def get_input_columns(self) -> list[str]:
         """The label column."""
