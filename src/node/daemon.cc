@@ -24,6 +24,7 @@ namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 
 static constexpr milliseconds kMemoryPeriod{250};
+static constexpr milliseconds kTickPeriod{250};
 static constexpr size_t kTokenBytes = 32;
 static constexpr sched::Amount kStoreShare = 3'000;  // of the memory, in 1/10,000
 
@@ -198,7 +199,8 @@ void Daemon::on_signal() {
 }
 
 void Daemon::tick() {
-  tick_timer_ = reactor_->after(milliseconds(service_->tick()), [this] { tick(); });
+  service_->tick();
+  reactor_->after(kTickPeriod, [this] { tick(); });
 }
 
 void Daemon::store_tick() {

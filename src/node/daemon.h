@@ -48,7 +48,6 @@ class Daemon {
   std::unique_ptr<Service> service_;
   std::unique_ptr<Processes> processes_;
   std::unique_ptr<store::Server> store_;
-  rpc::Reactor::TimerId tick_timer_ = 0;
   rpc::Reactor::TimerId store_timer_ = 0;
   int signals_ = -1;
   int owner_ = -1;

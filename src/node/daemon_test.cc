@@ -29,12 +29,17 @@ class DaemonTest : public ::testing::Test {
     options_.object_store_bytes = 16 << 20;
     options_.zygote = {std::filesystem::read_symlink("/proc/self/exe").string(), "--fd"};
     options_.owner_pid = getpid();  // a test that crashes leaves nothing behind
+    int owner[2];
+    ASSERT_EQ(pipe(owner), 0);
+    options_.owner_fd = owner[0];
+    owner_ = owner[1];
     int ready[2];
     ASSERT_EQ(pipe(ready), 0);
     options_.ready_fd = ready[1];
     pid_ = fork();
     if (pid_ == 0) _exit(serve());
     close(ready[1]);
+    close(owner[0]);
     char said[64] = {};
     ASSERT_GT(read(ready[0], said, sizeof(said) - 1), 0);
     close(ready[0]);
@@ -44,6 +49,7 @@ class DaemonTest : public ::testing::Test {
   }
 
   void TearDown() override {
+    close(owner_);
     kill(pid_, SIGTERM);
     int status = 0;
     EXPECT_EQ(waitpid(pid_, &status, 0), pid_);
@@ -54,6 +60,7 @@ class DaemonTest : public ::testing::Test {
   }
 
   int serve() {
+    close(owner_);
     auto daemon = Daemon::make(options_);
     if (!daemon.ok()) {
       std::fprintf(stderr, "%s\n", daemon.error().message.c_str());
@@ -80,6 +87,7 @@ class DaemonTest : public ::testing::Test {
   Options options_;
   std::string token_;
   int pid_ = 0;
+  int owner_ = -1;  // the daemon ends when this closes
 };
 
 TEST_F(DaemonTest, GrantsALeaseOnAForkedWorker) {
@@ -186,6 +194,18 @@ TEST_F(DaemonTest, AnswersGoodbyeOnceTheWorkersAreGone) {
   EXPECT_EQ(reply->call_id, 77u);
   auto other = driver();
   EXPECT_EQ(answer_of(other->control("list_jobs"))["jobs"].AsVector().size(), 2u);
+}
+
+TEST_F(DaemonTest, EndsWithItsOwner) {
+  auto client = driver();
+  const Received reply = client->lease({{"CPU", kOne}});
+  const int worker = std::stoi(reply.as<wire::LeaseReply>().worker()->endpoint()->str().substr(5));
+  EXPECT_EQ(kill(worker, 0), 0);
+  close(std::exchange(owner_, dup(0)));
+  siginfo_t info;
+  EXPECT_EQ(waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOWAIT), 0);
+  EXPECT_FALSE(client->await(MessageType::LogLines));
+  EXPECT_TRUE(client->closed());
 }
 
 TEST_F(DaemonTest, RefusesAWrongTokenAndMalformedFrames) {

@@ -1,10 +1,10 @@
 #include "node/service.h"
 
+#include <chrono>
+
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include <chrono>
 
 #include "node/memory_guard.h"
 #include "store/arena.h"
@@ -16,6 +16,7 @@ constexpr std::chrono::milliseconds kWatchPause{50};
 
 using wire::MessageType;
 
+static constexpr std::chrono::milliseconds kHurry{10};
 static constexpr int kLinkGraceMs = 200;       // between a worker's link and its process ending
 static constexpr std::chrono::milliseconds kLastWords{100};  // between a process and its link ending
 static constexpr int kLeaveGraceMs = 500;      // for workers of an ended job
@@ -42,18 +43,19 @@ Service::Service(rpc::Reactor& reactor, ServiceConfig config, std::function<void
       log_(std::move(log)),
       cluster_(config_.node, config_.address, config_.hostname, *this),
       logs_(reactor, config_.session_dir + "/logs", *this),
-      control_(cluster_, {config_.session_dir, config_.socket_path, config_.address, config_.hostname}, history_,
-               [this] { return store_; },
-               [this](const WorkerId& program, uint32_t call_id, Answer answer) {
-                 Program* to = find(program);
-                 if (to == nullptr) return;
-                 Builder& builder = fresh();
-                 const auto error = builder.CreateString(answer.error);
-                 const auto kind = builder.CreateString(answer.error_kind);
-                 const auto body = builder.CreateVector(answer.body);
-                 builder.Finish(wire::CreateControlReply(builder, error, kind, body));
-                 to->link->send(MessageType::ControlReply, call_id, builder);
-               }) {}
+      control_(
+          cluster_, {config_.session_dir, config_.socket_path, config_.address, config_.hostname}, history_,
+          [this] { return store_; },
+          [this](const WorkerId& program, uint32_t call_id, Answer answer) {
+            Program* to = find(program);
+            if (to == nullptr) return;
+            Builder& builder = fresh();
+            const auto error = builder.CreateString(answer.error);
+            const auto kind = builder.CreateString(answer.error_kind);
+            const auto body = builder.CreateVector(answer.body);
+            builder.Finish(wire::CreateControlReply(builder, error, kind, body));
+            to->link->send(MessageType::ControlReply, call_id, builder);
+          }) {}
 
 Service::~Service() {
   for (const int process : left_) {
@@ -90,8 +92,10 @@ int64_t Service::now_ms() { return steady_ns() / 1'000'000; }
 void Service::on_frame(rpc::Connection& link, const rpc::Frame& frame) {
   auto* program = static_cast<Program*>(link.context);
   if (program == nullptr) {
-    if (frame.type == MessageType::Register) on_register(link, frame);
-    else link.close({ErrorCode::kRefused, "the first frame must be Register"});
+    if (frame.type == MessageType::Register)
+      on_register(link, frame);
+    else
+      link.close({ErrorCode::kRefused, "the first frame must be Register"});
   } else if (frame.type >= MessageType::StoreFirst && frame.type <= MessageType::StoreLast) {
     store_->on_frame(program->key, frame, steady_ns());
     return;
@@ -99,6 +103,7 @@ void Service::on_frame(rpc::Connection& link, const rpc::Frame& frame) {
     link.close({ErrorCode::kRefused, std::string("malformed frame of type ") + wire::EnumNameMessageType(frame.type)});
   }
   cluster_.settle();
+  hurry();
 }
 
 void Service::on_closed(rpc::Connection& link, const Error& why) {
@@ -116,8 +121,10 @@ void Service::on_closed(rpc::Connection& link, const Error& why) {
     // What it held is freed when its process is gone; one that only lost its link is of no use any more.
     key_of_gone_[gone->id] = gone->key;
     if (cluster_.core().find(gone->id) == nullptr) ended_.try_emplace(gone->id);
-    if (ended_.contains(gone->id)) bury(gone->id);
-    else processes_->kill_after(gone->id, kLinkGraceMs);
+    if (ended_.contains(gone->id))
+      bury(gone->id);
+    else
+      processes_->kill_after(gone->id, kLinkGraceMs);
   }
   cluster_.settle();
 }
@@ -165,8 +172,9 @@ void Service::on_register(rpc::Connection& link, const rpc::Frame& frame) {
   const bool is_worker = request->kind() == wire::ProgramKind::Worker;
   const Worker* worker = cluster_.core().find(id);
   if (find(id) != nullptr || (is_worker && (worker == nullptr || worker->state != WorkerState::kStarting))) {
-    refuse(link, frame.call_id, is_worker ? "This node does not expect a worker of this id (any more)."
-                                          : "A program with this id is connected already.");
+    refuse(link, frame.call_id,
+           is_worker ? "This node does not expect a worker of this id (any more)."
+                     : "A program with this id is connected already.");
     return;
   }
   Program* program = admit(link, *request);
@@ -294,8 +302,7 @@ bool Service::on_create_actor(Program& program, const rpc::Frame& frame) {
     const auto owner = pack_address(builder, existing.owner.worker, existing.owner.node, existing.owner.endpoint);
     const auto class_name = builder.CreateString(existing.class_name);
     const auto id = existing.id.to_wire<wire::ActorId>();
-    builder.Finish(
-        wire::CreateCreateActorReply(builder, created.status, &id, methods, message, owner, class_name));
+    builder.Finish(wire::CreateCreateActorReply(builder, created.status, &id, methods, message, owner, class_name));
   }
   program.link->send(MessageType::CreateActorReply, frame.call_id, builder);
   return true;
@@ -336,8 +343,10 @@ bool Service::on_kill_actor(const rpc::Frame& frame) {
   const auto* table = frame.as<wire::KillActor>();
   if (!table || !table->actor()) return false;
   const ActorId id = ActorId::from_wire(table->actor());
-  if (table->out_of_scope()) cluster_.controller().actors.out_of_scope(id);
-  else cluster_.controller().actors.kill(id, table->no_restart());
+  if (table->out_of_scope())
+    cluster_.controller().actors.out_of_scope(id);
+  else
+    cluster_.controller().actors.kill(id, table->no_restart());
   return true;
 }
 
@@ -526,8 +535,10 @@ void Service::on_process_failed(const WorkerId& worker, const std::string& messa
 // What a worker said last (that its actor leaves on purpose) may still be unread: its link is heard out first.
 void Service::on_process_gone(const WorkerId& id, const Fate& fate) {
   ended_[id] = fate;
-  if (find(id) == nullptr) bury(id);
-  else reactor_.after(kLastWords, [this, id] { bury(id); });
+  if (find(id) == nullptr)
+    bury(id);
+  else
+    reactor_.after(kLastWords, [this, id] { bury(id); });
 }
 
 void Service::bury(WorkerId id) {
@@ -605,13 +616,22 @@ void Service::send(store::ClientKey client, MessageType type, const Builder& tab
   if (Program* program = at == by_key_.end() ? nullptr : find(at->second)) program->link->send(type, 0, table);
 }
 
-int Service::tick() {
+void Service::tick() {
   cluster_.core().tick();
   cluster_.settle();
   control_.tick();
   finish_goodbyes();
-  if (cluster_.core().wants_tick()) return 10;
-  return control_.has_waiters() ? 20 : 250;
+}
+
+// Something waits for time to pass: it is looked at soon, and again until nothing does.
+void Service::hurry() {
+  if (hurrying_ || !(cluster_.core().wants_tick() || control_.has_waiters())) return;
+  hurrying_ = true;
+  reactor_.after(kHurry, [this] {
+    hurrying_ = false;
+    tick();
+    hurry();
+  });
 }
 
 void Service::relieve_memory(const std::string& figures) {

@@ -30,11 +30,7 @@ struct ServiceConfig {
 WorkerId random_worker_id();
 NodeId random_node_id();
 
-class Service : public rpc::Handler,
-                public ProcessesOut,
-                public store::ServerOut,
-                private ClusterOut,
-                private LogOut {
+class Service : public rpc::Handler, public ProcessesOut, public store::ServerOut, private ClusterOut, private LogOut {
  public:
   Service(rpc::Reactor& reactor, ServiceConfig config, std::function<void(const std::string&)> log);
   ~Service() override;
@@ -45,8 +41,8 @@ class Service : public rpc::Handler,
   const Cluster& cluster() const { return cluster_; }
   // Called when a driver's link ends.
   void on_driver_gone(std::function<void(int pid)> callback) { driver_gone_ = std::move(callback); }
-  // Upkeep; returns in how many milliseconds to call again.
-  int tick();
+  // Upkeep, a few times a second.
+  void tick();
   void relieve_memory(const std::string& figures);
   // Every program is told to leave.
   void stop();
@@ -82,6 +78,7 @@ class Service : public rpc::Handler,
   void on_goodbye(Program& program, uint32_t call_id);
   void say_goodbye(Program& program, uint32_t call_id);
   void finish_goodbyes();
+  void hurry();
   bool has_ending_workers(const JobId& job) const;
   void bury(WorkerId id);
   void detach_when_ended(store::ClientKey key, int pid);
@@ -125,6 +122,7 @@ class Service : public rpc::Handler,
   std::unordered_map<store::ClientKey, WorkerId> by_key_;
   std::unordered_map<WorkerId, store::ClientKey> key_of_gone_;  // its link is closed, its process not ended yet
   std::unordered_map<WorkerId, Fate> ended_;  // the process is gone, its link may still hold something
+  bool hurrying_ = false;
   std::set<int> left_;  // processes of drivers that have left, by pidfd
   store::ClientKey last_key_ = 0;
   Builder builder_;
