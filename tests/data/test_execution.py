@@ -55,3 +55,31 @@ def test_two_datasets_run_at_once():
     two = iter(ray.data.range(1000).map_batches(lambda b: {"id": -b["id"]}).iter_batches(batch_size=10))
     pairs = [(int(a["id"][3]), int(b["id"][3])) for a, b in zip(one, two, strict=True)]
     assert pairs == [(i * 10 + 3, -i * 10 - 3) for i in range(100)]
+
+
+class DieOnce:
+    """Ends its process at the first of some batches, once each."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, batch):
+        mark = self.folder / f"died-{batch['id'][0]}"
+        if batch["id"][0] % 50 == 0 and not mark.exists():
+            mark.touch()
+            os._exit(1)
+        return batch
+
+
+def test_what_a_dead_task_was_to_make_is_made_again(tmp_path):
+    ds = ray.data.range(100, override_num_blocks=10).map_batches(lambda b: DieOnce(tmp_path)(b))
+    assert sorted(r["id"] for r in ds.take_all()) == list(range(100))
+    assert len(os.listdir(tmp_path)) == 2
+
+
+def test_what_a_dead_actor_was_to_make_is_made_again(tmp_path):
+    ds = ray.data.range(100, override_num_blocks=10).map_batches(
+        DieOnce, fn_constructor_args=(tmp_path,), concurrency=2
+    )
+    assert sorted(r["id"] for r in ds.take_all()) == list(range(100))
+    assert len(os.listdir(tmp_path)) == 2
