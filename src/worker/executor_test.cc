@@ -55,7 +55,8 @@ class ExecutorTest : public ::testing::Test {
   ObjectsProgram here_{network_, 1}, owner_{network_, 3};
   WorkerId submitter_ = numbered<WorkerId>(2);
   rpc::ConnectionPtr from_ = network_.link(here_.id(), submitter_, true);
-  Executor executor_{here_.objects};
+  bool nobody_flushes_ = false;
+  Executor executor_{here_.objects, [this] { return nobody_flushes_; }};
 };
 
 TEST_F(ExecutorTest, calls_are_taken_in_the_order_they_came) {
@@ -153,6 +154,23 @@ TEST_F(ExecutorTest, answers_leave_together_while_more_is_queued) {
   reply(calls[2], "");  // nothing is queued any more: all leave
   EXPECT_EQ(from_->unsent_bytes(), 0u);
   EXPECT_EQ(replies().size(), 3u);
+}
+
+TEST_F(ExecutorTest, answers_leave_at_once_when_nobody_else_would_send_them) {
+  for (uint32_t i = 1; i <= 20; ++i) push(i);
+  nobody_flushes_ = true;
+  for (int i = 0; i < 19; ++i) {
+    reply(executor_.take_any(), "");
+    EXPECT_EQ(from_->unsent_bytes(), 0u);
+  }
+}
+
+TEST_F(ExecutorTest, a_worker_that_leaves_at_once_gives_everything_back) {
+  push(1), push(2, {"m"});
+  executor_.set_actor(true);
+  executor_.give_back_all();
+  EXPECT_THAT(replies(), ElementsAre(is(1, Status::NotStarted), is(2, Status::NotStarted)));
+  EXPECT_FALSE(executor_.has_queued());
 }
 
 TEST_F(ExecutorTest, acks_make_room_in_a_stream) {
