@@ -98,8 +98,10 @@ bool read_put_args(PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, P
     } else if (nargs == 0 && PyUnicode_CompareWithASCIIString(name, "value") == 0) {
       out->value = args[nargs + i];
     } else if (PyUnicode_CompareWithASCIIString(name, "_tensor_transport") != 0 || args[nargs + i] != Py_None) {
-      PyErr_Format(PyExc_TypeError, "put() got an unexpected keyword argument %R, or a value for it that means "
-                                    "nothing here", name);
+      PyErr_Format(PyExc_TypeError,
+                   "put() got an unexpected keyword argument %R, or a value for it that means "
+                   "nothing here",
+                   name);
       return false;
     }
   }

@@ -1,9 +1,9 @@
 // Connecting, and what a program may ask of its node.
 #include "bindings/session.h"
 
-#include <pthread.h>
-
 #include <cmath>
+
+#include <pthread.h>
 
 #include "bindings/flex.h"
 #include "bindings/ref.h"
@@ -138,8 +138,8 @@ PyObject* native_control(PyObject*, PyObject* args, PyObject* kwargs) {
     answer = session->engine->control(method, packed, deadline);
   }
   if (answer.waited == Waited::kTimeout)
-    return raise("GetTimeoutError", "the node did not answer " + std::string(method) + " within " +
-                                        std::to_string(timeout_ms) + " ms");
+    return raise("GetTimeoutError",
+                 "the node did not answer " + std::string(method) + " within " + std::to_string(timeout_ms) + " ms");
   if (answer.waited != Waited::kReady) {
     raise_waited(*session, answer.waited, method);
     return nullptr;
@@ -154,8 +154,9 @@ PyObject* native_cancel(PyObject*, PyObject* args) {
   int force, recursive;
   if (!PyArg_ParseTuple(args, "O!pp:cancel", &RefType, &ref, &force, &recursive)) return nullptr;
   if (force != 0 && as_ref(ref)->session->engine->is_actor_call(*as_ref(ref)->object))
-    return PyErr_Format(PyExc_ValueError, "force=True is not supported for actor tasks: it would end the actor. "
-                                          "Cancel without force, or use kill() on the actor.");
+    return PyErr_Format(PyExc_ValueError,
+                        "force=True is not supported for actor tasks: it would end the actor. "
+                        "Cancel without force, or use kill() on the actor.");
   as_ref(ref)->session->engine->cancel(*as_ref(ref)->object, force != 0, recursive != 0);
   Py_RETURN_NONE;
 }
@@ -174,8 +175,8 @@ PyObject* native_take_logs(PyObject*, PyObject* args) {
   if (lines.empty() && session->engine->is_stopped()) Py_RETURN_NONE;
   PyRef out = PyRef::steal(PyList_New(0));
   for (const worker::LogLine& line : lines) {
-    PyRef text = PyRef::steal(
-        PyUnicode_DecodeUTF8(line.text.data(), static_cast<Py_ssize_t>(line.text.size()), "replace"));
+    PyRef text =
+        PyRef::steal(PyUnicode_DecodeUTF8(line.text.data(), static_cast<Py_ssize_t>(line.text.size()), "replace"));
     PyRef entry = PyRef::steal(Py_BuildValue("{s:i,s:s,s:O,s:O,s:s,s:y#}", "pid", line.pid, "name", line.name.c_str(),
                                              "is_error", line.is_error ? Py_True : Py_False, "text", text.get(),
                                              "notice", line.notice.c_str(), "worker", line.worker.data(),
@@ -259,9 +260,7 @@ PyMethodDef methods[] = {
 
 Session* current_session() { return the_session.get(); }
 
-void set_current_session(SessionPtr session) {
-  the_session = std::move(session);
-}
+void set_current_session(SessionPtr session) { the_session = std::move(session); }
 
 Session* require_session() {
   if (Session* session = current_session()) return session;
@@ -287,8 +286,8 @@ PyObject* attribute(const char* module, const char* name) {
 PyObject* raise(const char* kind, const std::string& message) {
   PyObject* make = attribute("narke.exceptions", "engine_error");
   if (make == nullptr) return nullptr;
-  PyRef error = PyRef::steal(PyObject_CallFunction(make, "ss#s", kind, message.data(),
-                                                   static_cast<Py_ssize_t>(message.size()), ""));
+  PyRef error = PyRef::steal(
+      PyObject_CallFunction(make, "ss#s", kind, message.data(), static_cast<Py_ssize_t>(message.size()), ""));
   if (error) PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.get())), error.get());
   return nullptr;
 }
@@ -301,8 +300,8 @@ void raise_waited(Session& session, Waited waited, const char* what) {
   }
   const std::string& reason = session.engine->stop_reason();
   raise(reason.empty() ? "RaySystemError" : "LocalRayletDiedError",
-        "waiting for " + std::string(what) + " ended: " +
-            (reason.empty() ? "this program was disconnected (shutdown() was called)" : reason));
+        "waiting for " + std::string(what) +
+            " ended: " + (reason.empty() ? "this program was disconnected (shutdown() was called)" : reason));
 }
 
 bool read_timeout(PyObject* timeout, Deadline* deadline) {
