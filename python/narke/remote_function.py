@@ -106,7 +106,7 @@ class RemoteFunction:
             "max_retries": _max_retries(options),
             "retry_exceptions": retry if isinstance(retry, bool) else retry_types(retry),
             "runtime_env": inherited_env(options.get("runtime_env")),
-            "max_calls": options.get("max_calls") or 0,
+            "max_calls": _max_calls(options),
             "backpressure": options.get("_generator_backpressure_num_objects") or -1,
             "arity": signature.arity if signature else (0, -1, True),
             "check": signature.check if signature else None,
@@ -165,6 +165,14 @@ def retry_types(types: Any) -> bytes:
     from narke._private.serialization import cloud_pickle
 
     return cloud_pickle(tuple(types))
+
+
+def _max_calls(options: dict[str, Any]) -> int:
+    """Calls after which a worker ends; one that used a GPU ends with its task, so that the memory there is free."""
+    chosen = options.get("max_calls")
+    if chosen is None:
+        return 1 if (options.get("num_gpus") or 0) > 0 else 0
+    return int(chosen)
 
 
 def _max_retries(options: dict[str, Any]) -> int:

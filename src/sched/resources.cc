@@ -169,10 +169,17 @@ void ResourcePool::release(const Allocation& allocation) {
   for (const DeviceShares& held : allocation.devices)
     for (Devices& devices : devices_) {
       if (devices.name != held.name) continue;
-      for (const Share& share : held.shares)
-        for (Share& free : devices.free)
-          if (free.device == share.device) free.amount += share.amount;
+      for (const Share& share : held.shares) give_back(devices.free, share);
     }
+}
+
+// A device goes to the end of the line when its last share comes back: whoever still cleans up on it is left alone
+// for as long as others are free, and all of them wear alike.
+void ResourcePool::give_back(std::vector<Share>& free, const Share& share) {
+  const auto at = std::find_if(free.begin(), free.end(), [&](const Share& s) { return s.device == share.device; });
+  if (at == free.end()) return;
+  at->amount += share.amount;
+  if (at->amount >= kOne) std::rotate(at, at + 1, free.end());
 }
 
 void ResourcePool::resize(std::string_view name, Amount total) {

@@ -103,8 +103,9 @@ class ResourcePool {
   struct Devices {
     std::string name;
     std::vector<Share> whole;  // capacity by device
-    std::vector<Share> free;   // same order
+    std::vector<Share> free;   // longest unused first
   };
+  static void give_back(std::vector<Share>& free, const Share& share);
   static bool pick(const std::vector<Share>& from, Amount amount, std::vector<Share>* picked);
   const Devices* devices_of(std::string_view name) const;
   bool devices_fit(const ResourceSet& demand, bool when_idle) const;
