@@ -133,9 +133,11 @@ void Engine::after_submission() {
 Engine::SubmitResult Engine::submit_call(const ActorId& id, TaskPtr task, int max_pending) {
   Lock held = lock();
   Actor& actor = actors_.get(id);
-  if (max_pending >= 0 && actors_.pending(actor) >= static_cast<size_t>(max_pending))
+  if (max_pending >= 0 && actors_.pending(actor) >= static_cast<size_t>(max_pending)) {
+    for (size_t i = 0; i < task->return_count(); ++i) task->returned(i)->producer = nullptr;
     return {false, "the actor " + actor.class_name + " has " + std::to_string(max_pending) +
                        " calls under way, its max_pending_calls; wait for some of them"};
+  }
   pin(*task);
   task->actor = &actor;
   if (task->stream) streams_[task->id] = task.get(), task->ref();
