@@ -10,9 +10,9 @@ import engine  # noqa: F401, I001  # before ray: it decides what `ray` is
 import ray
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def cluster():
-    """One cluster of 4 CPUs for all tests of this folder."""
+    """One cluster of 4 CPUs for the tests of each file."""
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     yield
