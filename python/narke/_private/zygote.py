@@ -66,7 +66,9 @@ def _preload() -> None:
         )
 
         if os.environ.get("NARKE_AS_RAY") == "1":
-            import narke._alias  # noqa: F401
+            from narke import _alias
+
+            _alias.install()
         try:
             import numpy.random  # noqa: F401
         except ImportError:
