@@ -376,6 +376,17 @@ PyObject* native_current(PyObject*, PyObject*) {
   return dict.release();
 }
 
+// Who writes on this thread: an actor's class or a task's name; "" outside of both.
+PyObject* native_speaker(PyObject*, PyObject*) {
+  Session* session = current_session();
+  if (session == nullptr) return PyUnicode_FromString("");
+  if (!session->actor_class.empty()) return PyUnicode_FromString(session->actor_class.c_str());
+  const worker::InboundPtr& call = worker::running_here().call;
+  if (!call || call->push == nullptr) return PyUnicode_FromString("");
+  if (call->push->name() != nullptr) return PyUnicode_FromString(call->push->name()->c_str());
+  return PyUnicode_FromString(name_of(*session, *call).c_str());
+}
+
 // (ActorRef, methods) of the actor this worker is, or None.
 PyObject* native_own_actor(PyObject*, PyObject*) {
   Session* session = require_session();
@@ -394,6 +405,8 @@ PyObject* native_own_actor(PyObject*, PyObject*) {
 PyMethodDef methods[] = {
     {"own_actor", native_own_actor, METH_NOARGS,
      "own_actor()\n--\n\n(ActorRef, methods) of the actor this worker is, or None."},
+    {"speaker", native_speaker, METH_NOARGS,
+     "speaker()\n--\n\nThe actor's class or the task's name that runs on this thread, or ''."},
     {"run_worker", native_run_worker, METH_NOARGS,
      "run_worker()\n--\n\nRuns calls on this thread until the worker must leave."},
     {"run_one", native_run_one, METH_O,

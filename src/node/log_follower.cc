@@ -41,7 +41,7 @@ LogFollower::~LogFollower() {
 
 void LogFollower::follow(const WorkerId& worker) {
   for (const bool is_error : {false, true})
-    files_[name_of(worker, is_error)] = {worker, is_error, -1, path(log_dir_, worker, is_error), ""};
+    files_[name_of(worker, is_error)] = {worker, is_error, -1, path(log_dir_, worker, is_error), "", ""};
 }
 
 void LogFollower::on_events() {
@@ -103,9 +103,16 @@ void LogFollower::cut(File& file, std::string_view bytes, std::vector<LogText>& 
     bytes.remove_prefix(take);
     const bool ended = !bytes.empty() && bytes.front() == '\n';
     if (ended) bytes.remove_prefix(1);
-    if (ended || file.partial.size() >= kMaxLine)
-      lines.push_back({file.worker, file.is_error, std::exchange(file.partial, {})});
+    if (ended || file.partial.size() >= kMaxLine) take_line(file, lines);
   }
+}
+
+void LogFollower::take_line(File& file, std::vector<LogText>& lines) {
+  std::string line = std::exchange(file.partial, {});
+  if (line.starts_with(kSpeakerMark))
+    file.speaker = line.substr(kSpeakerMark.size());
+  else
+    lines.push_back({file.worker, file.is_error, std::move(line), file.speaker});
 }
 
 void LogFollower::finish(const WorkerId& worker) {
@@ -119,7 +126,7 @@ void LogFollower::finish(const WorkerId& worker) {
       before = lines.size();
       read(file, lines);
     } while (lines.size() != before);
-    if (!file.partial.empty()) lines.push_back({file.worker, is_error, std::move(file.partial)});
+    if (!file.partial.empty()) take_line(file, lines);
     if (file.fd >= 0) close(file.fd);
     files_.erase(at);
   }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -17,7 +18,11 @@ struct LogText {
   WorkerId worker;
   bool is_error;
   std::string text;
+  std::string speaker;  // the function or class that wrote it; empty when the worker did not say
 };
+
+// A worker's line that begins so is no output: the rest of it names who writes what follows.
+inline constexpr std::string_view kSpeakerMark = "\x01narke-speaker:";
 
 class LogOut {
  public:
@@ -49,10 +54,12 @@ class LogFollower {
     int fd = -1;
     std::string path;
     std::string partial;  // of the line that is not ended yet
+    std::string speaker;
   };
   void on_events();
   void read_dirty();
   void read(File& file, std::vector<LogText>& lines);
+  static void take_line(File& file, std::vector<LogText>& lines);
   static void cut(File& file, std::string_view bytes, std::vector<LogText>& lines);
 
   rpc::Reactor& reactor_;

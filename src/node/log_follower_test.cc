@@ -24,7 +24,10 @@ class LogFollowerTest : public ::testing::Test, public LogOut {
     std::filesystem::remove_all(folder_);
   }
   void on_lines(const std::vector<LogText>& lines) override {
-    for (const LogText& line : lines) said_.push_back((line.is_error ? "E:" : "O:") + line.text);
+    for (const LogText& line : lines) {
+      said_.push_back((line.is_error ? "E:" : "O:") + line.text);
+      speakers_.push_back(line.speaker);
+    }
   }
   void write(bool is_error, const std::string& text) {
     std::ofstream(LogFollower::path(folder_, worker_, is_error), std::ios::app) << text;
@@ -40,7 +43,7 @@ class LogFollowerTest : public ::testing::Test, public LogOut {
   std::string folder_;
   WorkerId worker_ = random_worker_id();
   std::unique_ptr<LogFollower> follower_;
-  std::vector<std::string> said_;
+  std::vector<std::string> said_, speakers_;
 };
 
 TEST_F(LogFollowerTest, HandsOverWholeLines) {
@@ -52,6 +55,14 @@ TEST_F(LogFollowerTest, HandsOverWholeLines) {
   turn_until(3);
   std::sort(said_.begin(), said_.end());
   EXPECT_EQ(said_, (std::vector<std::string>{"E:oh", "O:one", "O:two"}));
+}
+
+TEST_F(LogFollowerTest, NamesWhoSpoke) {
+  const std::string mark(kSpeakerMark);
+  write(false, "before\n" + mark + "f\none\ntwo\n" + mark + "g\nthree\n");
+  turn_until(4);
+  EXPECT_EQ(said_, (std::vector<std::string>{"O:before", "O:one", "O:two", "O:three"}));
+  EXPECT_EQ(speakers_, (std::vector<std::string>{"", "f", "f", "g"}));
 }
 
 TEST_F(LogFollowerTest, ReadsTheUnfinishedLineAtTheEnd) {

@@ -599,7 +599,8 @@ void Service::on_lines(const std::vector<LogText>& lines) {
     std::vector<flatbuffers::Offset<wire::LogLine>> packed;
     for (const LogText* line : texts) {
       const Worker& worker = *cluster_.core().find(line->worker);
-      const auto name = builder.CreateString(worker.lease ? worker.lease->task_name : std::string());
+      const bool is_named = !line->speaker.empty() || !worker.lease;
+      const auto name = builder.CreateString(is_named ? line->speaker : worker.lease->task_name);
       const auto text = builder.CreateString(line->text);
       const auto id = line->worker.to_wire<wire::WorkerId>();
       packed.push_back(wire::CreateLogLine(builder, worker.pid, &id, name, line->is_error, text));

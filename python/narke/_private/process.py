@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import ctypes
 import functools
+import io
 import os
 import sys
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 __all__ = ["end", "prctl", "redirect_output", "set_title", "title_area"]
 
 _PR_SET_NAME = 15
+_SPEAKER_MARK = b"\x01narke-speaker:"
 _ARG_START, _ARG_END = 47, 48  # fields of /proc/self/stat, counted from 0
 
 
@@ -50,7 +52,7 @@ def redirect_output(stdout: str, stderr: str) -> None:
     _move(null, 0)
     for fd, path in ((1, stdout), (2, stderr)):
         _move(os.open(path or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), fd)
-    sys.stdout, sys.stderr = _writer(sys.stdout, 1), _writer(sys.stderr, 2)
+    sys.stdout, sys.stderr = _writer(1), _writer(2)
 
 
 def _move(fd: int, to: int) -> None:
@@ -59,13 +61,43 @@ def _move(fd: int, to: int) -> None:
         os.close(fd)
 
 
-def _writer(stream: Any, fd: int) -> Any:
-    """The stream, writing line by line; a new one where the process was started without."""
-    if stream is None:
-        stream = open(fd, "w", encoding="utf-8", closefd=False)
-    with contextlib.suppress(AttributeError):  # replaced by something that is no text file
-        stream.reconfigure(line_buffering=True, errors="backslashreplace")
-    return stream
+class _Output(io.RawIOBase):
+    """One of a worker's output files; says in a line of its own who writes, whenever that changes.
+
+    The node reads these lines (src/node/log_follower.h) and shows the name before what follows.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._speaker = ""
+        self._is_line_start = True
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        content = bytes(data)
+        os.write(self._fd, self._mark() + content)
+        self._is_line_start = content.endswith(b"\n")
+        return len(content)
+
+    def _mark(self) -> bytes:
+        native = sys.modules.get("narke._native")
+        speaker = native.speaker() if native is not None and self._is_line_start else ""
+        if not speaker or speaker == self._speaker:
+            return b""
+        self._speaker = speaker
+        return _SPEAKER_MARK + speaker.encode(errors="replace") + b"\n"
+
+
+def _writer(fd: int) -> io.TextIOWrapper:
+    """A text stream to a descriptor, written line by line."""
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Output(fd)), encoding="utf-8", errors="backslashreplace", line_buffering=True
+    )
 
 
 def end(status: int) -> None:
