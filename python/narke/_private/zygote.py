@@ -6,7 +6,9 @@ requests over the descriptor N. It ends when the node does.
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import importlib
 import os
 import select
 import signal
@@ -15,6 +17,20 @@ from typing import Any
 __all__ = ["main"]
 
 _PR_SET_PDEATHSIG = 1
+_EVERY_WORKER = (
+    "cloudpickle",
+    "narke.actor",
+    "narke.job_config",
+    "narke._native",
+    "narke._private.actor_creation",
+    "narke._private.execution",
+    "narke._private.generators",
+    "narke._private.machine",
+    "narke._private.runtime_envs",
+    "narke._private.serialization",
+    "narke._private.worker_main",
+)
+_SOME_WORKERS = ("asyncio", "concurrent.futures.thread", "uuid", "narke._alias")
 _QUIET_S = 0.25  # without a request for so long, the zygote has time for the rest of its imports
 _SINGLE_THREAD = dict.fromkeys(
     ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
@@ -50,29 +66,14 @@ def _preload() -> None:
     kept = {name: os.environ.get(name) for name in _SINGLE_THREAD}
     os.environ.update(_SINGLE_THREAD)
     try:
-        import cloudpickle  # noqa: F401
-
-        import narke.actor
-        import narke.job_config
-        from narke import _native  # noqa: F401
-        from narke._private import (  # noqa: F401
-            actor_creation,
-            execution,
-            generators,
-            machine,
-            runtime_envs,
-            serialization,
-            worker_main,
-        )
-
+        for name in _EVERY_WORKER:
+            importlib.import_module(name)
         if os.environ.get("NARKE_AS_RAY") == "1":
             from narke import _alias
 
             _alias.install()
-        try:
-            import numpy.random  # noqa: F401
-        except ImportError:
-            pass  # optional: workers without it do without
+        with contextlib.suppress(ImportError):  # optional: workers without it do without
+            importlib.import_module("numpy.random")
     finally:
         for name, value in kept.items():
             if value is None:
@@ -83,12 +84,8 @@ def _preload() -> None:
 
 def _preload_rest() -> None:
     """Import what fewer workers need, once the first ones are under way: nobody's first call waits for it."""
-    import asyncio  # noqa: F401
-    import concurrent.futures.thread  # noqa: F401
-    import uuid  # noqa: F401
-
-    import narke._alias  # noqa: F401
-
+    for name in _SOME_WORKERS:
+        importlib.import_module(name)
     gc.collect()
     gc.freeze()
 
