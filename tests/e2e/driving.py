@@ -72,6 +72,12 @@ def zygote_of(pid):
     )
 
 
+def heed_signals():
+    """In a program about to start: signals that whoever runs the tests ignores (nohup, a job in the background)."""
+    for sign in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(sign, signal.SIG_DFL)
+
+
 class Driver:
     """A program in a process of its own.
 
@@ -89,6 +95,7 @@ class Driver:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=heed_signals,
         )
         self.pid = self.process.pid
         self._lines = queue.Queue()
