@@ -162,11 +162,16 @@ int Engine::lead(Lock& lock, int timeout_ms) {
   int n = reactor_.wait(timeout_ms);
   lock.lock();
   leader_ = Leader::kNone;
+  dispatch_arrived();
+  return n;
+}
+
+// Handles what wait() saw and wakes whoever waited for it.
+void Engine::dispatch_arrived() {
   dispatching_ = true;
   reactor_.dispatch();
   dispatching_ = false;
   serve_waiters();
-  return n;
 }
 
 void Engine::serve_waiters() {
@@ -285,10 +290,7 @@ void Engine::poll() {
   if (leader_ != Leader::kNone || stopped_) return;
   ++lead_count_;
   reactor_.wait(0);
-  dispatching_ = true;
-  reactor_.dispatch();
-  dispatching_ = false;
-  serve_waiters();
+  dispatch_arrived();
 }
 
 void Engine::set_polled(bool polled) {
@@ -330,10 +332,7 @@ void Engine::background_loop() {
       reactor_.wait(limit_ms);
       held.lock();
       leader_ = Leader::kNone;
-      dispatching_ = true;
-      reactor_.dispatch();
-      dispatching_ = false;
-      serve_waiters();
+      dispatch_arrived();
       background_tick();
       if (!background_asked_) continue;
     }

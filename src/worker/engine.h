@@ -228,6 +228,7 @@ class Engine final : public Links,
   void start_background();
 
   int lead(Lock& lock, int timeout_ms);
+  void dispatch_arrived();
   void serve_waiters();
   void flush_if_needed();
   void leave_wait(Lock& lock);

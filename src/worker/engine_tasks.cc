@@ -124,10 +124,7 @@ void Engine::after_submission() {
   if (++submitted_since_poll_ < kPollEvery) return;
   submitted_since_poll_ = 0;
   reactor_.wait(0);
-  dispatching_ = true;
-  reactor_.dispatch();
-  dispatching_ = false;
-  if (!waiters_.empty()) serve_waiters();
+  dispatch_arrived();
 }
 
 Engine::SubmitResult Engine::submit_call(const ActorId& id, TaskPtr task, int max_pending) {

@@ -12,6 +12,14 @@ constexpr double kWorkAheadNs = 1.5e6;  // how much work a worker holds beyond t
 constexpr size_t kMaxRequests = 32;     // lease requests under way for one class
 constexpr double kOldWeight = 0.8;
 
+flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::Resource>>> pack_resources(
+    flatbuffers::FlatBufferBuilder& b, const LeaseShape& shape) {
+  std::vector<flatbuffers::Offset<wire::Resource>> resources;
+  for (const auto& [name, amount] : shape.resources)
+    resources.push_back(wire::CreateResource(b, b.CreateString(name), amount));
+  return b.CreateVector(resources);
+}
+
 }  // namespace
 
 std::string LeaseShape::key() const {
@@ -105,10 +113,7 @@ void Submitter::request(LeaseClass& c) {
   rpc::ConnectionPtr node = links_.node();
   if (!node) return;
   flatbuffers::FlatBufferBuilder b(512);
-  std::vector<flatbuffers::Offset<wire::Resource>> resources;
-  for (const auto& [name, amount] : c.shape.resources)
-    resources.push_back(wire::CreateResource(b, b.CreateString(name), amount));
-  auto resource_list = b.CreateVector(resources);
+  auto resource_list = pack_resources(b, c.shape);
   auto env = b.CreateString(c.shape.runtime_env);
   auto labels = b.CreateVector(reinterpret_cast<const uint8_t*>(c.shape.labels.data()), c.shape.labels.size());
   auto node_id = c.shape.node.to_wire<wire::NodeId>();
@@ -170,16 +175,13 @@ void Submitter::begin(LeaseClass& c, const wire::LeaseReply& reply) {
   held.peer->lease = &held;
   c.leases.push_back(&held);
   flatbuffers::FlatBufferBuilder b(512);
-  std::vector<flatbuffers::Offset<wire::Resource>> resources;
-  for (const auto& [name, amount] : c.shape.resources)
-    resources.push_back(wire::CreateResource(b, b.CreateString(name), amount));
   std::vector<flatbuffers::Offset<wire::Instances>> instances;
   if (reply.instances() != nullptr)
     for (const wire::Instances* one : *reply.instances())
       if (one->name() != nullptr && one->ids() != nullptr)
         instances.push_back(wire::CreateInstances(b, b.CreateString(one->name()->str()),
                                                   b.CreateVector(one->ids()->data(), one->ids()->size())));
-  auto resource_list = b.CreateVector(resources);
+  auto resource_list = pack_resources(b, c.shape);
   auto instance_list = b.CreateVector(instances);
   auto job = out_.job().to_wire<wire::JobId>();
   PgId pg = PgId::from_wire(reply.pg());
