@@ -104,6 +104,12 @@ bool is_used_up(Session& session, const wire::PushTask& push) {
   return ++session.calls_of[FunctionId::from_wire(push.function())] >= push.max_calls();
 }
 
+PyRef invoke(PyObject* callable, const Arguments& arguments) {
+  std::vector<PyObject*> raw = arguments.raw();
+  size_t named = arguments.names ? static_cast<size_t>(PyTuple_GET_SIZE(arguments.names.get())) : 0;
+  return PyRef::steal(PyObject_Vectorcall(callable, raw.data(), raw.size() - named, arguments.names.get()));
+}
+
 void run_task(Session& session, const InboundPtr& call) {
   Here here(call);
   Arguments arguments;
@@ -113,17 +119,15 @@ void run_task(Session& session, const InboundPtr& call) {
               (function = load_function(session, FunctionId::from_wire(call->push->function()))) != nullptr &&
               unpack_args(session, parts, &arguments);
   PyRef result;
-  if (good) {
-    std::vector<PyObject*> raw = arguments.raw();
-    size_t named = arguments.names ? static_cast<size_t>(PyTuple_GET_SIZE(arguments.names.get())) : 0;
-    result = PyRef::steal(PyObject_Vectorcall(function, raw.data(), raw.size() - named, arguments.names.get()));
-  }
+  if (good) result = invoke(function, arguments);
   // Nothing of the call may be held when its answer leaves: kept references are registered by then.
   arguments = Arguments();
-  bool leaves = is_used_up(session, *call->push);
-  if (!result) return answer_exception(session, call);
-  answer_value(session, call, result.get());
-  if (leaves) session.engine->leave();
+  call->is_last = is_used_up(session, *call->push);
+  if (!result)
+    answer_exception(session, call);
+  else
+    answer_value(session, call, result.get());
+  if (call->is_last) session.engine->leave();
 }
 
 void run_method(Session& session, const InboundPtr& call) {
@@ -134,11 +138,7 @@ void run_method(Session& session, const InboundPtr& call) {
   std::string name = call->push->method()->str();
   PyRef method = find_method(session, name, &special);
   PyRef result;
-  if (method && unpack_args(session, parts, &arguments)) {
-    std::vector<PyObject*> raw = arguments.raw();
-    size_t named = arguments.names ? static_cast<size_t>(PyTuple_GET_SIZE(arguments.names.get())) : 0;
-    result = PyRef::steal(PyObject_Vectorcall(method.get(), raw.data(), raw.size() - named, arguments.names.get()));
-  }
+  if (method && unpack_args(session, parts, &arguments)) result = invoke(method.get(), arguments);
   arguments = Arguments();
   if (!result) return answer_exception(session, call);
   answer_value(session, call, result.get());
@@ -157,9 +157,7 @@ PyRef construct(Session& session, const wire::ActorSpec& spec, const InboundPtr&
   Arguments arguments;
   CallParts parts{spec.args(), spec.nested(), call->raw.subspan(class_size)};
   if (!unpack_args(session, parts, &arguments)) return {};
-  std::vector<PyObject*> raw = arguments.raw();
-  size_t named = arguments.names ? static_cast<size_t>(PyTuple_GET_SIZE(arguments.names.get())) : 0;
-  return PyRef::steal(PyObject_Vectorcall(cls.get(), raw.data(), raw.size() - named, arguments.names.get()));
+  return invoke(cls.get(), arguments);
 }
 
 void note_groups(Session& session, const wire::ActorSpec& spec) {

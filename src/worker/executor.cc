@@ -7,15 +7,27 @@ constexpr auto kFlushAfter = std::chrono::microseconds(150);
 
 rpc::Bytes as_bytes(const std::string& s) { return {reinterpret_cast<const uint8_t*>(s.data()), s.size()}; }
 
-InboundPtr keep(rpc::Connection& from, const rpc::Frame& frame, rpc::ConnectionPtr link) {
+InboundPtr keep(const rpc::Frame& frame, rpc::ConnectionPtr link) {
   auto call = std::make_shared<Inbound>();
   call->link = std::move(link);
   call->call_id = frame.call_id;
   call->bytes.append(frame.table.data(), frame.table.size());
   call->bytes.append(frame.raw.data(), frame.raw.size());
   call->raw = call->bytes.span().subspan(frame.table.size());
-  (void)from;
   return call;
+}
+
+template <class T>
+using Tables = flatbuffers::Vector<flatbuffers::Offset<T>>;
+
+void read_amounts(const Tables<wire::Resource>* resources, const Tables<wire::Instances>* instances, Lent& out) {
+  if (resources != nullptr)
+    for (const wire::Resource* r : *resources)
+      if (r->name() != nullptr) out.resources.emplace_back(r->name()->str(), r->amount());
+  if (instances != nullptr)
+    for (const wire::Instances* i : *instances)
+      if (i->name() != nullptr && i->ids() != nullptr)
+        out.instances.emplace_back(i->name()->str(), std::vector<int>(i->ids()->begin(), i->ids()->end()));
 }
 
 }  // namespace
@@ -29,13 +41,7 @@ void Executor::on_begin_lease(const rpc::Frame& frame) {
   lent_.pg = PgId::from_wire(begin->pg());
   lent_.bundle = begin->bundle();
   lent_.capture = begin->capture();
-  if (begin->resources() != nullptr)
-    for (const wire::Resource* r : *begin->resources())
-      if (r->name() != nullptr) lent_.resources.emplace_back(r->name()->str(), r->amount());
-  if (begin->instances() != nullptr)
-    for (const wire::Instances* i : *begin->instances())
-      if (i->name() != nullptr && i->ids() != nullptr)
-        lent_.instances.emplace_back(i->name()->str(), std::vector<int>(i->ids()->begin(), i->ids()->end()));
+  read_amounts(begin->resources(), begin->instances(), lent_);
 }
 
 void Executor::on_define_function(const rpc::Frame& frame) {
@@ -71,7 +77,7 @@ void Executor::queue(InboundPtr call) {
 void Executor::on_push(rpc::Connection& from, const rpc::Frame& frame) {
   if (frame.as<wire::PushTask>() == nullptr || frame.as<wire::PushTask>()->task() == nullptr)
     return from.close({ErrorCode::kRefused, "a damaged PushTask"});
-  InboundPtr call = keep(from, frame, from.shared_from_this());
+  InboundPtr call = keep(frame, from.shared_from_this());
   call->push = flatbuffers::GetRoot<wire::PushTask>(call->bytes.data());
   call->task = TaskId::from_wire(call->push->task());
   bool goes_back = leaving_ || (!is_actor_ && blocked_ && !call->is_actor_call());
@@ -82,7 +88,7 @@ void Executor::on_push(rpc::Connection& from, const rpc::Frame& frame) {
 void Executor::on_start_actor(rpc::Connection& node, const rpc::Frame& frame) {
   const auto* start = frame.as<wire::StartActor>();
   if (start == nullptr || start->spec() == nullptr || start->spec()->actor() == nullptr) return;
-  InboundPtr call = keep(node, frame, node.shared_from_this());
+  InboundPtr call = keep(frame, node.shared_from_this());
   call->start = flatbuffers::GetRoot<wire::StartActor>(call->bytes.data());
   is_actor_ = true;
   lent_ = Lent{};
@@ -91,13 +97,7 @@ void Executor::on_start_actor(rpc::Connection& node, const rpc::Frame& frame) {
   lent_.pg = PgId::from_wire(spec.pg());
   lent_.bundle = spec.bundle();
   lent_.capture = spec.capture();
-  if (spec.running_resources() != nullptr)
-    for (const wire::Resource* r : *spec.running_resources())
-      if (r->name() != nullptr) lent_.resources.emplace_back(r->name()->str(), r->amount());
-  if (call->start->instances() != nullptr)
-    for (const wire::Instances* i : *call->start->instances())
-      if (i->name() != nullptr && i->ids() != nullptr)
-        lent_.instances.emplace_back(i->name()->str(), std::vector<int>(i->ids()->begin(), i->ids()->end()));
+  read_amounts(spec.running_resources(), call->start->instances(), lent_);
   queue(std::move(call));
 }
 
@@ -169,6 +169,8 @@ void Executor::maybe_flush(Inbound& call) {
 }
 
 void Executor::reply(Inbound& call, wire::TaskStatus status, std::vector<Outcome> outcomes, bool retriable) {
+  // The submitter must not send more to a worker that is about to leave.
+  if (call.is_last && status == wire::TaskStatus::Done) status = wire::TaskStatus::Exiting;
   InboundPtr alive;
   auto found = running_.find(call.task);
   if (found != running_.end()) {

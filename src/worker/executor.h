@@ -38,6 +38,7 @@ struct Inbound {
   TaskId task;
   Clock::time_point began;
   bool cancelled = false;
+  bool is_last = false;  // the worker leaves when it is answered (max_calls)
   // streaming
   uint64_t produced = 0, consumed = 0;
   bool stopped = false;
