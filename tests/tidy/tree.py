@@ -36,7 +36,7 @@ def text_files() -> list[Path]:
 
 def code_files() -> list[Path]:
     """Return the C++ and Python sources."""
-    return [path for path in files() if path.suffix in (*CPP, ".py") or path.name == "dev"]
+    return [path for path in files() if path.suffix in (*CPP, ".py")]
 
 
 @functools.cache
