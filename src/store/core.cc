@@ -15,6 +15,7 @@ StoreCore::StoreCore(Arena arena, CoreConfig config, CoreOut& out) : arena_(aren
 StoreCore::ClientState& StoreCore::client(ClientKey key) {
   auto it = clients_.find(key);
   if (it != clients_.end()) return it->second;
+  if (key == kSelf) return clients_.emplace(key, ClientState{.number = kServer, .pins = {}}).first->second;
   uint16_t number = 0;
   for (uint16_t used : numbers_) {
     if (used != number) break;
@@ -133,7 +134,7 @@ void StoreCore::on_acquire(ClientKey key, const ObjectId& id, uint64_t size, uin
   client(key);
   uint64_t capacity = arena_.capacity_bytes();
   at_least = std::max<uint64_t>(at_least, 1);
-  Waiter waiter{key,      id,     false,         std::clamp(size, std::min(at_least, capacity), capacity),
+  Waiter waiter{key,      id,     Want::kSpace,  std::clamp(size, std::min(at_least, capacity), capacity),
                 at_least, now_ns, next_waiter_++};
   if (at_least > capacity) return refuse(waiter, "it is larger than the whole store");
   waiter.size = (waiter.size + kBlockAlign - 1) / kBlockAlign * kBlockAlign;
@@ -143,7 +144,8 @@ void StoreCore::on_acquire(ClientKey key, const ObjectId& id, uint64_t size, uin
 }
 
 void StoreCore::on_forget(ClientKey key, const ObjectId& id, bool is_fetch) {
-  std::erase_if(waiters_, [&](const Waiter& w) { return w.client == key && w.id == id && w.is_fetch == is_fetch; });
+  Want want = is_fetch ? Want::kFetch : Want::kSpace;
+  std::erase_if(waiters_, [&](const Waiter& w) { return w.client == key && w.id == id && w.want == want; });
   if (!is_fetch) return;
   for (auto& [slot, restore] : restores_)
     if (arena_.id_of(slot) == id) std::erase(restore.readers, key);
@@ -173,7 +175,10 @@ void StoreCore::erase(const ObjectId& id, int64_t now_ns) {
   // The maker may change the slot at the same time, once: it seals no object twice.
   for (int round = 0; round < 4; ++round) {
     auto found = arena_.find(id);
-    if (!found || found->control.state == SlotState::kWriting) break;
+    if (!found || found->control.state == SlotState::kWriting) {
+      mark_erased(id);
+      break;
+    }
     if (adopt(found->slot, found->control, SlotState::kDeleting)) {
       deleting_.push_back(found->slot);
       break;
@@ -185,8 +190,9 @@ void StoreCore::erase(const ObjectId& id, int64_t now_ns) {
 void StoreCore::erase_owned(uint64_t owner, int64_t now_ns) {
   if (owner == 0) return;
   each_slot([&](uint32_t slot, Control seen) {
-    bool erasable = seen.state == SlotState::kSealed || seen.state == SlotState::kSpilled;
-    if (!erasable || arena_.at(slot).owner.load(std::memory_order_relaxed) != owner) return;
+    if (arena_.at(slot).owner.load(std::memory_order_relaxed) != owner) return;
+    if (seen.state == SlotState::kWriting && seen.maker == kServer) mark_erased(arena_.id_of(slot));
+    if (seen.state != SlotState::kSealed && seen.state != SlotState::kSpilled) return;
     if (adopt(slot, seen, SlotState::kDeleting)) deleting_.push_back(slot);
   });
   pump(now_ns);
@@ -194,7 +200,7 @@ void StoreCore::erase_owned(uint64_t owner, int64_t now_ns) {
 
 void StoreCore::on_fetch(ClientKey key, const ObjectId& id, int64_t now_ns) {
   client(key);
-  Waiter waiter{key, id, true, 0, 0, now_ns, next_waiter_++};
+  Waiter waiter{key, id, Want::kFetch, 0, 0, now_ns, next_waiter_++};
   auto found = arena_.find(id);
   bool is_spilled = found && found->control.state == SlotState::kSpilled;
   if (is_spilled && copies_.contains(found->slot) && !restores_.contains(found->slot)) {
@@ -243,6 +249,7 @@ void StoreCore::unpin(uint32_t slot, uint32_t count) {
 void StoreCore::release(uint32_t slot) {
   if (auto block = owned_.extract(slot)) free_.free(block.mapped());
   drop_copy(slot);
+  secondary_.erase(slot);
   arena_.free_slot(slot);
 }
 
@@ -272,6 +279,10 @@ Stats StoreCore::stats() const {
     } else if (seen.state >= SlotState::kWriting) {
       ++s.objects;
       s.used_bytes += block_bytes(size);
+      if (secondary_.contains(slot)) {
+        ++s.secondary_objects;
+        s.secondary_bytes += size;
+      }
       if (!arena_.has_readers(slot)) return;
       ++s.pinned_objects;
       s.pinned_bytes += size;
@@ -282,7 +293,7 @@ Stats StoreCore::stats() const {
   s.disk_bytes = disk_bytes_;
   s.written_bytes = written_bytes_;
   s.restored_bytes = restored_bytes_;
-  s.clients = clients_.size();
+  s.clients = clients_.size() - clients_.count(kSelf);
   s.waiting = waiters_.size();
   return s;
 }
@@ -292,7 +303,7 @@ std::vector<ObjectInfo> StoreCore::list(size_t limit) const {
   each_slot([&](uint32_t slot, Control seen) {
     if (!seen.is_live() || objects.size() == limit) return;
     objects.push_back({arena_.id_of(slot), arena_.at(slot).size.load(), seen.state != SlotState::kWriting,
-                       seen.state == SlotState::kSpilled, arena_.has_readers(slot)});
+                       seen.state == SlotState::kSpilled, arena_.has_readers(slot), secondary_.contains(slot)});
   });
   return objects;
 }

@@ -4,9 +4,9 @@
 //
 // Every byte of data is in exactly one of: free, leased to a client, the block of an object the node owns,
 // the block of a running restore. A full store is relieved in this order: objects whose readers are gone,
-// free space that clients keep, objects on disk already, least recently used unpinned objects (written to
-// disk first). What is then missing is waited for. Threads: one. No clock, no files, no sockets: now_ns comes
-// in, CoreOut goes out; the arena is only memory.
+// free space that clients keep, secondary objects (other nodes have them too), objects on disk already and least
+// recently used unpinned objects (written to disk first). What is then missing is waited for. Threads: one. No
+// clock, no files, no sockets: now_ns comes in, CoreOut goes out; the arena is only memory.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +37,8 @@ class CoreOut {
   virtual void reclaim(ClientKey client) = 0;
   virtual void fetched(ClientKey client, const ObjectId& id, wire::FetchStatus status, uint32_t slot,
                        const std::string& why) = 0;
+  // The answer to create_secondary(); data is null unless it is to be written now.
+  virtual void created_secondary(const ObjectId& id, SecondaryStatus status, uint8_t* data, const std::string& why) = 0;
   virtual void start(SpillJob job) = 0;
   virtual void remove_file(uint64_t file) = 0;
   virtual void log(const std::string& message) = 0;
@@ -48,6 +50,9 @@ struct CoreConfig {
   uint64_t spill_file_bytes = 100ull << 20;
   int64_t full_wait_ns = 10'000'000'000;
 };
+
+// The node as a client of its own store. Its pins are the node's; it holds no leases.
+inline constexpr ClientKey kSelf = ~ClientKey{0};
 
 class StoreCore {
  public:
@@ -63,6 +68,14 @@ class StoreCore {
   void on_unpin(ClientKey client, const std::vector<uint32_t>& slots, int64_t now_ns);
   void on_detach(ClientKey client, int64_t now_ns);
   void on_job_done(SpillJob job, int64_t now_ns);
+  // The node's own objects, each answered by created_secondary(), maybe after a wait. See Server.
+  void create_secondary(const ObjectId& id, uint64_t size, uint64_t owner, int64_t now_ns);
+  void forget_secondary(const ObjectId& id, int64_t now_ns);
+  std::optional<uint32_t> seal_secondary(const ObjectId& id, int64_t now_ns);
+  void abort_secondary(const ObjectId& id, int64_t now_ns);
+  bool promote(const ObjectId& id);
+  Pinned pinned(uint32_t slot) const;
+  ObjectPresence presence(const ObjectId& id) const;
   void erase(const ObjectId& id, int64_t now_ns);
   void erase_owned(uint64_t owner, int64_t now_ns);
   void tick(int64_t now_ns);
@@ -93,13 +106,19 @@ class StoreCore {
     uint64_t bytes;
     uint64_t live;  // copies
   };
+  enum class Want { kSpace, kFetch, kSecondary };
   struct Waiter {
     ClientKey client;
     ObjectId id;
-    bool is_fetch;
+    Want want;
     uint64_t size, at_least;
     int64_t since_ns;
     uint64_t number;
+    uint64_t object_bytes = 0, owner = 0;  // of a secondary object
+  };
+  struct Making {  // a secondary object that is being written
+    uint32_t slot;
+    bool erased;  // meanwhile; goes when its writer is done
   };
   struct Restore {
     Extent block;
@@ -126,6 +145,8 @@ class StoreCore {
   void pump(int64_t now_ns);
   bool serve(const Waiter& waiter);
   bool serve_fetch(const Waiter& waiter);
+  bool serve_secondary(const Waiter& waiter);
+  void mark_erased(const ObjectId& id);
   bool wait_for_clients(int64_t now_ns);
   void refuse_late(int64_t now_ns);
   void refuse(const Waiter& waiter, const std::string& why);
@@ -134,6 +155,8 @@ class StoreCore {
   bool spill(uint64_t need, int64_t now_ns);
   std::vector<Candidate> candidates() const;
   bool evict(uint32_t slot);
+  bool begin_evict(uint32_t slot);
+  bool drop_secondaries(uint64_t need);
   uint64_t start_write(const std::vector<Candidate>& batch);
   bool has_quota_for(uint64_t bytes);
   void start_read(uint32_t slot, Extent block, ClientKey reader);
@@ -161,6 +184,8 @@ class StoreCore {
   std::unordered_map<uint32_t, uint32_t> pinned_;  // Fetch pins of all clients, by slot
   std::vector<uint32_t> deleting_;                 // slots that wait for readers or the disk
   uint64_t released_seen_ = 0;
+  std::unordered_map<ObjectId, Making> making_;
+  std::unordered_set<uint32_t> secondary_;     // slots of sealed ones
   std::unordered_map<uint32_t, Copy> copies_;  // by slot
   std::unordered_map<uint64_t, File> files_;
   std::unordered_set<uint32_t> writing_;            // slots in running write jobs

@@ -48,7 +48,8 @@ int StoreCore::due_ms() const {
 }
 
 bool StoreCore::serve(const Waiter& waiter) {
-  if (waiter.is_fetch) return serve_fetch(waiter);
+  if (waiter.want == Want::kFetch) return serve_fetch(waiter);
+  if (waiter.want == Want::kSecondary) return serve_secondary(waiter);
   auto extent = allocate(waiter.size);
   if (!extent) extent = allocate(waiter.at_least);
   if (!extent) return false;
@@ -113,10 +114,10 @@ void StoreCore::refuse(const Waiter& waiter, const std::string& why) {
                      human(arena_.capacity_bytes()) +
                      ". Delete references that are not needed any more, use smaller objects, or start the node "
                      "with a larger object_store_memory.";
-  if (waiter.is_fetch) {
-    out_.fetched(waiter.client, waiter.id, wire::FetchStatus::Full, 0, text);
-  } else {
-    out_.refused(waiter.client, waiter.id, text);
+  switch (waiter.want) {
+    case Want::kFetch: return out_.fetched(waiter.client, waiter.id, wire::FetchStatus::Full, 0, text);
+    case Want::kSecondary: return out_.created_secondary(waiter.id, SecondaryStatus::kFull, nullptr, text);
+    case Want::kSpace: return out_.refused(waiter.client, waiter.id, text);
   }
 }
 
@@ -148,12 +149,14 @@ std::vector<StoreCore::Candidate> StoreCore::candidates() const {
 // disk already); otherwise on_job_done follows, if anything could be started.
 bool StoreCore::spill(uint64_t need, int64_t now_ns) {
   if (writing_bytes_ >= need) return false;
+  if (drop_secondaries(need)) return true;
   bool may_write = config_.can_spill && now_ns >= spill_after_ns_;
   uint64_t fused = std::min(config_.spill_file_bytes, arena_.capacity_bytes() / 8);
   uint64_t goal = std::max(need, fused), evicted = 0, started = writing_bytes_, pending = 0;
   std::vector<Candidate> batch;
   for (const Candidate& candidate : candidates()) {
     if (evicted >= need || evicted + started + pending >= goal) break;
+    if (secondary_.contains(candidate.slot)) continue;
     uint64_t size = arena_.at(candidate.slot).size.load();
     if (copies_.contains(candidate.slot)) {
       if (evict(candidate.slot)) evicted += size;
@@ -208,19 +211,37 @@ uint64_t StoreCore::start_write(const std::vector<Candidate>& batch) {
   return bytes;
 }
 
-// Drops the memory of an object that is on disk, unless someone reads it.
-bool StoreCore::evict(uint32_t slot) {
+// Takes an object of the node's from those who would read it; false when someone does.
+bool StoreCore::begin_evict(uint32_t slot) {
   Control sealed = arena_.control(slot);
   if (sealed.state != SlotState::kSealed || sealed.maker != kServer) return false;
   Control evicting{SlotState::kEvicting, kServer, sealed.generation};
   if (!arena_.change(slot, sealed, evicting)) return false;
-  if (arena_.has_readers(slot)) {
-    arena_.change(slot, evicting, sealed);
-    return false;
-  }
+  if (!arena_.has_readers(slot)) return true;
+  arena_.change(slot, evicting, sealed);
+  return false;
+}
+
+// Drops the memory of an object that is on disk, unless someone reads it.
+bool StoreCore::evict(uint32_t slot) {
+  if (!begin_evict(slot)) return false;
+  Control evicting = arena_.control(slot);
   free_.free(owned_.extract(slot).mapped());
-  arena_.change(slot, evicting, {SlotState::kSpilled, kServer, sealed.generation});
+  arena_.change(slot, evicting, {SlotState::kSpilled, kServer, evicting.generation});
   return true;
+}
+
+// Other nodes have them too, so they cost no write. Least recently used first.
+bool StoreCore::drop_secondaries(uint64_t need) {
+  if (secondary_.empty()) return false;
+  uint64_t dropped = 0;
+  for (const Candidate& candidate : candidates()) {
+    if (dropped >= need) break;
+    if (!secondary_.contains(candidate.slot) || !begin_evict(candidate.slot)) continue;
+    dropped += owned_.at(candidate.slot).size;
+    release(candidate.slot);
+  }
+  return dropped != 0;
 }
 
 void StoreCore::on_job_done(SpillJob job, int64_t now_ns) {

@@ -1,6 +1,7 @@
 #include "store/server.h"
 
-#include <filesystem>
+#include <deque>
+#include <unordered_map>
 #include <utility>
 
 #include <errno.h>
@@ -63,15 +64,35 @@ class Server::Out : public CoreOut {
   }
   void fetched(ClientKey client, const ObjectId& id, wire::FetchStatus status, uint32_t slot,
                const std::string& why) override {
+    if (client == kSelf) return pinned(id, status, slot, why);
     auto wire_id = id.to_wire<wire::ObjectId>();
     send_table(out_, client, wire::StoreMessage::Fetched,
                [&](auto& b) { return wire::CreateStoreFetched(b, &wire_id, status, slot, b.CreateString(why)); });
+  }
+  void created_secondary(const ObjectId& id, SecondaryStatus status, uint8_t* data, const std::string& why) override {
+    auto waiting = creators.extract(id);
+    if (waiting.empty()) return;
+    answers.push_back([done = std::move(waiting.mapped()), status, data, why] { done(status, data, why); });
   }
   void start(SpillJob job) override { io_->start(std::move(job)); }
   void remove_file(uint64_t file) override { io_->remove(file); }
   void log(const std::string& message) override { out_.log(message); }
 
+  // Answers to the node itself; called when the core has returned.
+  std::deque<std::function<void()>> answers;
+  std::unordered_multimap<ObjectId, PinDone> pinners;
+  std::unordered_map<ObjectId, CreateDone> creators;
+  StoreCore* core = nullptr;
+
  private:
+  void pinned(const ObjectId& id, wire::FetchStatus status, uint32_t slot, const std::string& why) {
+    auto waiting = pinners.extract(id);
+    Result<Pinned> result = Error{ErrorCode::kNotFound, "Object " + id.hex() + " is not in this node's object store."};
+    if (status == wire::FetchStatus::Pinned) result = core->pinned(slot);
+    if (status == wire::FetchStatus::Full) result = Error{ErrorCode::kOverloaded, why};
+    answers.push_back([done = std::move(waiting.mapped()), result] { done(result); });
+  }
+
   ServerOut& out_;
   SpillIo* io_;
 };
@@ -115,12 +136,14 @@ bool Server::open_events() {
 
 void Server::start(const ServerConfig& config, ServerOut& out) {
   Arena arena = Arena::format(base_, config.capacity_bytes);
+  capacity_bytes_ = arena.capacity_bytes();
   out_ = std::make_unique<Out>(out, io_.get());
   CoreConfig core{.can_spill = io_ != nullptr,
                   .spill_quota_bytes = config.spill_quota_bytes,
                   .spill_file_bytes = config.spill_file_bytes,
                   .full_wait_ns = config.full_wait_ms * 1'000'000};
   core_ = std::make_unique<StoreCore>(arena, core, *out_);
+  out_->core = core_.get();
   if (config.warm) warmer_ = std::make_unique<Warmer>(arena.data(0), arena.capacity_bytes());
 }
 
@@ -143,10 +166,23 @@ bool Server::on_frame(ClientKey client, const rpc::Frame& frame, int64_t now_ns)
 }
 
 void Server::after_event() {
+  answer();
   if (warmer_ && core_->high_water() != 0) warmer_->want(core_->high_water());
   if (core_->due_ms() >= promised_ms_) return;
   promised_ms_ = 0;
   eventfd_write(poke_fd_, 1);
+}
+
+// Answers may lead to further calls of this server, whose own answers join the queue.
+void Server::answer() {
+  if (answering_) return;
+  answering_ = true;
+  while (!out_->answers.empty()) {
+    auto next = std::move(out_->answers.front());
+    out_->answers.pop_front();
+    next();
+  }
+  answering_ = false;
 }
 
 bool Server::dispatch(ClientKey client, const rpc::Frame& frame, int64_t now_ns) {
@@ -221,8 +257,48 @@ int Server::tick(int64_t now_ns) {
   if (io_)
     for (SpillJob& job : io_->take_done()) core_->on_job_done(std::move(job), now_ns);
   core_->tick(now_ns);
+  answer();
   return promised_ms_ = core_->due_ms();
 }
+
+void Server::pin(const ObjectId& id, int64_t now_ns, PinDone done) {
+  out_->pinners.emplace(id, std::move(done));
+  core_->on_fetch(kSelf, id, now_ns);
+  after_event();
+}
+
+void Server::unpin(uint32_t slot, int64_t now_ns) {
+  core_->on_unpin(kSelf, {slot}, now_ns);
+  after_event();
+}
+
+void Server::create_secondary(const ObjectId& id, uint64_t size, uint64_t owner, int64_t now_ns, CreateDone done) {
+  NARKE_CHECK(out_->creators.emplace(id, std::move(done)).second);
+  core_->create_secondary(id, size, owner, now_ns);
+  after_event();
+}
+
+void Server::forget_secondary(const ObjectId& id, int64_t now_ns) {
+  out_->creators.erase(id);
+  core_->forget_secondary(id, now_ns);
+  after_event();
+}
+
+std::optional<Pinned> Server::seal_secondary(const ObjectId& id, int64_t now_ns) {
+  auto slot = core_->seal_secondary(id, now_ns);
+  std::optional<Pinned> pinned = slot ? std::optional(core_->pinned(*slot)) : std::nullopt;
+  after_event();
+  return pinned;
+}
+
+void Server::abort_secondary(const ObjectId& id, int64_t now_ns) {
+  core_->abort_secondary(id, now_ns);
+  after_event();
+}
+
+bool Server::promote(const ObjectId& id) { return core_->promote(id); }
+
+ObjectPresence Server::presence(const ObjectId& id) const { return core_->presence(id); }
 
 Stats Server::stats() const { return core_->stats(); }
 

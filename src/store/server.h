@@ -7,12 +7,13 @@
 // What a node does: hand fd() to each program (Connection::send_fd) with Registered.store_bytes =
 // arena_bytes(); pass frames of the types StoreFirst..StoreLast to on_frame(); watch event_fd(); call tick()
 // when it asked for it; when a program's process has ended (not before: its views end with it), call detach()
-// and erase_owned(). ClientKey is any number of the node's that names the program's connection. A node that
-// wants to read or write objects itself holds a Client whose Transport queues frames for on_frame().
+// and erase_owned(). ClientKey is any number of the node's that names the program's connection.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -54,6 +55,8 @@ struct Stats {
   uint64_t objects = 0;  // in memory
   uint64_t pinned_bytes = 0;
   uint64_t pinned_objects = 0;
+  uint64_t secondary_bytes = 0;  // of sealed objects that other nodes have too; part of used_bytes
+  uint64_t secondary_objects = 0;
   uint64_t spilled_bytes = 0;  // of objects that are only on disk
   uint64_t spilled_objects = 0;
   uint64_t disk_bytes = 0;      // in spill files, of deleted objects too
@@ -69,7 +72,28 @@ struct ObjectInfo {
   bool sealed = false;
   bool spilled = false;
   bool pinned = false;
+  bool secondary = false;  // brought here from another node; dropped without a trace when space is needed
 };
+
+enum class ObjectPresence { kAbsent, kWriting, kSealed, kSpilled };
+
+// An object the node has pinned for itself: data stays valid and unchanged until Server::unpin(slot).
+struct Pinned {
+  uint32_t slot = 0;
+  uint8_t* data = nullptr;
+  uint64_t size = 0;        // bytes
+  uint64_t owner = 0;       // owner_key() of the program that owns the object, or 0
+  uint64_t generation = 0;  // of slot: tells this object from others in the same slot
+};
+// kNotFound: the object is not here; kOverloaded: it is on disk and there is no memory for it.
+using PinDone = std::function<void(Result<Pinned>)>;
+
+enum class SecondaryStatus {
+  kWrite,   // write the object's bytes to data, then seal_secondary() or abort_secondary()
+  kExists,  // here already, or being written by a program: presence() tells
+  kFull,    // no space; why says what fills the store
+};
+using CreateDone = std::function<void(SecondaryStatus status, uint8_t* data, const std::string& why)>;
 
 class StoreCore;
 class Warmer;
@@ -95,6 +119,27 @@ class Server {
   void erase(const ObjectId& id, int64_t now_ns);
   // The program behind owner_key(...) has ended: erases what it owned. Objects created without an owner stay.
   void erase_owned(uint64_t owner, int64_t now_ns);
+
+  // ---- The node as a reader and writer of its own store (src/transfer). Callbacks run on the caller's thread, at
+  // the end of any call of this server, also of the one they are given to; they may call it again.
+  // Pins a sealed object, after bringing it back from disk if need be. One unpin() for each success.
+  void pin(const ObjectId& id, int64_t now_ns, PinDone done);
+  void unpin(uint32_t slot, int64_t now_ns);
+  // Space for a secondary object: one that another node has too. Those who wait for space are served in order.
+  // One call at a time for each id, until it was answered or forgotten.
+  void create_secondary(const ObjectId& id, uint64_t size, uint64_t owner, int64_t now_ns, CreateDone done);
+  // Nobody waits for the answer to create_secondary() any more; it does not come.
+  void forget_secondary(const ObjectId& id, int64_t now_ns);
+  // Publishes what was written, pinned as by pin(). Nothing when it was erased meanwhile: its space is free again.
+  std::optional<Pinned> seal_secondary(const ObjectId& id, int64_t now_ns);
+  // Gives up what was not sealed. Nobody may write to its data any more.
+  void abort_secondary(const ObjectId& id, int64_t now_ns);
+  // This is now the copy to keep, since the other nodes' are gone: it goes to disk instead of being dropped. False
+  // when there is no sealed one here.
+  bool promote(const ObjectId& id);
+  ObjectPresence presence(const ObjectId& id) const;
+  uint64_t capacity_bytes() const { return capacity_bytes_; }
+
   // Readable when tick() is wanted earlier than it said: the disk has done something, or somebody waits now.
   int event_fd() const { return event_fd_; }
   // Deadlines, space that readers gave up, finished disk work. Returns in how many milliseconds to call
@@ -114,13 +159,16 @@ class Server {
   void start(const ServerConfig& config, ServerOut& out);
   bool dispatch(ClientKey client, const rpc::Frame& frame, int64_t now_ns);
   void after_event();
+  void answer();
   bool on_return(ClientKey client, const rpc::Frame& frame, int64_t now_ns);
 
   int fd_ = -1;
   int poke_fd_ = -1;   // an eventfd
   int event_fd_ = -1;  // an epoll of poke_fd_ and the disk's
+  bool answering_ = false;
   int promised_ms_ = 0;  // what the last tick() returned, or 0 since a poke
   uint64_t arena_bytes_ = 0;
+  uint64_t capacity_bytes_ = 0;
   std::unique_ptr<SpillIo> io_;
   std::unique_ptr<Out> out_;
   std::unique_ptr<StoreCore> core_;

@@ -2,11 +2,12 @@
 //
 // Strategy: the input is read as a list of short commands. Some send the node a well-formed table with
 // numbers from the input, some the program one, some raw bytes as a table, some make the program work, some
-// kill it. Invariants: neither end crashes or reads outside of its memory, and every byte of the arena has
-// one owner.
+// kill it, some make the node write and pin objects of its own. Invariants: neither end crashes or reads outside of its
+// memory, and every byte of the arena has one owner.
 #include <cstring>
 #include <deque>
 #include <span>
+#include <unordered_set>
 
 #include <unistd.h>
 
@@ -121,7 +122,8 @@ class Pair : public ServerOut, public Transport {
     if (command < 80) return to_server(type, [&](Builder& b) { build_for_server(input, type, b); });
     if (command < 130) return to_client(type, [&](Builder& b) { build_for_client(input, type, b); });
     if (command < 150) return raw_to_both(input, type);
-    if (command < 250) return work(input, command);
+    if (command < 220) return work(input, command);
+    if (command < 250) return work_of_node(input, command);
     server_->detach(kProgram, now_);
     revive();
   }
@@ -178,6 +180,38 @@ class Pair : public ServerOut, public Transport {
       default: deliver();
     }
   }
+  void work_of_node(Input& input, uint8_t command) {
+    ObjectId id = take_id(input);
+    switch (command % 6) {
+      case 0:
+        if (!making_.contains(id) && asked_.insert(id).second)
+          server_->create_secondary(id, take_size(input), input.take<uint8_t>() % 4, now_,
+                                    [this, id](SecondaryStatus status, uint8_t*, const std::string&) {
+                                      asked_.erase(id);
+                                      if (status == SecondaryStatus::kWrite) making_.insert(id);
+                                    });
+        break;
+      case 1:
+        if (making_.erase(id) == 0) break;
+        if (auto sealed = server_->seal_secondary(id, now_)) pins_.push_back(sealed->slot);
+        break;
+      case 2:
+        if (making_.erase(id) != 0) server_->abort_secondary(id, now_);
+        break;
+      case 3:
+        server_->pin(id, now_, [this](const Result<Pinned>& pinned) {
+          if (pinned.ok()) pins_.push_back(pinned.value().slot);
+        });
+        break;
+      case 4:
+        if (!pins_.empty()) server_->unpin(pins_.front(), now_);
+        if (!pins_.empty()) pins_.pop_front();
+        break;
+      default:
+        if (asked_.erase(id) != 0) server_->forget_secondary(id, now_);
+        server_->erase_owned(input.take<uint8_t>() % 4, now_);
+    }
+  }
   void read(const ObjectId& id) {
     auto got = client_->get(id);
     if (got.status == GetResult::Status::kOk) client_->mapping()->unpin(got.view.slot);
@@ -191,6 +225,8 @@ class Pair : public ServerOut, public Transport {
   std::unique_ptr<Server> server_;
   std::unique_ptr<Client> client_;
   std::deque<Letter> to_node_, to_program_;
+  std::unordered_set<ObjectId> asked_, making_;  // the node's own objects
+  std::deque<uint32_t> pins_;
   int64_t now_ = 1'000'000'000;
 };
 
