@@ -1,0 +1,49 @@
+"""Distributed training: trainers, what training functions call, configurations and results."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from narke.train._generation import is_second
+
+_HOMES = {
+    "Checkpoint": "_checkpoint",
+    "CheckpointConfig": "_config",
+    "FailureConfig": "_config",
+    "LoggingConfig": "_config",
+    "Result": "_result",
+    "RunConfig": "_config",
+    "ScalingConfig": "_config",
+    "SyncConfig": "_config",
+}
+_FIRST = {
+    "CheckpointConfig": "narke.air.config",
+    "FailureConfig": "narke.air.config",
+    "RunConfig": "narke.air.config",
+    "ScalingConfig": "narke.air.config",
+    "Result": "narke.air.result",
+}
+TRAIN_DATASET_KEY = "train"
+__all__ = sorted([*_HOMES, "TRAIN_DATASET_KEY"])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        home = (
+            f"narke.train.{_HOMES[name]}" if is_second() else _FIRST.get(name, f"narke.train.{_HOMES[name]}")
+        )
+        value = getattr(importlib.import_module(home), name)
+        globals()[name] = value
+        return value
+    if not name.startswith("_"):
+        try:
+            return importlib.import_module(f"narke.train.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"narke.train.{name}":
+                raise
+    raise AttributeError(f"narke.train has no {name!r}; what it has is in narke.train.__all__")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
