@@ -57,7 +57,7 @@ Status Groups::create(PlacementGroup group) {
 }
 
 bool Groups::place(PlacementGroup& group) {
-  const auto nodes = sched::place_bundles(nodes_.views(), group.strategy, group.bundles);
+  const auto nodes = sched::place_bundles(nodes_.views(), group.strategy, group.bundles, group.labels);
   if (!nodes || !reserve(group, *nodes)) return false;
   group.state = GroupState::kCreated;
   group.created_ms = out_.now_ms();
@@ -109,7 +109,8 @@ void Groups::retry() {
     PlacementGroup& group = groups_.at(*at);
     bool fits = true;
     for (const PlacementGroup* other : failed)
-      if (other->strategy == group.strategy && other->bundles == group.bundles) fits = false;
+      if (other->strategy == group.strategy && other->bundles == group.bundles && other->labels == group.labels)
+        fits = false;
     fits = fits && place(group);
     if (!fits && failed.size() < 64) failed.push_back(&group);
     at = fits ? pending_.erase(at) : std::next(at);

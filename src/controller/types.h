@@ -73,6 +73,7 @@ struct PlacementGroup {
   std::string name, name_space;
   sched::BundleStrategy strategy = sched::BundleStrategy::kPack;
   std::vector<sched::ResourceSet> bundles;
+  sched::BundleLabels labels;  // what each bundle's node must have
   std::vector<NodeId> nodes;  // by bundle, once created
   GroupState state = GroupState::kPending;
   bool detached = false;

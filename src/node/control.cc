@@ -211,6 +211,20 @@ static ResourceSet bundle_of(const flexbuffers::Map& map) {
   return out;
 }
 
+// False: malformed. None at all leaves every bundle free.
+static bool labels_of(const flexbuffers::Reference& list, size_t bundles, sched::BundleLabels* out) {
+  if (list.IsNull()) return true;
+  if (!list.IsAnyVector()) return false;
+  const flexbuffers::Vector selectors = list.AsVector();
+  if (selectors.size() != bundles) return false;
+  for (size_t i = 0; i < bundles; ++i) {
+    auto conditions = checked_conditions_of(selectors[i]);
+    if (!conditions) return false;
+    out->push_back(std::move(*conditions));
+  }
+  return true;
+}
+
 Control::Failure Control::create_group(Call& call) {
   controller::PlacementGroup group;
   const std::string id = call.bytes("pg_id");
@@ -222,6 +236,9 @@ Control::Failure Control::create_group(Call& call) {
   const flexbuffers::Vector bundles = call.body["bundles"].AsVector();
   for (size_t i = 0; i < bundles.size(); ++i) group.bundles.push_back(bundle_of(bundles[i].AsMap()));
   if (group.bundles.empty()) return {"ValueError", "A placement group needs at least one bundle."};
+  if (!labels_of(call.body["target_labels"], group.bundles.size(), &group.labels))
+    return {"ValueError", "target_labels must hold, for each of the " + std::to_string(group.bundles.size()) +
+                              " bundles, a list of conditions [key, in | not_in | exists | not_exists, [values]]."};
   group.name = call.text("name");
   group.name_space = call.name_space();
   group.detached = call.text("lifetime") == "detached";

@@ -50,6 +50,25 @@ static std::vector<Condition> conditions_of(const flexbuffers::Vector& list) {
   return out;
 }
 
+static bool is_condition(const flexbuffers::Reference& value) {
+  if (!value.IsAnyVector()) return false;
+  const flexbuffers::Vector parts = value.AsVector();
+  if (parts.size() != 3 || !parts[0].IsString() || !parts[1].IsString() || !parts[2].IsAnyVector()) return false;
+  const std::string op = parts[1].AsString().str();
+  const flexbuffers::Vector values = parts[2].AsVector();
+  for (size_t i = 0; i < values.size(); ++i)
+    if (!values[i].IsString()) return false;
+  return op == "in" || op == "not_in" || op == "exists" || op == "not_exists";
+}
+
+std::optional<std::vector<Condition>> checked_conditions_of(const flexbuffers::Reference& list) {
+  if (!list.IsAnyVector()) return std::nullopt;
+  const flexbuffers::Vector conditions = list.AsVector();
+  for (size_t i = 0; i < conditions.size(); ++i)
+    if (!is_condition(conditions[i])) return std::nullopt;
+  return conditions_of(conditions);
+}
+
 sched::Strategy strategy_of(const wire::Strategy* strategy) {
   sched::Strategy out;
   if (strategy == nullptr) return out;

@@ -117,16 +117,31 @@ namespace {
 
 using Pools = std::vector<ResourcePool>;
 
-bool all_on(ResourcePool pool, std::span<const ResourceSet> bundles) {
+bool allowed(const NodeView& node, const BundleLabels& labels, size_t bundle) {
+  return bundle >= labels.size() || labels[bundle].empty() || all_hold(labels[bundle], *node.labels);
+}
+
+bool all_on(const NodeView& node, std::span<const ResourceSet> bundles, const BundleLabels& labels) {
+  for (size_t i = 0; i < bundles.size(); ++i)
+    if (!allowed(node, labels, i)) return false;
+  ResourcePool pool = *node.pool;
   return std::all_of(bundles.begin(), bundles.end(), [&](const auto& b) { return pool.allocate(b).has_value(); });
 }
 
+// What place_bundles has placed so far.
+struct Placing {
+  std::span<const NodeView> nodes;
+  const BundleLabels& labels;
+  Pools pools;
+  std::vector<size_t> counts;
+};
+
 // The node that already has the most bundles (pack) or the fewest (spread) and fits one more.
-std::optional<size_t> next_node(const Pools& pools, const std::vector<size_t>& counts, const ResourceSet& bundle,
-                                bool pack) {
+std::optional<size_t> next_node(const Placing& placing, const ResourceSet& demand, size_t bundle, bool pack) {
   std::optional<size_t> best;
-  for (size_t i = 0; i < pools.size(); ++i) {
-    if (!pools[i].fits(bundle)) continue;
+  const std::vector<size_t>& counts = placing.counts;
+  for (size_t i = 0; i < placing.pools.size(); ++i) {
+    if (!placing.pools[i].fits(demand) || !allowed(placing.nodes[i], placing.labels, bundle)) continue;
     if (!best || (pack ? counts[i] > counts[*best] : counts[i] < counts[*best])) best = i;
   }
   return best;
@@ -135,22 +150,22 @@ std::optional<size_t> next_node(const Pools& pools, const std::vector<size_t>& c
 }  // namespace
 
 std::optional<std::vector<size_t>> place_bundles(std::span<const NodeView> nodes, BundleStrategy strategy,
-                                                 std::span<const ResourceSet> bundles) {
+                                                 std::span<const ResourceSet> bundles, const BundleLabels& labels) {
   if (strategy == BundleStrategy::kStrictSpread && bundles.size() > nodes.size()) return std::nullopt;
   const bool pack = strategy == BundleStrategy::kPack || strategy == BundleStrategy::kStrictPack;
   if (pack)
     for (size_t i = 0; i < nodes.size(); ++i)
-      if (all_on(*nodes[i].pool, bundles)) return std::vector<size_t>(bundles.size(), i);
+      if (all_on(nodes[i], bundles, labels)) return std::vector<size_t>(bundles.size(), i);
   if (strategy == BundleStrategy::kStrictPack) return std::nullopt;
 
-  Pools pools;
-  for (const NodeView& node : nodes) pools.push_back(*node.pool);
-  std::vector<size_t> counts(nodes.size()), placed;
-  for (const ResourceSet& bundle : bundles) {
-    const std::optional<size_t> node = next_node(pools, counts, bundle, pack);
-    if (!node || (strategy == BundleStrategy::kStrictSpread && counts[*node] > 0)) return std::nullopt;
-    pools[*node].allocate(bundle);
-    ++counts[*node];
+  Placing placing{nodes, labels, {}, std::vector<size_t>(nodes.size())};
+  for (const NodeView& node : nodes) placing.pools.push_back(*node.pool);
+  std::vector<size_t> placed;
+  for (size_t i = 0; i < bundles.size(); ++i) {
+    const std::optional<size_t> node = next_node(placing, bundles[i], i, pack);
+    if (!node || (strategy == BundleStrategy::kStrictSpread && placing.counts[*node] > 0)) return std::nullopt;
+    placing.pools[*node].allocate(bundles[i]);
+    ++placing.counts[*node];
     placed.push_back(*node);
   }
   return placed;

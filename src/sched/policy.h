@@ -31,6 +31,7 @@ struct LabelCondition {
   std::vector<std::string> values;
 
   bool holds(const Labels& labels) const;
+  bool operator==(const LabelCondition&) const = default;
 };
 bool all_hold(const std::vector<LabelCondition>& conditions, const Labels& labels);
 
@@ -73,8 +74,11 @@ Choice pick_node(std::span<const NodeView> nodes, const ResourceSet& demand, con
 
 enum class BundleStrategy : uint8_t { kPack, kSpread, kStrictPack, kStrictSpread };
 
+// Conditions on the labels of each bundle's node, by bundle; a shorter list leaves the other bundles free.
+using BundleLabels = std::vector<std::vector<LabelCondition>>;
+
 // A node for each bundle, or nothing when they do not all fit now. Works on copies of the pools.
 std::optional<std::vector<size_t>> place_bundles(std::span<const NodeView> nodes, BundleStrategy strategy,
-                                                 std::span<const ResourceSet> bundles);
+                                                 std::span<const ResourceSet> bundles, const BundleLabels& labels = {});
 
 }  // namespace narke::sched

@@ -103,6 +103,23 @@ TEST(Bundles, FollowTheirStrategy) {
   for (size_t node = 0; node < 3; ++node) EXPECT_GE(std::count(spread->begin(), spread->end(), node), 1);
 }
 
+TEST(Bundles, GoToNodesWithTheirLabels) {
+  Nodes nodes;
+  for (const char* zone : {"a", "b", "a"}) nodes.add({{"CPU", 2 * kOne}}, {{"zone", zone}});
+  const std::vector<ResourceSet> two(2, kCpu);
+  using Places = std::vector<size_t>;
+  const auto in = [](const char* zone) {
+    return std::vector<LabelCondition>{{"zone", LabelCondition::Kind::kIn, {zone}}};
+  };
+  EXPECT_EQ(place_bundles(nodes.views(), BundleStrategy::kPack, two, {in("b"), in("b")}), (Places{1, 1}));
+  EXPECT_EQ(place_bundles(nodes.views(), BundleStrategy::kPack, two, {in("b"), in("a")}), (Places{1, 0}));
+  EXPECT_EQ(place_bundles(nodes.views(), BundleStrategy::kPack, two, {{}, in("b")}), (Places{1, 1}));
+  EXPECT_EQ(place_bundles(nodes.views(), BundleStrategy::kStrictPack, two, {in("b"), in("a")}), std::nullopt);
+  EXPECT_EQ(place_bundles(nodes.views(), BundleStrategy::kStrictSpread, two, {in("a"), in("a")}), (Places{0, 2}));
+  EXPECT_EQ(place_bundles(nodes.views(), BundleStrategy::kStrictSpread, two, {in("b"), in("b")}), std::nullopt);
+  EXPECT_EQ(place_bundles(nodes.views(), BundleStrategy::kPack, two, {in("nowhere"), {}}), std::nullopt);
+}
+
 // Property: what a policy chooses fits, over ten thousand nodes as over one.
 TEST(Policies, NeverChooseANodeThatDoesNotFit) {
   std::mt19937 random(7);
