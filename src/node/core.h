@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "node/ageing.h"
 #include "node/lease_queue.h"
 #include "node/types.h"
 
@@ -164,6 +165,9 @@ class Core {
   ResourcePool* pool_of(const SchedClass& cls, int bundle);
   const ResourcePool* any_pool_of(const SchedClass& cls) const;
   void unpark();
+  bool age();
+  const Request* oldest_to_help() const;
+  ResourceSet held_by_tasks() const;
   std::vector<Requests::iterator> requests_in(const PgId& id, const Group& group);
 
   // workers (core_worker.cc)
@@ -193,6 +197,7 @@ class Core {
   ResourcePool pool_;
   LeaseQueue queue_;   // for the node's own pool
   LeaseQueue parked_;  // can never be served as things are
+  Ageing ageing_;      // of queue_
   std::unordered_map<PgId, Group> groups_;
   std::unordered_set<PgId> dirty_groups_;
   bool dirty_ = false;  // the node's pool has more than at the last settle

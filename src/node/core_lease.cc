@@ -100,7 +100,7 @@ bool Core::try_allocate(Request& request) {
     request.bundle = bundle;
     return true;
   };
-  if (cls.pg.is_nil()) return feasible(cls) && allocate(pool_, -1);
+  if (cls.pg.is_nil()) return feasible(cls) && !ageing_.bars(cls, pool_) && allocate(pool_, -1);
   const auto group = groups_.find(cls.pg);
   if (group == groups_.end()) return false;
   for (auto& [index, bundle] : group->second.bundles)
@@ -398,13 +398,47 @@ void Core::settle() {
         ++pass_, [this](Request& request) { return try_allocate(request); },
         [this](Requests request) { accept(std::move(request)); });
   };
-  if (std::exchange(dirty_, false)) serve(queue_);
+  if (std::exchange(dirty_, false)) {
+    serve(queue_);
+    if (ageing_.has_turn() && age()) serve(queue_);
+  }
   const std::unordered_set<PgId> groups = std::exchange(dirty_groups_, {});
   for (const PgId& id : groups)
     if (const auto at = groups_.find(id); at != groups_.end()) serve(at->second.queue);
   start_workers();
   if (std::exchange(reclaim_due_, false)) reclaim();
 }
+
+// What tasks hold of the node's pool comes back by itself; what actors hold may stay for ever.
+ResourceSet Core::held_by_tasks() const {
+  ResourceSet held;
+  for (const auto& [id, worker] : workers_) {
+    if (!worker.lease || !worker.actor.is_nil() || !worker.lease->cls->pg.is_nil()) continue;
+    held.add(worker.lease->allocation.amounts);
+    held.subtract(worker.lent);
+  }
+  return held;
+}
+
+const Request* Core::oldest_to_help() const {
+  const Request* oldest = nullptr;
+  ResourceSet reachable;
+  for (const HolderLines& holder : queue_.holders())
+    for (const ClassLine& line : holder.lines) {
+      const Request& first = line.requests.front();
+      if (oldest != nullptr && oldest->asked_ms <= first.asked_ms) continue;
+      if (out_.now_ms() - first.asked_ms < Ageing::kPatienceMs) continue;
+      if (reachable.empty()) {
+        reachable = held_by_tasks();
+        reachable.add(pool_.available());
+      }
+      if (reachable.contains(line.cls->fit)) oldest = &first;
+    }
+  return oldest;
+}
+
+// Gives the request that has waited longest its turn. True when others may take more than before.
+bool Core::age() { return ageing_.update(oldest_to_help(), out_.now_ms()); }
 
 // Something became possible that was not: parked requests go back to their queues.
 void Core::unpark() {

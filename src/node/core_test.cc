@@ -472,5 +472,58 @@ TEST_F(CoreTest, TakesALongBacklogOfOneClassInOneTrialPerPass) {
   EXPECT_EQ(core_.demand()[0].count, 10'000u);
 }
 
+// ---- ageing ------------------------------------------------------------------------------------------------
+
+// A stream of small requests, one lease back and one request more at a time, so that both never fit.
+class AgeingTest : public CoreTest {
+ protected:
+  void SetUp() override {
+    out_.muted = true;
+    for (uint32_t call = 1; call <= 4; ++call) ask(1, call, {{"CPU", kOne}});
+  }
+  void pass_small(int64_t ms) {
+    out_.now += ms;
+    core_.tick();
+    settle();
+    if (!out_.leases.contains(oldest_)) return;
+    give_back(1, oldest_++);
+    ask(1, ++newest_, {{"CPU", kOne}});
+  }
+  uint32_t oldest_ = 1, newest_ = 4;
+};
+
+TEST_F(AgeingTest, a_large_request_is_served_in_a_stream_of_small_ones) {
+  ask(2, 1'000, {{"CPU", 2 * kOne}});
+  for (int i = 0; i < 100 && !out_.leases.contains(1'000); ++i) pass_small(100);
+  ASSERT_TRUE(out_.leases.contains(1'000));
+  give_back(2, 1'000);
+  const uint32_t served = oldest_;
+  for (int i = 0; i < 20; ++i) pass_small(100);
+  EXPECT_GT(oldest_, served + 10);  // nothing is kept for it any more
+}
+
+TEST_F(AgeingTest, turns_grow_until_one_is_as_long_as_the_tasks) {
+  ask(2, 1'000, {{"CPU", 2 * kOne}});
+  for (int i = 0; i < 100 && !out_.leases.contains(1'000); ++i) pass_small(5'000);
+  EXPECT_TRUE(out_.leases.contains(1'000));
+}
+
+TEST_F(AgeingTest, nothing_is_kept_for_what_an_actor_stands_in_the_way_of) {
+  for (uint32_t call = 1; call <= 4; ++call) core_.cancel_lease(id_of<WorkerId>(1), call);
+  give_back(1, 1), give_back(1, 2);
+  settle();
+  place(7, {{"CPU", kOne}}, {{"CPU", kOne}});
+  settle();
+  ask(2, 1'000, {{"CPU", 2 * kOne}});
+  for (uint32_t call = 10; call < 40; ++call) {
+    out_.now += 200;
+    core_.tick();
+    settle();
+    ask(1, call, {{"CPU", kOne}});
+    ASSERT_TRUE(out_.leases.contains(call)) << call;
+    give_back(1, call);
+  }
+}
+
 }  // namespace
 }  // namespace narke::node

@@ -247,6 +247,7 @@ void Core::tick() {
   check_deadlines();
   cull_idle();
   reclaim_due_ = true;
+  if (age()) dirty_ = true;
   std::erase_if(classes_, [](const auto& entry) { return entry.second.use_count() == 1; });
 }
 
