@@ -345,3 +345,32 @@ def test_unpicklable_result_fails_the_task():
 
     with pytest.raises(TypeError, match="cannot pickle"):
         ray.get(returns_lock.remote())
+
+
+class TestArrowSlices:
+    """A slice costs its own bytes, however large the array it was cut from."""
+
+    TABLE = pa.table({"n": range(200_000), "t": [f"text {i}" for i in range(200_000)]})
+
+    @pytest.mark.parametrize(
+        "part",
+        [
+            TABLE.slice(1000, 500),
+            TABLE.to_batches()[0].slice(7, 100),
+            TABLE.column("t").slice(150_000, 30),
+            TABLE.column("n").chunk(0).slice(3, 9),
+            TABLE.slice(10, 0),
+            pa.array([[1, 2], None, [3]] * 50_000).slice(5, 4),
+            pa.array(["a", "b", None] * 50_000).dictionary_encode().slice(99, 5),
+            pa.array([True, False, None] * 50_000).slice(13, 21),
+        ],
+        ids=["table", "batch", "chunked", "array", "empty", "list", "dictionary", "bool"],
+    )
+    def test_slices_come_back_and_cost_little(self, part):
+        back = ray.get(ray.put(part))
+        assert type(back) is type(part) and back.equals(part)
+        assert back.get_total_buffer_size() <= 100_000
+
+    def test_schema_metadata_stays(self):
+        table = self.TABLE.replace_schema_metadata({"origin": "here"}).slice(5, 10)
+        assert ray.get(ray.put(table)).schema.metadata == {b"origin": b"here"}

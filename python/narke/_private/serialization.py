@@ -40,6 +40,12 @@ class _Pickler(CloudPickler):  # type: ignore[misc]
             reduced = reduce_tensor(obj)
             if reduced is not None:
                 return reduced
+        if cls.__module__ == "pyarrow.lib":
+            from narke._private.arrow_slices import reduce_slice
+
+            reduced = reduce_slice(obj)
+            if reduced is not None:
+                return reduced
         return super().reducer_override(obj)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from narke import LoggingConfig
 from narke._private import serialization
+from narke._private.arrow_slices import reduce_slice
 from narke._private.culprit import find_culprit
 from narke._private.logging_config import _Json
 from narke._private.serialization import cloud_pickle, explain
@@ -114,3 +115,31 @@ def test_cloudpickle_module_uses_the_engines_pickler():
     import narke.cloudpickle
 
     assert pickle.loads(narke.cloudpickle.dumps(lambda: 5))() == 5
+
+
+class TestArrowSlices:
+    def test_whole_tables_are_left_to_arrow(self):
+        pyarrow = pytest.importorskip("pyarrow")
+        table = pyarrow.table({"n": range(100_000)})
+        assert reduce_slice(table) is None
+        assert reduce_slice(table.slice(0, 10)) is not None
+
+    def test_extension_types_need_no_registration(self):
+        pyarrow = pytest.importorskip("pyarrow")
+
+        class Celsius(pyarrow.ExtensionType):
+            def __init__(self):
+                super().__init__(pyarrow.float64(), "test.celsius")
+
+            def __arrow_ext_serialize__(self):
+                return b""
+
+            @classmethod
+            def __arrow_ext_deserialize__(cls, storage_type, serialized):
+                return cls()
+
+        column = pyarrow.ExtensionArray.from_storage(Celsius(), pyarrow.array([1.5] * 100_000))
+        part = pyarrow.table({"t": column}).slice(10, 20)
+        data = cloud_pickle(part)
+        assert len(data) < 20_000
+        assert pickle.loads(data).equals(part)
