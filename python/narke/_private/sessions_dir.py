@@ -30,6 +30,7 @@ __all__ = [
 
 _FIRST_PORT, _LAST_PORT = 6379, 60_000
 _KEEP_DAYS = 7.0  # for sessions that have ended; NARKE_KEEP_SESSIONS_DAYS says otherwise
+_KEEP_SESSIONS = 200  # and no more than so many of them, newest first
 _MOST_REMOVED = 10  # at one start, so that it stays quick
 _MAX_SOCKET_PATH = 100  # of the 108 bytes a Unix socket's address holds
 
@@ -73,14 +74,15 @@ def create_session(base: str) -> str:
 
 
 def _remove_old(base: str) -> None:
-    """Remove some of the sessions that ended long ago, with their logs."""
+    """Remove some of the sessions that ended long ago or that are too many, with their logs."""
     days = float(os.environ.get("NARKE_KEEP_SESSIONS_DAYS", _KEEP_DAYS))
     oldest = time.time() - days * 86_400
     found = sorted(name for name in os.listdir(base) if name.startswith("session_"))
-    for name in found[:_MOST_REMOVED]:
+    surplus = len(found) - _KEEP_SESSIONS
+    for place, name in enumerate(found[:_MOST_REMOVED]):
         path = os.path.join(base, name)
         try:
-            is_old = os.stat(path).st_mtime < oldest
+            is_old = place < surplus or os.stat(path).st_mtime < oldest
         except FileNotFoundError:  # another program removes it now
             continue
         if is_old and not is_alive(path):

@@ -102,3 +102,9 @@ def test_sessions_that_ended_long_ago_are_removed(base, running):
     new = sessions_dir.create_session(base)
     assert not os.path.exists(old)
     assert all(os.path.isdir(path) for path in (recent, running, new))
+
+
+def test_only_so_many_ended_sessions_are_kept(base, monkeypatch):
+    monkeypatch.setattr(sessions_dir, "_KEEP_SESSIONS", 3)
+    paths = [sessions_dir.create_session(base) for _ in range(6)]
+    assert [os.path.isdir(path) for path in paths] == [False, False, True, True, True, True]
