@@ -40,8 +40,21 @@ PyObject* ref_compare(PyObject* a, PyObject* b, int op) {
   return PyBool_FromLong(equal == (op == Py_EQ));
 }
 
-PyObject* ref_hex(PyObject* self, PyObject*) { return PyUnicode_FromString(as_ref(self)->object->id.hex().c_str()); }
-PyObject* ref_binary(PyObject* self, PyObject*) { return bytes_of(as_ref(self)->object->id.view()); }
+// Whoever has the id may come back with it (from_hex, from_binary): the object can be found by it from now on.
+void make_findable(PyObject* self) {
+  Ref* ref = as_ref(self);
+  if (ref->object->in_table || ref->session->orphaned || ref->object->id.is_nil()) return;
+  worker::Lock held = ref->session->engine->lock();
+  ref->session->engine->objects().add_to_table(*ref->object);
+}
+PyObject* ref_hex(PyObject* self, PyObject*) {
+  make_findable(self);
+  return PyUnicode_FromString(as_ref(self)->object->id.hex().c_str());
+}
+PyObject* ref_binary(PyObject* self, PyObject*) {
+  make_findable(self);
+  return bytes_of(as_ref(self)->object->id.view());
+}
 PyObject* ref_is_nil(PyObject* self, PyObject*) { return PyBool_FromLong(as_ref(self)->object->id.is_nil()); }
 PyObject* ref_size(PyObject*, PyObject*) { return PyLong_FromSize_t(ObjectId::kSize); }
 
@@ -63,6 +76,13 @@ PyObject* ref_owner_address(PyObject* self, PyObject*) {
 PyObject* ref_call_site(PyObject*, PyObject*) { return PyUnicode_FromString(""); }
 PyObject* ref_future(PyObject* self, PyObject*) {
   PyObject* f = attribute("narke._private.async_ref", "as_future");
+  return f == nullptr ? nullptr : PyObject_CallOneArg(f, self);
+}
+PyObject* ref_as_future(PyObject* self, PyObject* args, PyObject* kwargs) {
+  static const char* names[] = {"_internal", nullptr};
+  int internal = 0;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|p:as_future", const_cast<char**>(names), &internal)) return nullptr;
+  PyObject* f = attribute("narke._private.async_ref", "as_asyncio_future");
   return f == nullptr ? nullptr : PyObject_CallOneArg(f, self);
 }
 PyObject* ref_await(PyObject* self) {
@@ -105,6 +125,26 @@ PyObject* ref_from_bytes(PyObject*, PyObject* arg) {
   if (!object) object = new worker::Object(id, true);
   return new_ref(*session, object, false);
 }
+// A reference by its id alone says nothing of the owner: only what this program knows can be found again.
+PyObject* ref_from_binary(PyObject*, PyObject* arg) {
+  PyRef made = PyRef::steal(ref_from_bytes(nullptr, arg));
+  if (!made) return nullptr;
+  Ref* ref = as_ref(made.get());
+  if (ref->object->id.is_nil() || ref->object->in_table) return made.release();
+  worker::Lock held = ref->session->engine->lock();
+  worker::Objects& objects = ref->session->engine->objects();
+  objects.set_value(*ref->object,
+                    worker::make_failure("ReferenceCountingAssertionError",
+                                         "this program knows no object of this id: an id alone does not keep an "
+                                         "object alive. Hold on to a reference, or pass the reference itself.",
+                                         ref->object->id.hex()),
+                    worker::ObjectState::kError);
+  return made.release();
+}
+PyObject* ref_from_hex(PyObject* type, PyObject* arg) {
+  PyRef bytes = PyRef::steal(PyObject_CallMethod(reinterpret_cast<PyObject*>(&PyBytes_Type), "fromhex", "O", arg));
+  return bytes ? ref_from_binary(type, bytes.get()) : nullptr;
+}
 PyObject* ref_new(PyTypeObject*, PyObject* args, PyObject*) {
   PyObject* bytes;
   return PyArg_ParseTuple(args, "O:ObjectRef", &bytes) ? ref_from_bytes(nullptr, bytes) : nullptr;
@@ -126,14 +166,21 @@ PyMethodDef ref_methods[] = {
     {"hex", ref_hex, METH_NOARGS, "hex($self, /)\n--\n\nThe id as 56 hexadecimal digits."},
     {"binary", ref_binary, METH_NOARGS, "binary($self, /)\n--\n\nThe id as 28 bytes."},
     {"is_nil", ref_is_nil, METH_NOARGS, "is_nil($self, /)\n--\n\nWhether this is the reference to nothing."},
-    {"size", ref_size, METH_NOARGS, "size($self, /)\n--\n\nBytes of an id: 28."},
+    {"size", ref_size, METH_NOARGS | METH_CLASS, "size()\n--\n\nBytes of an id: 28."},
     {"task_id", ref_task_id, METH_NOARGS, "task_id($self, /)\n--\n\nThe id of the task that makes the object."},
     {"job_id", ref_job_id, METH_NOARGS, "job_id($self, /)\n--\n\nThe id of the job the object belongs to."},
     {"owner_address", ref_owner_address, METH_NOARGS, "owner_address($self, /)\n--\n\nWhere the owner is, packed."},
     {"call_site", ref_call_site, METH_NOARGS,
      "call_site($self, /)\n--\n\nWhere the reference was made; empty, call sites are not recorded."},
     {"future", ref_future, METH_NOARGS, "future($self, /)\n--\n\nA concurrent.futures.Future of the value."},
+    {"as_future", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(ref_as_future)),
+     METH_VARARGS | METH_KEYWORDS,
+     "as_future($self, _internal=False)\n--\n\nAn asyncio.Future of the value, on the running event loop."},
     {"__reduce__", ref_reduce, METH_NOARGS, nullptr},
+    {"from_binary", ref_from_binary, METH_O | METH_CLASS,
+     "from_binary(id_bytes, /)\n--\n\nThe reference with these 28 bytes, among those this program knows."},
+    {"from_hex", ref_from_hex, METH_O | METH_CLASS,
+     "from_hex(hex_id, /)\n--\n\nThe reference with these 56 hexadecimal digits, among those this program knows."},
     {"nil", ref_nil, METH_NOARGS | METH_CLASS, "nil()\n--\n\nThe reference to nothing."},
     {"from_random", ref_from_random, METH_NOARGS | METH_CLASS, "from_random()\n--\n\nA reference with a new id."},
     {"__class_getitem__", ref_class_getitem, METH_O | METH_CLASS, nullptr},

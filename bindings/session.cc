@@ -187,13 +187,13 @@ PyObject* native_take_logs(PyObject*, PyObject* args) {
 }
 
 PyObject* native_ready_fd(PyObject*, PyObject*) {
-  Session* session = require_session();
-  return session == nullptr ? nullptr : PyLong_FromLong(session->engine->token_fd());
+  Session* session = current_session();
+  return PyLong_FromLong(session == nullptr ? -1 : session->engine->token_fd());
 }
 
 PyObject* native_sockets_fd(PyObject*, PyObject*) {
-  Session* session = require_session();
-  return session == nullptr ? nullptr : PyLong_FromLong(session->engine->poll_fd());
+  Session* session = current_session();
+  return PyLong_FromLong(session == nullptr ? -1 : session->engine->poll_fd());
 }
 
 // Unlike poll_now() this leaves the sockets to the background thread as well: the loop may be busy with other things.
@@ -247,8 +247,10 @@ PyMethodDef methods[] = {
     {"cancel", native_cancel, METH_VARARGS, "cancel(ref, force, recursive, /)\n--\n\nCancels the object's task."},
     {"take_logs", native_take_logs, METH_VARARGS,
      "take_logs(timeout_ms=1000, /)\n--\n\nLines of workers' output and notices; None once disconnected."},
-    {"ready_fd", native_ready_fd, METH_NOARGS, "ready_fd()\n--\n\nReadable while take_ready() has something."},
-    {"sockets_fd", native_sockets_fd, METH_NOARGS, "sockets_fd()\n--\n\nReadable while poll() may have work."},
+    {"ready_fd", native_ready_fd, METH_NOARGS,
+     "ready_fd()\n--\n\nReadable while take_ready() has something; -1 when not connected."},
+    {"sockets_fd", native_sockets_fd, METH_NOARGS,
+     "sockets_fd()\n--\n\nReadable while poll() may have work; -1 when not connected."},
     {"poll", native_poll, METH_NOARGS, "poll()\n--\n\nHandles what has arrived, unless another thread does."},
     {"take_ready", native_take_ready, METH_NOARGS, "take_ready()\n--\n\nTokens whose objects became ready."},
     {"return_idle_leases", native_flush_leases, METH_NOARGS,

@@ -271,3 +271,31 @@ def test_dropping_references_frees_memory():
     )
     refs.clear()
     wait_for(lambda: ray.available_resources()["object_store_memory"] > total - size, what="200 MB freed")
+
+
+class TestRebuiltFromTheId:
+    def test_from_hex_and_binary_give_the_value(self):
+        ref = ray.put({"a": 1})
+        assert ray.get(ray.ObjectRef.from_hex(ref.hex())) == {"a": 1}
+        assert ray.get(type(ref).from_binary(ref.binary())) == {"a": 1}
+
+    def test_malformed_ids_are_refused(self):
+        with pytest.raises(ValueError):
+            ray.ObjectRef.from_hex("ab")
+        with pytest.raises(ValueError):
+            ray.ObjectRef.from_binary(b"short")
+
+    def test_size_is_known_without_a_reference(self):
+        assert ray.ObjectRef.size() == 28
+
+    def test_as_future_is_awaitable(self):
+        import asyncio
+
+        @ray.remote
+        def answer():
+            return 42
+
+        async def main():
+            return await answer.remote().as_future()
+
+        assert asyncio.run(main()) == 42

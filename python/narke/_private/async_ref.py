@@ -9,7 +9,7 @@ from typing import Any
 
 from narke._private import readiness, session
 
-__all__ = ["as_future", "await_ref", "until_ready"]
+__all__ = ["as_asyncio_future", "as_future", "await_ref", "until_ready"]
 
 
 def await_ref(ref: Any) -> Generator[Any, None, Any]:
@@ -67,3 +67,12 @@ def as_future(ref: Any) -> concurrent.futures.Future[Any]:
         readiness.watch_from_thread()
         readiness.call_when_ready(lambda token: native.on_ready(ref, token), settle)
     return future
+
+
+def as_asyncio_future(ref: Any) -> asyncio.Future[Any]:
+    """The same for code that runs in an event loop.
+
+    Raises:
+        RuntimeError: no event loop runs on this thread.
+    """
+    return asyncio.wrap_future(as_future(ref), loop=asyncio.get_running_loop())

@@ -13,6 +13,7 @@ import itertools
 import os
 import select
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -61,7 +62,11 @@ def deliver(token: int) -> None:
 
 
 def _dispatch() -> None:
-    for token in session.native().take_ready():
+    from narke import (
+        _native,
+    )  # not session.native(): the session may have ended meanwhile, and that would begin one
+
+    for token in _native.take_ready():
         deliver(token)
 
 
@@ -92,13 +97,24 @@ def watch_from_thread() -> None:
 def _watch() -> None:
     global _thread_of
     while session.current() is not None:
-        fd = session.native().ready_fd()
-        select.select([fd], [], [], 0.5)
-        if session.current() is None:
-            break
+        _wait_for_tokens()
         _dispatch()
     with _lock:
         _thread_of = None
+
+
+def _wait_for_tokens() -> None:
+    from narke import _native
+
+    try:
+        fd = os.dup(_native.ready_fd())  # its own: shutdown() may close the engine's at any moment
+    except OSError:  # it has
+        time.sleep(0.01)
+        return
+    try:
+        select.select([fd], [], [], 0.5)
+    finally:
+        os.close(fd)
 
 
 def _on_close() -> None:
