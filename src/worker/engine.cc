@@ -130,6 +130,7 @@ void Engine::disconnect(std::chrono::milliseconds grace) {
   {
     Lock held = lock();
     if (!stopped_ && node() != nullptr && kind_ == wire::ProgramKind::Driver) {
+      submitter_.return_idle(std::chrono::milliseconds(0));  // those workers leave by themselves, and clean up
       flatbuffers::FlatBufferBuilder b(16);
       b.Finish(wire::CreateGoodbye(b));
       node_->send(wire::MessageType::Goodbye, 0, b);
@@ -149,7 +150,24 @@ void Engine::disconnect(std::chrono::milliseconds grace) {
 
 Engine::~Engine() {
   disconnect(std::chrono::milliseconds(0));
+  end_everything();
   if (token_fd_ >= 0) ::close(token_fd_);
+}
+
+// Tasks, their arguments and their results hold each other until they end: what is still pending ends here.
+void Engine::end_everything() {
+  const std::string why = "this program has disconnected (shutdown() was called)";
+  Lock held = lock();
+  node_calls_.clear();
+  for (auto& [link, peer] : links_)
+    for (TaskPtr& task : peer->calls.take_all()) {
+      task->lease = nullptr;
+      fail(*task, make_failure("RaySystemError", why, task->id.hex()));
+    }
+  submitter_.on_node_lost(why);
+  actors_.on_node_lost(why);
+  objects_.end_pending(why);
+  for (auto& [id, task] : std::exchange(streams_, {})) task->unref();
 }
 
 // ---- leader and followers ----

@@ -184,6 +184,7 @@ class Engine final : public Links,
   // ---- Links, and facts ----
   rpc::ConnectionPtr program(const Address& address) override;
   rpc::ConnectionPtr open_program(const WorkerId& worker) override;
+  Address address_of(const rpc::Connection& link) override;
   rpc::ConnectionPtr node() override { return node_ && !node_->is_closed() ? node_ : nullptr; }
   const Address& self() override { return self_; }
   JobId job() override { return job_; }
@@ -259,6 +260,9 @@ class Engine final : public Links,
   void on_node_frame(rpc::Connection& link, const rpc::Frame& frame);
   void on_node_closed(const Error& why);
   void on_peer_closed(Peer& peer, const Error& why);
+  void introduce(rpc::Connection& link);
+  void on_introduce(rpc::Connection& link, const rpc::Frame& frame);
+  void end_everything();
   void on_log_lines(const rpc::Frame& frame);
   void on_notice(const rpc::Frame& frame);
   void add_logs(std::vector<LogLine> lines);

@@ -33,7 +33,24 @@ Peer* Engine::peer(const Address& address) {
   peer->address = address;
   links_[peer->link.get()] = std::move(owned);
   peers_[address.worker] = peer;
+  introduce(*peer->link);
   return peer;
+}
+
+// Whoever answers this link may have to tell others how to reach this program: see Objects::lend.
+void Engine::introduce(rpc::Connection& link) {
+  flatbuffers::FlatBufferBuilder b(256);
+  b.Finish(wire::CreateIntroduce(b, self_.to_wire(b)));
+  link.send(wire::MessageType::Introduce, 0, b);
+}
+
+void Engine::on_introduce(rpc::Connection& link, const rpc::Frame& frame) {
+  const auto* message = frame.as<wire::Introduce>();
+  auto* peer = static_cast<Peer*>(link.context);
+  Address address = message == nullptr ? Address() : Address::from_wire(message->self());
+  if (peer == nullptr || address.worker != link.peer() || address.endpoint.empty())
+    return link.close({ErrorCode::kRefused, "a damaged Introduce"});
+  peer->address = std::move(address);
 }
 
 rpc::ConnectionPtr Engine::program(const Address& address) {
@@ -44,6 +61,14 @@ rpc::ConnectionPtr Engine::program(const Address& address) {
 rpc::ConnectionPtr Engine::open_program(const WorkerId& worker) {
   auto found = peers_.find(worker);
   return found == peers_.end() || found->second->link->is_closed() ? nullptr : found->second->link;
+}
+
+Address Engine::address_of(const rpc::Connection& link) {
+  const auto* peer = static_cast<const Peer*>(link.context);
+  if (peer != nullptr) return peer->address;
+  Address address;
+  address.worker = link.peer();
+  return address;
 }
 
 void Engine::on_open(rpc::Connection& link) {
@@ -113,6 +138,7 @@ void Engine::on_frame(rpc::Connection& link, const rpc::Frame& frame) {
     case wire::MessageType::AddBorrow: return objects_.on_add_borrow(link, frame);
     case wire::MessageType::BorrowAck: return objects_.on_borrow_ack(link, frame.call_id);
     case wire::MessageType::RemoveBorrow: return objects_.on_remove_borrow(frame);
+    case wire::MessageType::Introduce: return on_introduce(link, frame);
     case wire::MessageType::StreamItem: return on_stream_item(frame);
     case wire::MessageType::StreamAck: return executor_.on_stream_ack(frame);
     default: return link.close({ErrorCode::kRefused, "a message that programs do not send each other"});

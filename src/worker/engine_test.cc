@@ -406,6 +406,66 @@ TEST_F(TwoEngines, a_queued_task_is_cancelled) {
   driver_->drop_use(*never);
 }
 
+// Nobody lends a worker, and the arguments of some wait for the results of others.
+TEST_F(EngineTest, what_is_pending_at_the_end_is_freed) {
+  CallSpecPtr task_spec(new CallSpec), call_spec(new CallSpec), stream_spec(new CallSpec);
+  task_spec->function = new Function(testing::numbered<FunctionId>(1), "pickled", "f");
+  stream_spec->function = task_spec->function;
+  stream_spec->num_returns = kStreaming;
+  call_spec->method = "m";
+  for (int round = 0; round < 3; ++round) {
+    auto engine = connect();
+    {
+      Lock held = engine->lock();
+      LeaseShape shape;
+      shape.resources = {{"CPU", 10'000}};
+      task_spec->lease_class = stream_spec->lease_class = engine->submitter().lease_class(shape);
+    }
+    TaskPtr first = engine->new_task(task_spec, 1);
+    TaskPtr second = engine->new_task(task_spec, 1);
+    second->args.push_back({0, first->first_return, ""});
+    TaskPtr call = engine->new_task(call_spec, 1);
+    call->args.push_back({0, second->first_return, ""});
+    TaskPtr stream = engine->new_task(stream_spec, 1);
+    for (TaskPtr* task : {&first, &second, &stream}) engine->submit(std::move(*task));
+    engine->submit_call(testing::numbered<ActorId>(1), std::move(call), -1);
+    engine->disconnect(seconds(30));
+    engine.reset();
+    EXPECT_EQ(task_spec->refs(), 1) << "round " << round;
+    EXPECT_EQ(call_spec->refs(), 1) << "round " << round;
+    EXPECT_EQ(stream_spec->refs(), 1) << "round " << round;
+  }
+}
+
+// The borrower got the reference from a third program and never talks to the owner.
+TEST_F(TwoEngines, an_owner_learns_of_a_borrowers_death_that_it_never_met) {
+  ObjectPtr object = driver_->put_value(value_of("kept"), {});
+  auto third = connect(wire::ProgramKind::Worker);
+  {
+    Lock held = driver_->lock();
+    driver_->objects().add_to_table(*object);
+  }
+  ObjectPtr at_worker;
+  {
+    Lock held = worker_->lock();
+    at_worker = worker_->objects().receive(object->id, driver_->self(), false);
+    Objects::add_use(*at_worker);
+    worker_->objects().lend(*at_worker, third->self());
+  }
+  worker_->drop_use(*at_worker);
+  worker_->drain();
+  const WorkerId borrower = third->self().worker;
+  Lock held = driver_->lock();
+  ASSERT_EQ(driver_->wait(held, [&] { return object->extra().borrowers.size() == 1; }, soon()), Waited::kReady);
+  EXPECT_TRUE(object->extra().borrowers.contains(borrower));
+  held.unlock();
+  third.reset();
+  held.lock();
+  EXPECT_EQ(driver_->wait(held, [&] { return !driver_->objects().has_borrowers(); }, soon()), Waited::kReady);
+  held.unlock();
+  driver_->drop_use(*object);
+}
+
 // ---- actors ----
 
 class ActorEngines : public TwoEngines {

@@ -120,10 +120,8 @@ InboundPtr Executor::take_any() {
 
 // ---- answers ----
 
-void Executor::lend(const Outcome& outcome, const WorkerId& receiver) {
-  Address to;
-  to.worker = receiver;
-  for (const ObjectPtr& inner : outcome.contained) objects_.lend(*inner, to);
+void Executor::lend(const Outcome& outcome, const rpc::Connection& receiver) {
+  for (const ObjectPtr& inner : outcome.contained) objects_.lend(*inner, receiver);
 }
 
 flatbuffers::Offset<wire::Result> Executor::describe(flatbuffers::FlatBufferBuilder& b, const Outcome& outcome) {
@@ -181,11 +179,11 @@ void Executor::reply(Inbound& call, wire::TaskStatus status, std::vector<Outcome
     send_reply(*to, status, what, retriable);
     maybe_flush(*to);
   };
-  if (!alive) alive = std::make_shared<Inbound>(std::move(call));
+  if (!alive) alive = call.shared_from_this();
   auto shared = std::make_shared<std::vector<Outcome>>(std::move(outcomes));
   // Lending comes first: what other owners must be told of it is waited for together with what is kept.
   if (alive->link && !alive->link->is_closed())
-    for (const Outcome& outcome : *shared) lend(outcome, alive->link->peer());
+    for (const Outcome& outcome : *shared) lend(outcome, *alive->link);
   if (objects_.register_kept(alive->link.get(), [send, alive, shared] { send(alive, *shared); })) send(alive, *shared);
 }
 
@@ -200,7 +198,7 @@ void Executor::reply_started(Inbound& start, rpc::Connection& node, const Outcom
 void Executor::send_item(Inbound& call, Outcome item) {
   if (!call.link || call.link->is_closed()) return;
   flatbuffers::FlatBufferBuilder b(256);
-  lend(item, call.link->peer());
+  lend(item, *call.link);
   auto result = describe(b, item);
   auto task = call.task.to_wire<wire::TaskId>();
   b.Finish(wire::CreateStreamItem(b, &task, call.produced, result));
@@ -244,7 +242,7 @@ void Executor::on_stream_ack(const rpc::Frame& frame) {
   auto found = running_.find(TaskId::from_wire(ack->task()));
   if (found == running_.end()) return;
   found->second->consumed = std::max(found->second->consumed, ack->consumed());
-  found->second->stopped |= ack->stop();
+  if (ack->stop()) found->second->stopped = true;
 }
 
 InboundPtr Executor::find_running(const TaskId& task) {

@@ -1,9 +1,10 @@
 // Calls that arrived here to be run: queues by concurrency group, answers, streams.
 //
 // Threads: the engine's lock for everything but the fields of an Inbound that a running thread has taken: those
-// belong to that thread.
+// belong to that thread, except `consumed` (under the lock) and the atomic ones.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -28,7 +29,7 @@ struct Lent {
 };
 
 // One call to run. `bytes` holds the frame; push, start and raw point into it.
-struct Inbound {
+struct Inbound : std::enable_shared_from_this<Inbound> {
   rpc::ConnectionPtr link;
   uint32_t call_id = 0;
   ByteBuffer bytes;
@@ -37,11 +38,11 @@ struct Inbound {
   rpc::Bytes raw;
   TaskId task;
   Clock::time_point began;
-  bool cancelled = false;
+  std::atomic<bool> cancelled{false};  // set under the lock, read by the running thread without
   bool is_last = false;  // the worker leaves when it is answered (max_calls)
   // streaming
   uint64_t produced = 0, consumed = 0;
-  bool stopped = false;
+  std::atomic<bool> stopped{false};  // as above
 
   bool is_actor_call() const { return push != nullptr && push->method() != nullptr; }
 };
@@ -104,7 +105,7 @@ class Executor {
   void queue(InboundPtr call);
   void send_reply(Inbound& call, wire::TaskStatus status, const std::vector<Outcome>& outcomes, bool retriable);
   // The receiver of an outcome becomes a borrower of the references in it.
-  void lend(const Outcome& outcome, const WorkerId& receiver);
+  void lend(const Outcome& outcome, const rpc::Connection& receiver);
   flatbuffers::Offset<wire::Result> describe(flatbuffers::FlatBufferBuilder& b, const Outcome& outcome);
   void maybe_flush(Inbound& call);
 

@@ -333,10 +333,8 @@ void Objects::reply(rpc::Connection& to, uint32_t call_id, Object& object) {
   flatbuffers::FlatBufferBuilder b(256);
   std::vector<flatbuffers::Offset<wire::Ref>> contained;
   if (Object::Extra* extra = object.find_extra()) {
-    Address receiver;
-    receiver.worker = to.peer();
     for (ObjectPtr& inner : extra->contained) {
-      lend(*inner, receiver);
+      lend(*inner, to);
       contained.push_back(describe(b, *inner));
     }
   }
@@ -405,10 +403,17 @@ void Objects::on_add_borrow(rpc::Connection& from, const rpc::Frame& frame) {
     if (++borrowers[borrower.worker] == 0) borrowers.erase(borrower.worker);
     maybe_release(*object);
   }
+  if (borrower.worker != from.peer()) watch_borrower(borrower);
   if (frame.call_id == 0) return;
   flatbuffers::FlatBufferBuilder b(32);
   b.Finish(wire::CreateBorrowAck(b));
   from.send(wire::MessageType::BorrowAck, frame.call_id, b);
+}
+
+// A borrower that somebody else spoke for may never talk to this program: only over a link is its end learnt.
+void Objects::watch_borrower(const Address& borrower) {
+  if (borrower.worker == links_.self().worker || links_.open_program(borrower.worker)) return;
+  if (!links_.program(borrower)) on_program_gone(borrower.worker, "nobody answers at its socket");
 }
 
 void Objects::on_borrow_ack(rpc::Connection& from, uint32_t call_id) {
@@ -455,6 +460,17 @@ void Objects::on_program_gone(const WorkerId& worker, const std::string& why) {
     }
     object->extra().borrowers.erase(worker);
     maybe_release(*object);
+  }
+}
+
+void Objects::end_pending(const std::string& why) {
+  std::vector<ObjectPtr> all;
+  for (auto& [id, object] : table_) all.emplace_back(object);
+  for (ObjectPtr& object : all) {
+    if (!object->is_ready())
+      set_value(*object, make_failure("RaySystemError", why, object->id.hex()), ObjectState::kError);
+    if (Object::Extra* extra = object->find_extra(); extra != nullptr && extra->task)
+      out_.drop_lineage(std::exchange(extra->task, {}));
   }
 }
 

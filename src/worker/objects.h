@@ -9,6 +9,7 @@
 // - A borrower that holds nothing any more says so (RemoveBorrow). Adding and removing may overtake each other on
 //   different links: owners count, and a count may be negative for a moment. A borrower that is lent the same object
 //   again keeps count and gives all back at the end: one given back earlier could overtake the one it stands for.
+// - An owner has a link to every borrower, opened if need be: when it closes, the borrower is gone.
 // Threads: the engine's lock.
 #pragma once
 
@@ -75,6 +76,7 @@ class Objects {
   Address owner_of(Object& object);
   // `receiver` becomes a borrower before a message that carries the reference leaves.
   void lend(Object& object, const Address& receiver);
+  void lend(Object& object, const rpc::Connection& receiver) { lend(object, links_.address_of(receiver)); }
   // Registers every covered reference that is still held. Returns true when a reply over the link `to` (null: none)
   // may leave now; otherwise `done` runs once the owners have answered. What went over that link itself is in order.
   bool register_kept(const rpc::Connection* to, std::function<void()> done);
@@ -88,6 +90,8 @@ class Objects {
   void on_remove_borrow(const rpc::Frame& frame);
   void on_link_closed(rpc::Connection& link);
   void on_program_gone(const WorkerId& worker, const std::string& why);
+  // This program leaves: what is not ready ends in an error, and nothing keeps the means to make a value again.
+  void end_pending(const std::string& why);
 
   // Whether another program holds a reference to an object of ours.
   bool has_borrowers() const;
@@ -117,6 +121,7 @@ class Objects {
   void ask_owner(rpc::Connection& owner, Object& object, const Address& borrower);
   void send_remove_borrow(Object& object);
   void fail_owner_died(Object& object, const std::string& why);
+  void watch_borrower(const Address& borrower);
 
   Links& links_;
   Out& out_;

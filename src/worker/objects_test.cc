@@ -325,6 +325,24 @@ TEST_F(ObjectsTest, a_borrowers_death_ends_its_borrowing) {
   EXPECT_FALSE(has(a_, object));
 }
 
+TEST_F(ObjectsTest, a_borrower_that_is_gone_before_it_is_counted_does_not_count) {
+  ObjectPtr object = a_.put(1, "x");
+  ObjectPtr at_b = borrow(b_, object, a_);
+  b_.objects.lend(*at_b, c_.self());
+  network_.end_program(c_.id());
+  b_.objects.drop_use(*at_b);
+  network_.deliver_all();
+  EXPECT_FALSE(a_.objects.has_borrowers());
+}
+
+TEST_F(ObjectsTest, an_owner_links_to_borrowers_that_others_speak_for) {
+  ObjectPtr object = a_.put(1, "x");
+  ObjectPtr at_b = borrow(b_, object, a_);
+  b_.objects.lend(*at_b, c_.self());
+  network_.deliver_all();
+  EXPECT_NE(network_.link(a_.id(), c_.id(), false), nullptr);
+}
+
 // ---- references kept from a call ----
 
 TEST_F(ObjectsTest, nothing_kept_means_nothing_to_wait_for) {

@@ -44,6 +44,7 @@ inline constexpr int kStreaming = -1;
 // Immutable once a task was made with it.
 class CallSpec {
  public:
+  int refs() const { return refs_.load(std::memory_order_relaxed); }
   void ref() { refs_.fetch_add(1, std::memory_order_relaxed); }
   void unref() {
     if (refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;

@@ -148,3 +148,24 @@ print("second", sum(narke.get([square.remote(i) for i in range(100)])))
         assert two.said("second") == "328350"
         assert two.ended() == 0
         two.leaves_nothing()
+
+
+IDLE_WORKER = """
+import narke
+narke.init(address="local", num_cpus=1, include_dashboard=False)
+
+@narke.remote
+def folder():
+    import multiprocessing.util
+    return multiprocessing.util.get_temp_dir()
+
+print("folder", narke.get(folder.remote()))
+"""
+
+
+def test_workers_clean_up_when_their_driver_ends(start, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    driver = start(IDLE_WORKER)
+    folder = pathlib.Path(driver.said("folder"))
+    assert folder.parent == tmp_path
+    wait_for(lambda: not folder.exists(), what="the end of the worker's temporary folder")

@@ -200,6 +200,11 @@ class FakeLinks : public Links {
   rpc::ConnectionPtr open_program(const WorkerId& worker) override {
     return network_.link(self_.worker, worker, false);
   }
+  Address address_of(const rpc::Connection& link) override {
+    Address address;
+    address.worker = link.peer();
+    return address;
+  }
   rpc::ConnectionPtr node() override { return node_lost ? nullptr : network_.link(self_.worker, node_id(), true); }
   const Address& self() override { return self_; }
   // What the node was sent since the last look.
