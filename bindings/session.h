@@ -78,5 +78,6 @@ int init_actor(PyObject* module);
 int init_execute(PyObject* module);
 int init_session(PyObject* module);
 int init_zygote(PyObject* module);
+int init_columns(PyObject* module);
 
 }  // namespace narke::py

@@ -14,10 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from narke.data import columns
+from narke.data import columns, kernels
 from narke.data.blocks import Block
-
-Partials = list[tuple[str, str, Any]]
 
 
 class AggregateFn:
@@ -115,58 +113,104 @@ class AggregateFnV2(AggregateFn, abc.ABC):
 
 
 class Fast(AggregateFnV2):
-    """Base of aggregations that Arrow computes: the parts of a block, and how parts of many blocks make the result."""
+    """Base of aggregations that never leave Arrow and numpy: what is kept of a block, and what that makes."""
 
     def aggregate_block(self, block: Block) -> Any:
-        raise NotImplementedError(
-            f"{type(self).__name__} is computed by Arrow over whole tables; see partials()"
-        )
+        raise NotImplementedError(f"{type(self).__name__} works on all groups of a block; see partial()")
 
     def combine(self, current_accumulator: Any, new: Any) -> Any:
-        raise NotImplementedError(
-            f"{type(self).__name__} is computed by Arrow over whole tables; see final()"
-        )
+        raise NotImplementedError(f"{type(self).__name__} works on all groups of a block; see final()")
 
     @abc.abstractmethod
-    def partials(self) -> Partials:
-        """(name of the part, Arrow's function, its options) for each part kept of a block's group."""
+    def partial(self, column: Any, groups: Groups) -> dict[str, Any]:
+        """What is kept of a block's column: by name, a value per group."""
 
     @abc.abstractmethod
     def final(self, parts: dict[str, Any], groups: Groups) -> pa.Array:
-        """The result per group, from the parts of all blocks."""
-
-    def _skip(self) -> Any:
-        return pc.ScalarAggregateOptions(skip_nulls=self._ignore_nulls, min_count=1)
-
-
-def reduce_all(column: Any, function: str, options: Any = None) -> pa.Array:
-    """Arrow's `function` over a whole column, as a column of one value.
-
-    Arrow's grouping gives the same, but imports its data sets and pandas first.
-    """
-    return pa.repeat(pc.call_function(function, [column], options), 1)
+        """The result per group, from what was kept of all blocks."""
 
 
 class Groups:
-    """Which group each row of the parts belongs to: `ids` from 0 in order of the rows, and their `count`."""
+    """Which group each of `rows` rows belongs to, and reductions by it.
 
-    def __init__(self, ids: np.ndarray, count: int):
-        self.ids, self.count = ids, count
+    Args:
+        ids: numbers below `count`, of 32 bits; None when all rows are one group.
+    """
 
-    def reduce(self, part: Any, function: str, options: Any = None) -> pa.Array:
-        """Arrow's `function` over a part, per group."""
-        if self.count == 1:
-            return reduce_all(part, function, options)
-        table = pa.table({"g": columns.to_arrow(self.ids), "v": part})
-        return columns.one_chunk(
-            table.group_by("g", use_threads=False)
-            .aggregate([("v", function, options)])
-            .column(f"v_{function}")
-        )
+    def __init__(self, ids: np.ndarray | None, count: int, rows: int):
+        self.ids, self.count, self.rows = ids, count, rows
+        self._sizes: np.ndarray | None = None
+
+    def sizes(self) -> np.ndarray:
+        """Rows of each group."""
+        if self._sizes is None:
+            self._sizes = np.array([self.rows])
+            if self.ids is not None:
+                self._sizes = np.bincount(self.ids, minlength=self.count)
+        return self._sizes
+
+    def valid(self, column: Any) -> np.ndarray:
+        """Rows of each group that are not null."""
+        if self.ids is None:
+            return np.array([len(column) - column.null_count])
+        if not column.null_count:
+            return self.sizes()
+        return np.bincount(self.ids[np.asarray(column.is_valid())], minlength=self.count)
+
+    def sum(self, column: Any, skip_nulls: bool = True) -> pa.Array:
+        """Sums; null where there is nothing to add, or a null that is not to be skipped."""
+        return self._reduced("sum", column, skip_nulls)
+
+    def extreme(self, column: Any, greatest: bool, skip_nulls: bool = True) -> pa.Array:
+        """Least or greatest values."""
+        return self._reduced("max" if greatest else "min", column, skip_nulls)
+
+    def _reduced(self, what: str, column: Any, skip_nulls: bool) -> pa.Array:
+        options = pc.ScalarAggregateOptions(skip_nulls=skip_nulls, min_count=1)
+        if self.ids is None:
+            return reduce_all(column, what, options)
+        whole = columns.one_chunk(column)
+        made = kernels.reduce(what, self.ids, whole, self.count)
+        if made is None:
+            return self._by_arrow(what, whole, options)
+        values, counts = made
+        empty = counts == 0 if skip_nulls else counts < self.sizes()
+        plain = pa.array(values, mask=empty) if empty.any() else columns.to_arrow(values)
+        return plain if what == "sum" else _as_type(plain, whole.type)
+
+    def _by_arrow(self, what: str, column: Any, options: Any) -> pa.Array:
+        table = pa.table({"g": columns.to_arrow(self.ids), "v": column})
+        made = table.group_by("g", use_threads=False).aggregate([("v", what, options)])
+        order = np.argsort(np.asarray(made.column("g")))
+        return columns.one_chunk(made.column(f"v_{what}")).take(pa.array(order))
+
+    def moments(self, column: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Means, and sums of squared distances from them; nulls are left out."""
+        whole = columns.one_chunk(column)
+        ids = np.zeros(len(whole), np.uint32) if self.ids is None else self.ids
+        made = kernels.reduce("moments", ids, whole, self.count)
+        if made is None:
+            made = kernels.reduce("moments", ids, whole.cast(pa.float64()), self.count)
+            assert made is not None
+        return made[0], made[1]
 
     def sums(self, values: np.ndarray) -> np.ndarray:
-        """Sums per group, in floating point."""
+        """Sums of plain numbers per group."""
+        if self.ids is None:
+            return np.array([values.sum()])
         return np.bincount(self.ids, weights=values, minlength=self.count)
+
+
+def _as_type(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Numbers (64 bits) as the type that they were taken from."""
+    if not pa.types.is_temporal(kind):
+        return values.cast(kind)
+    return values.cast(pa.int32() if kind.bit_width == 32 else pa.int64()).view(kind)
+
+
+def reduce_all(column: Any, function: str, options: Any = None) -> pa.Array:
+    """Arrow's `function` over a whole column, as a column of one value."""
+    return pa.repeat(pc.call_function(function, [column], options), 1)
 
 
 def _title(kind: str, on: str | None, alias: str | None) -> str:
@@ -179,28 +223,27 @@ class Count(Fast):
     def __init__(self, on: str | None = None, ignore_nulls: bool = False, alias_name: str | None = None):
         super().__init__(_title("count", on, alias_name), lambda: 0, on=on, ignore_nulls=ignore_nulls)
 
-    def partials(self) -> Partials:
-        return [
-            ("n", "count", pc.CountOptions(mode="only_valid" if self._ignore_nulls and self._on else "all"))
-        ]
+    def partial(self, column: Any, groups: Groups) -> dict[str, Any]:
+        counted = groups.valid(column) if self._ignore_nulls and self._on else groups.sizes()
+        return {"n": columns.to_arrow(counted)}
 
     def final(self, parts: dict[str, Any], groups: Groups) -> pa.Array:
-        return groups.reduce(parts["n"], "sum")
+        return groups.sum(parts["n"])
 
 
 class _Simple(Fast):
-    """One of Arrow's functions that is its own combination."""
+    """One that is its own combination."""
 
     kind = ""
 
     def __init__(self, on: str | None = None, ignore_nulls: bool = True, alias_name: str | None = None):
         super().__init__(_title(self.kind, on, alias_name), lambda: None, on=on, ignore_nulls=ignore_nulls)
 
-    def partials(self) -> Partials:
-        return [("v", self.kind, self._skip())]
+    def partial(self, column: Any, groups: Groups) -> dict[str, Any]:
+        return {"v": groups._reduced(self.kind, column, self._ignore_nulls)}
 
     def final(self, parts: dict[str, Any], groups: Groups) -> pa.Array:
-        return groups.reduce(parts["v"], self.kind, self._skip())
+        return groups._reduced(self.kind, parts["v"], self._ignore_nulls)
 
 
 class Sum(_Simple):
@@ -227,19 +270,20 @@ class Mean(Fast):
     def __init__(self, on: str | None = None, ignore_nulls: bool = True, alias_name: str | None = None):
         super().__init__(_title("mean", on, alias_name), lambda: None, on=on, ignore_nulls=ignore_nulls)
 
-    def partials(self) -> Partials:
-        return [("s", "sum", self._skip()), ("n", "count", pc.CountOptions(mode="only_valid"))]
+    def partial(self, column: Any, groups: Groups) -> dict[str, Any]:
+        total = groups.sum(column, self._ignore_nulls)
+        return {"s": total, "n": columns.to_arrow(groups.valid(column))}
 
     def final(self, parts: dict[str, Any], groups: Groups) -> pa.Array:
-        total = groups.reduce(parts["s"], "sum", self._skip()).cast(pa.float64())
-        count = groups.reduce(parts["n"], "sum").cast(pa.float64())
+        total = groups.sum(parts["s"], self._ignore_nulls).cast(pa.float64())
+        count = groups.sum(parts["n"]).cast(pa.float64())
         return pc.divide(total, pc.if_else(pc.equal(count, 0.0), None, count))
 
 
 class Std(Fast):
     """Standard deviation of a column, with `ddof` degrees of freedom taken off; 0 of a single value with ddof 1 is NaN.
 
-    Blocks keep count, mean and variance, which combine without the cancellation that sums of squares suffer.
+    Blocks keep count, mean and squared distances, which combine without the cancellation that sums of squares suffer.
     """
 
     def __init__(
@@ -248,32 +292,28 @@ class Std(Fast):
         super().__init__(_title("std", on, alias_name), lambda: None, on=on, ignore_nulls=ignore_nulls)
         self._ddof = ddof
 
-    def partials(self) -> Partials:
-        return [
-            ("n", "count", pc.CountOptions(mode="only_valid")),
-            ("m", "mean", self._skip()),
-            ("v", "variance", pc.VarianceOptions(ddof=0, skip_nulls=self._ignore_nulls, min_count=1)),
-        ]
+    def partial(self, column: Any, groups: Groups) -> dict[str, Any]:
+        means, squares = groups.moments(column)
+        count = groups.valid(column)
+        spoiled = np.zeros(len(count), bool) if self._ignore_nulls else count < groups.sizes()
+        made = {"m": pa.array(means, mask=spoiled), "s": columns.to_arrow(squares)}
+        return {"n": columns.to_arrow(count), **made}
 
     def final(self, parts: dict[str, Any], groups: Groups) -> pa.Array:
-        count, mean, variance = (_floats(parts[name]) for name in "nmv")
-        spoiled = groups.sums(np.isnan(mean) & (count > 0)) > 0
-        mean, variance = np.nan_to_num(mean), np.nan_to_num(variance)
+        count, mean, squares = (_floats(parts[name]) for name in "nms")
+        spoiled = groups.sums(np.isnan(mean) & np.asarray(parts["m"].is_null())) > 0
+        mean = np.where(np.asarray(parts["m"].is_null()), 0.0, mean)
         total = groups.sums(count)
         with np.errstate(divide="ignore", invalid="ignore"):
             centre = groups.sums(count * mean) / total
-            squares = groups.sums(count * (variance + (mean - centre[groups.ids]) ** 2))
-            result = np.sqrt(squares / (total - self._ddof))
+            each = centre[np.zeros(len(count), int) if groups.ids is None else groups.ids]
+            result = np.sqrt(groups.sums(squares + count * (mean - each) ** 2) / (total - self._ddof))
         result[total <= self._ddof] = np.nan
         return pa.array(result, mask=(total == 0) | spoiled)
 
 
 def _floats(part: Any) -> np.ndarray:
-    return np.asarray(
-        part.cast(pa.float64()).to_numpy(zero_copy_only=False)
-        if isinstance(part, pa.Array)
-        else (columns.one_chunk(part).cast(pa.float64()).to_numpy(zero_copy_only=False))
-    )
+    return np.asarray(columns.one_chunk(part).cast(pa.float64()).to_numpy(zero_copy_only=False))
 
 
 class AbsMax(AggregateFnV2):

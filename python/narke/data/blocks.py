@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from narke.data import columns
+from narke.data import columns, kernels
 
 Block: TypeAlias = pa.Table
 BATCH_FORMATS = ("default", "numpy", "pandas", "pyarrow", None)
@@ -149,8 +149,8 @@ def compact(block: Block) -> Block:
 
 
 def take(block: Block, indices: np.ndarray | pa.Array) -> Block:
-    """Rows by index. Chunks are joined first: Arrow picks from one chunk much faster than from many."""
-    return whole(block).take(pa.array(indices) if isinstance(indices, np.ndarray) else indices)
+    """Rows by index."""
+    return kernels.take(block, np.asarray(indices).astype(np.uint32, copy=False))
 
 
 def whole(block: Block) -> Block:

@@ -10,7 +10,7 @@ import numpy as np
 
 import narke
 from narke.data import blocks as blk
-from narke.data import grouping, partials
+from narke.data import grouping, kernels, partials
 from narke.data.blocks import Block
 from narke.data.execute import tasks
 from narke.data.plan import Bundle, Work
@@ -75,16 +75,17 @@ class RandomShuffle(Exchange):
     def prepare(self, this: Any, bundles: list[Bundle], options: dict[str, Any]) -> tuple[int, Any]:
         return self.num_blocks or len(bundles), None
 
-    def _rng(self, *place: int) -> np.random.Generator:
-        return np.random.default_rng([abs(self.seed), *place])
+    def _seed(self, *place: int) -> int:
+        return int(np.random.SeedSequence([abs(self.seed), *place]).generate_state(1, np.uint64)[0])
 
     def partition(self, shared: Any, count: int, index: int, block: Block) -> list[Block]:
-        ids = self._rng(0, index).integers(0, count, block.num_rows)
-        return grouping.split_by_id(block, ids, count)
+        return grouping.split_by_id(
+            block, kernels.random_ids(self._seed(0, index), count, block.num_rows), count
+        )
 
     def merge(self, shared: Any, index: int, parts: list[Block]) -> Iterator[Block]:
         whole = blk.concat(parts)
-        yield blk.take(whole, self._rng(1, index).permutation(whole.num_rows))
+        yield kernels.take(whole, kernels.permutation(self._seed(1, index), whole.num_rows))
 
 
 class Sort(Exchange):
@@ -133,7 +134,7 @@ class _ByHash(Exchange):
         self.keys, self.num_partitions = keys, num_partitions
 
     def partition(self, shared: Any, count: int, index: int, block: Block) -> list[Block]:
-        ids = (grouping.hash_rows(block, self.keys) % np.uint64(count)).astype(np.int64)
+        ids = kernels.bucket_ids(grouping.hash_rows(block, self.keys), count)
         return grouping.split_by_id(block, ids, count)
 
 

@@ -10,42 +10,32 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from narke.data import blocks as blk
-from narke.data import columns
+from narke.data import columns, kernels
 from narke.data.blocks import Block
-
-FAST_KINDS = "iufM"
 
 
 def hash_rows(block: Block, keys: list[str]) -> np.ndarray:
     """A 64-bit hash a row, the same in every process; equal numbers hash alike whatever their width."""
-    total = np.zeros(block.num_rows, dtype=np.uint64)
+    hashes = np.zeros(block.num_rows, dtype=np.uint64)
     for key in keys:
-        total = total * np.uint64(1_000_003) + _hash_column(block.column(key))
-    return total
+        column = columns.one_chunk(block.column(key))
+        if block.num_rows and not kernels.hash_column(column, hashes):
+            kernels.hash_column(_hashable(column), hashes)
+    return hashes
 
 
-def _hash_column(column: pa.ChunkedArray) -> np.ndarray:
-    import pandas as pd
-
-    coded = columns.one_chunk(column.combine_chunks()).dictionary_encode(null_encoding="encode")
-    if isinstance(coded, pa.ChunkedArray):
-        return np.zeros(0, dtype=np.uint64)
-    values = coded.dictionary
-    if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
-        plain = np.asarray(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
-    else:
-        plain = np.array([str(v) for v in values.to_pylist()], dtype=object)
-    hashed = pd.util.hash_array(plain)
-    return hashed[np.asarray(coded.indices)]
+def _hashable(column: Any) -> pa.Array:
+    """A column that the kernels can hash, of one whose type they have no layout for."""
+    if pa.types.is_boolean(column.type) or pa.types.is_null(column.type):
+        return column.cast(pa.int8())
+    if pa.types.is_dictionary(column.type):
+        return column.cast(column.type.value_type)
+    return pa.array([repr(value) for value in columns.to_values(column)], pa.large_string())
 
 
 def split_by_id(block: Block, ids: np.ndarray, count: int) -> list[Block]:
     """The rows of each of `count` ids, in order."""
-    narrow = ids.astype(np.uint16 if count < 2**16 else np.int64)
-    order = np.argsort(narrow, kind="stable")
-    ends = np.cumsum(np.bincount(narrow, minlength=count))
-    joined = blk.whole(block)
-    return [joined.take(pa.array(part)) for part in np.split(order, ends[:-1])]
+    return [kernels.take(block, rows) for rows in kernels.partition(ids, count)]
 
 
 def sort_options(keys: list[str], descending: list[bool]) -> list[tuple[str, str]]:
@@ -61,12 +51,16 @@ def sort(block: Block, keys: list[str], descending: list[bool]) -> Block:
 
 
 def order_of(block: Block, keys: list[str], descending: list[bool]) -> Any:
-    """Indices that put the rows in order."""
+    """Indices that put the rows in order; NaN and then nulls last."""
     plain = plain_key(block, keys)
-    if plain is None:
-        return pc.sort_indices(block.select(keys), sort_keys=sort_options(keys, descending))
-    order = np.argsort(plain)
-    return order[::-1] if descending[0] else order
+    if plain is not None:
+        ascending = np.argsort(plain)
+        return ascending[::-1] if descending[0] else ascending
+    parts = [columns.one_chunk(block.column(key)) for key in keys]
+    order: Any = kernels.sort_order(list(zip(parts, descending, strict=True)))
+    if order is None:
+        order = pc.sort_indices(block.select(keys), sort_keys=sort_options(keys, descending))
+    return order
 
 
 def plain_key(block: Block, keys: list[str]) -> np.ndarray | None:
@@ -84,12 +78,13 @@ def plain_key(block: Block, keys: list[str]) -> np.ndarray | None:
 
 def partition_of(block: Block, bounds: Block, keys: list[str], descending: list[bool]) -> np.ndarray:
     """For each row, how many of the sorted `bounds` are not after it."""
-    values, edges = plain_key(block, keys), plain_key(bounds, keys)
-    if values is None or edges is None:
-        return _partition_any(block, bounds, keys, descending)
-    if descending[0]:
-        return len(edges) - np.searchsorted(edges[::-1], values, side="left")
-    return np.searchsorted(edges, values, side="right")
+    if len(keys) == 1 and block.num_rows:
+        values, edges = (columns.one_chunk(b.column(keys[0])) for b in (block, bounds))
+        if values.type == getattr(edges, "type", None) and isinstance(edges, pa.Array):
+            found = kernels.range_ids(values, edges, descending[0])
+            if found is not None:
+                return found
+    return _partition_any(block, bounds, keys, descending)
 
 
 def _partition_any(block: Block, bounds: Block, keys: list[str], descending: list[bool]) -> np.ndarray:
@@ -101,6 +96,50 @@ def _partition_any(block: Block, bounds: Block, keys: list[str], descending: lis
     ids = np.empty(block.num_rows, dtype=np.int64)
     ids[order[~is_bound] - bounds.num_rows] = before[~is_bound]
     return ids
+
+
+def group(block: Block, keys: list[str]) -> tuple[np.ndarray, Block]:
+    """The group of each row (32 bits), and a table with the keys of each group, in order of first appearance."""
+    codes, parts = np.zeros(block.num_rows, np.int64), []
+    strides: list[int] = []
+    for key in keys:
+        coded = _coded(columns.one_chunk(block.column(key)))
+        own = np.asarray(coded.indices, dtype=np.int64)
+        if strides and len(coded.dictionary) * strides[-1] > 2**62:
+            return _group_by_rows(block, keys)
+        codes = codes + own * (strides[-1] if strides else 1)
+        strides.append(len(coded.dictionary) * (strides[-1] if strides else 1))
+        parts.append(coded.dictionary)
+    if len(keys) == 1:
+        return codes.astype(np.uint32), pa.table({keys[0]: parts[0]})
+    whole = pa.array(codes).dictionary_encode()
+    chosen = np.asarray(whole.dictionary)
+    made = {}
+    below = 1
+    for key, values, stride in zip(keys, parts, strides, strict=True):
+        made[key] = values.take(pa.array(chosen % stride // below)) if len(values) else values
+        below = stride
+    return np.asarray(whole.indices).astype(np.uint32), pa.table(made)
+
+
+def _coded(column: Any) -> pa.DictionaryArray:
+    if isinstance(column, pa.ChunkedArray):  # no rows
+        column = pa.array([], column.type)
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_null(column.type):
+        column = column.cast(pa.int8())
+    return column.dictionary_encode(null_encoding="encode")
+
+
+def _group_by_rows(block: Block, keys: list[str]) -> tuple[np.ndarray, Block]:
+    """For so many different keys that their numbers do not fit 64 bits: by Python's rows."""
+    seen: dict[tuple, int] = {}
+    rows = list(zip(*(block.column(key).to_pylist() for key in keys), strict=True))
+    ids = np.array([seen.setdefault(row, len(seen)) for row in rows], dtype=np.uint32)
+    firsts = np.zeros(len(seen), np.int64)
+    firsts[ids[::-1]] = np.arange(len(ids))[::-1]
+    return ids, blk.take(block.select(keys), firsts)
 
 
 def group_starts(block: Block, keys: list[str]) -> np.ndarray:

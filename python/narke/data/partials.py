@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from narke.data import blocks as blk
-from narke.data import columns, grouping
-from narke.data.aggregate import AggregateFn, Count, Fast, Groups, reduce_all
+from narke.data import columns, grouping, kernels
+from narke.data.aggregate import AggregateFn, Count, Fast, Groups
 from narke.data.blocks import Block
+from narke.data.lazy import LazyBlock
 
 
 def check_columns(names: list[str], keys: list[str], aggs: list[AggregateFn]) -> None:
@@ -29,60 +29,45 @@ class Partial:
     def __init__(self, keys: list[str], aggs: list[AggregateFn]):
         self.keys, self.aggs = keys, aggs
 
-    def __call__(self, block: Block) -> Block:
+    @property
+    def takes_lazy(self) -> bool:
+        """Whether it works on blocks whose columns are not read yet."""
+        return all(agg.reads() is not None for agg in self.aggs)
+
+    def __call__(self, block: Any) -> Block:
         if block.num_rows == 0:
             return pa.table({})
         check_columns(block.column_names, self.keys, self.aggs)
-        made = self._by_arrow(block)
-        slow = [(i, agg) for i, agg in enumerate(self.aggs) if not isinstance(agg, Fast)]
-        return self._add_objects(made, block, slow) if slow else made
-
-    def _by_arrow(self, block: Block) -> Block:
-        """The parts that Arrow computes, sorted by key."""
-        if not self.keys:
-            return self._of_all(block)
-        wanted: list[Any] = []
-        names: list[str] = []
-        for name, column, function, options in self._parts():
-            wanted.append(([], "count_all") if column is None else (column, function, options))
-            names.append(name)
-        made = (
-            block.group_by(self.keys, use_threads=False)
-            .aggregate(wanted)
-            .rename_columns([*self.keys, *names])
-        )
-        return grouping.sort(made, self.keys, [False] * len(self.keys))
-
-    def _of_all(self, block: Block) -> Block:
-        made = {}
-        for name, column, function, options in self._parts():
-            if column is None:
-                made[name] = pa.repeat(pa.scalar(block.num_rows), 1)
-            else:
-                made[name] = reduce_all(block.column(column), function, options)
-        return pa.table(made)
-
-    def _parts(self) -> Iterator[tuple[str, str | None, str, Any]]:
-        """(name, column, function, options) of each part that Arrow computes."""
+        block = self._needed(block)
+        ids, made = grouping.group(block, self.keys) if self.keys else (None, pa.table({}))
+        groups = Groups(ids, len(made) if self.keys else 1, block.num_rows)
+        parts: dict[str, Any] = dict(zip(made.column_names, made.columns, strict=True))
         for i, agg in enumerate(self.aggs):
-            if not isinstance(agg, Fast):
-                continue
-            for part, function, options in agg.partials():
-                yield _part(i, part), agg.get_target_column(), function, options
+            if isinstance(agg, Fast):
+                column = None if agg.get_target_column() is None else block.column(agg.get_target_column())
+                for name, values in agg.partial(column, groups).items():
+                    parts[_part(i, name)] = values
+        self._add_objects(parts, block, groups)
+        return pa.table(parts)
 
-    def _add_objects(self, made: Block, block: Block, slow: list[tuple[int, AggregateFn]]) -> Block:
-        ordered = grouping.sort(block, self.keys, [False] * len(self.keys)) if self.keys else block
-        starts = grouping.group_starts(ordered, self.keys) if self.keys else np.array([0])
-        ends = [*starts[1:], ordered.num_rows]
-        groups = [ordered.slice(start, end - start) for start, end in zip(starts, ends, strict=True)]
+    def _needed(self, block: Any) -> Block:
+        if not isinstance(block, LazyBlock):
+            return block
+        names = dict.fromkeys([*self.keys, *(n for agg in self.aggs for n in agg.reads() or [])])
+        chosen = list(names) or block.column_names[:1]
+        return block.select(chosen).table()
+
+    def _add_objects(self, parts: dict[str, Any], block: Block, groups: Groups) -> None:
+        """What aggregations keep that are the user's own, or that Arrow has no column for."""
+        slow = [(i, agg) for i, agg in enumerate(self.aggs) if not isinstance(agg, Fast)]
+        if not slow:
+            return
+        if groups.ids is None:
+            tables = [block]
+        else:
+            tables = [kernels.take(block, rows) for rows in kernels.partition(groups.ids, groups.count)]
         for i, agg in slow:
-            kept = columns.objects_to_arrow([_Kept(agg.start(group)) for group in groups])
-            made = (
-                made.append_column(_part(i, "o"), kept)
-                if made.num_columns
-                else pa.table({_part(i, "o"): kept})
-            )
-        return made
+            parts[_part(i, "o")] = columns.objects_to_arrow([_Kept(agg.start(table)) for table in tables])
 
 
 class _Kept:
@@ -102,18 +87,13 @@ def finish(tables: list[Block], keys: list[str], aggs: list[AggregateFn]) -> Blo
     if not full:
         return _of_nothing(keys, aggs)
     table = blk.whole(blk.concat(full))
-    if keys:
-        table = grouping.sort(table, keys, [False] * len(keys))
-        starts = grouping.group_starts(table, keys)
-    else:
-        starts = np.array([0])
-    ids = np.zeros(table.num_rows, dtype=np.int64)
-    ids[starts[1:]] = 1
-    groups = Groups(np.cumsum(ids), len(starts))
-    made = {key: columns.one_chunk(table.column(key)).take(pa.array(starts)) for key in keys}
+    ids, found = grouping.group(table, keys) if keys else (None, pa.table({}))
+    groups = Groups(ids, len(found) if keys else 1, table.num_rows)
+    made = {key: columns.one_chunk(found.column(key)) for key in keys}
     for i, agg in enumerate(aggs):
-        made[_free_name(agg.name, made)] = _result(table, i, agg, groups, starts)
-    return pa.table(made)
+        made[_free_name(agg.name, made)] = _result(table, i, agg, groups)
+    result = pa.table(made)
+    return grouping.sort(result, keys, [False] * len(keys)) if keys else result
 
 
 def _free_name(name: str, taken: Any) -> str:
@@ -123,18 +103,17 @@ def _free_name(name: str, taken: Any) -> str:
     return unique
 
 
-def _result(table: Block, index: int, agg: AggregateFn, groups: Groups, starts: np.ndarray) -> Any:
+def _result(table: Block, index: int, agg: AggregateFn, groups: Groups) -> Any:
     if isinstance(agg, Fast):
-        parts = {part: table.column(_part(index, part)) for part, _, _ in agg.partials()}
+        prefix = _part(index, "")
+        parts = {n[len(prefix) :]: table.column(n) for n in table.column_names if n.startswith(prefix)}
         return agg.final(parts, groups)
     kept = [k.value for k in columns.objects_from_arrow(columns.one_chunk(table.column(_part(index, "o"))))]
-    results = []
-    for start, end in zip(starts, [*starts[1:], len(kept)], strict=True):
-        whole = kept[start]
-        for other in kept[start + 1 : end]:
-            whole = agg.merge(whole, other)
-        results.append(agg.finalize(whole))
-    return columns.to_arrow(results)
+    ids = np.zeros(len(kept), np.uint32) if groups.ids is None else groups.ids
+    whole: dict[int, Any] = {}
+    for place, value in zip(ids.tolist(), kept, strict=True):
+        whole[place] = agg.merge(whole[place], value) if place in whole else value
+    return columns.to_arrow([agg.finalize(whole[place]) for place in range(groups.count)])
 
 
 def _of_nothing(keys: list[str], aggs: list[AggregateFn]) -> Block:

@@ -29,8 +29,13 @@ class Project:
     ):
         self._pairs, self._drop, self._rename = pairs, drop, rename
 
-    def __call__(self, block: Block) -> Block:
-        if not block.num_columns and not block.num_rows:
+    @property
+    def takes_lazy(self) -> bool:
+        """Whether it works on blocks whose columns are not read yet."""
+        return self._pairs is not None
+
+    def __call__(self, block: Any) -> Any:
+        if not block.column_names and not block.num_rows:
             return block
         if self._pairs is not None:
             _check(block, [old for _, old in self._pairs])

@@ -14,6 +14,7 @@ import pyarrow as pa
 from narke.data import blocks as blk
 from narke.data import grouping
 from narke.data.blocks import Block
+from narke.data.lazy import LazyBatch, LazyBlock
 
 BlockStream = Iterable[Block]
 
@@ -46,7 +47,16 @@ class Step:
         call = self.fn(*self.init_args, **self.init_kwargs) if isinstance(self.fn, type) else self.fn
         run = _KINDS[self.kind]
         bound = _with_arguments(_synchronous(call), self.args, self.kwargs)
-        return lambda index, blocks: run(self, bound, index, blocks)
+        if self.takes_lazy:
+            return lambda index, blocks: run(self, bound, index, blocks)
+        return lambda index, blocks: run(self, bound, index, read(blocks))
+
+    @property
+    def takes_lazy(self) -> bool:
+        """Whether it has a use for blocks whose columns are not read yet."""
+        if self.kind in ("batches", "owned_batches"):
+            return self.batch_size is None and self.batch_format in ("default", "numpy")
+        return self.kind == "block" and getattr(self.fn, "takes_lazy", False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,12 +78,19 @@ class Chain:
         bound = [step.bind() for step in self.steps]
 
         def run(index: int, blocks: BlockStream) -> Iterator[Block]:
-            stream: BlockStream = blocks if self.row_limit is None else first_rows(blocks, self.row_limit)
+            stream: BlockStream = (
+                blocks if self.row_limit is None else first_rows(read(blocks), self.row_limit)
+            )
             for step in bound:
                 stream = step(index, stream)
-            return sized(stream, self.max_bytes)
+            return sized(read(stream), self.max_bytes)
 
         return run
+
+
+def read(blocks: Iterable[Any]) -> Iterator[Block]:
+    """The blocks, with all their columns read."""
+    return (block.table() if isinstance(block, LazyBlock) else block for block in blocks)
 
 
 def first_rows(blocks: BlockStream, limit: int) -> Iterator[Block]:
@@ -125,12 +142,18 @@ def _with_arguments(call: Any, args: tuple, kwargs: dict) -> Any:
 
 def _batches(step: Step, call: Any, index: int, blocks: BlockStream) -> Iterator[Block]:
     for batch in blk.rebatch(blocks, step.batch_size):
-        yield from _called(call, blk.to_batch(batch, step.batch_format))
+        if isinstance(batch, LazyBlock):
+            yield from _called(call, LazyBatch(batch))
+        else:
+            yield from _called(call, blk.to_batch(batch, step.batch_format))
 
 
 def _owned_batches(step: Step, call: Any, index: int, blocks: BlockStream) -> Iterator[Block]:
     for batch in blk.rebatch(blocks, step.batch_size):
-        yield from _called(call, blk.writable(blk.to_batch(batch, step.batch_format)))
+        if isinstance(batch, LazyBlock):
+            yield from _called(call, LazyBatch(batch, writable=True))
+        else:
+            yield from _called(call, blk.writable(blk.to_batch(batch, step.batch_format)))
 
 
 def _groups(step: Step, call: Any, index: int, blocks: BlockStream) -> Iterator[Block]:
@@ -143,12 +166,17 @@ def _owned_groups(step: Step, call: Any, index: int, blocks: BlockStream) -> Ite
         yield from _called(call, blk.writable(blk.to_batch(group, step.batch_format)))
 
 
-def _called(call: Any, batch: Any) -> Iterator[Block]:
+def _called(call: Any, batch: Any) -> Iterator[Any]:
     result = call(batch)
     if isinstance(result, Iterator):
-        yield from (blk.from_batch(part) for part in result)
+        yield from (_as_block(part) for part in result)
     else:
-        yield blk.from_batch(result)
+        yield _as_block(result)
+
+
+def _as_block(result: Any) -> Any:
+    lazy = result.to_block() if isinstance(result, LazyBatch) else None
+    return blk.from_batch(result) if lazy is None else lazy
 
 
 def _rows(step: Step, call: Any, index: int, blocks: BlockStream) -> Iterator[Block]:

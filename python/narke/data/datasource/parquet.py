@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
+import functools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 from pyarrow import fs
 
@@ -18,8 +19,10 @@ from narke.data.block import BlockMetadata
 from narke.data.datasource.datasource import Datasource, ReadTask
 from narke.data.datasource.files import add_file_columns
 from narke.data.datasource.paths import File
+from narke.data.lazy import LazyBlock
 
 METADATA_THREADS = 8
+GROUP_BYTES = 64 * 1024 * 1024  # row groups above this are read in parts
 
 
 class Piece(NamedTuple):
@@ -125,19 +128,69 @@ class ParquetRead:
     include_paths: bool
     args: dict[str, Any]
 
-    def __call__(self) -> Iterator[pa.Table]:
+    def __call__(self) -> Iterator[Any]:
+        for file, groups in self.files:
+            with named(file.path):
+                yield from self._of_file(file, groups)
+
+    def _of_file(self, file: File, groups: list[int]) -> Iterator[Any]:
+        if self.predicate is not None or self.args:
+            yield from self._by_fragments(file, groups)
+            return
+        with self.system.open_input_file(file.path) as stream:
+            found = pq.ParquetFile(stream)
+            own = self._own_columns(found.schema_arrow, file)
+            for group in groups or range(found.metadata.num_row_groups):
+                yield from self._of_group(found, group, own, file)
+            if not found.metadata.num_row_groups:
+                empty = found.schema_arrow.empty_table().replace_schema_metadata()
+                yield self._finished(empty if own is None else empty.select(own), file)
+
+    def _of_group(self, found: Any, group: int, own: list[str] | None, file: File) -> Iterator[Any]:
+        about = found.metadata.row_group(group)
+        if about.total_byte_size > GROUP_BYTES:
+            rows = max(1, int(about.num_rows * GROUP_BYTES / about.total_byte_size))
+            for batch in found.iter_batches(rows, row_groups=[group], columns=own, use_threads=False):
+                yield self._finished(pa.Table.from_batches([batch]), file)
+        elif own == [] or not isinstance(self.system, fs.LocalFileSystem) or _has_dots(found.schema_arrow):
+            yield self._finished(found.read_row_group(group, columns=own, use_threads=False), file)
+        else:
+            yield self._lazily(found, group, about, file)
+
+    def _lazily(self, found: Any, group: int, about: Any, file: File) -> LazyBlock:
+        """The row group, of which each column is read when it is looked at."""
+        schema, path = found.schema_arrow, file.path
+
+        def load(name: str) -> Any:
+            with named(path), self.system.open_input_file(path) as stream:
+                own = pq.ParquetFile(stream, metadata=found.metadata)
+                return own.read_row_group(group, columns=[name], use_threads=False).column(name)
+
+        parts: dict[str, Any] = {}
+        for name in self._own_columns(schema, file) or schema.names:
+            parts[name] = functools.partial(load, name)
+        for key, value in file.partition:
+            parts.setdefault(key, functools.partial(_repeated, value, about.num_rows))
+        if self.include_paths:
+            parts["path"] = functools.partial(_repeated, path, about.num_rows)
+        block = LazyBlock(about.num_rows, parts, about.total_byte_size)
+        names = None if self.names is None else [*self.names, *(["path"] if self.include_paths else [])]
+        return block if names is None else block.select(names)
+
+    def _by_fragments(self, file: File, groups: list[int]) -> Iterator[pa.Table]:
+        """Through Arrow's data sets, which skip row groups by their statistics."""
+        import pyarrow.dataset as pds
+
         args = {"use_threads": False, **self.args}
         if self.predicate is not None:
             args["filter"] = self.predicate.to_pyarrow()
-        for file, groups in self.files:
-            whole = pds.ParquetFileFormat().make_fragment(file.path, self.system)
-            own = self._own_columns(whole.physical_schema, file)
-            parts = [whole.subset(row_group_ids=[group]) for group in groups] or [whole]
-            for part in parts:
-                table = part.to_table(columns=own, **args)
-                yield self._chosen(
-                    add_file_columns(table.replace_schema_metadata(), file, self.include_paths)
-                )
+        whole = pds.ParquetFileFormat().make_fragment(file.path, self.system)
+        own = self._own_columns(whole.physical_schema, file)
+        for part in [whole.subset(row_group_ids=[group]) for group in groups] or [whole]:
+            yield self._finished(part.to_table(columns=own, **args), file)
+
+    def _finished(self, table: pa.Table, file: File) -> pa.Table:
+        return self._chosen(add_file_columns(table.replace_schema_metadata(), file, self.include_paths))
 
     def _own_columns(self, schema: pa.Schema, file: File) -> list[str] | None:
         if self.names is None:
@@ -149,3 +202,27 @@ class ParquetRead:
         if self.names is None:
             return table
         return table.select([*self.names, *(["path"] if self.include_paths else [])])
+
+
+@contextlib.contextmanager
+def named(path: str) -> Iterator[None]:
+    """Errors of Arrow inside say which file they are about.
+
+    Raises:
+        ValueError: the file is damaged or no Parquet file. FileNotFoundError: it is gone.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} cannot be read as a Parquet file: {error}") from error
+
+
+def _has_dots(schema: pa.Schema) -> bool:
+    """Whether a name has dots, which Parquet takes for a path into nested columns."""
+    return any("." in name for name in schema.names)
+
+
+def _repeated(value: str, rows: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value), rows)

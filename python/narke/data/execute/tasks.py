@@ -8,6 +8,7 @@ from typing import Any
 import narke
 from narke.data import blocks as blk
 from narke.data.blocks import Block
+from narke.data.lazy import LazyBlock
 from narke.data.transforms import Chain
 
 
@@ -21,7 +22,8 @@ def described(stream: Iterable[Block]) -> Iterator[Any]:
 
 def run_read(chain: Chain, index: int, read_task: Callable[[], Iterable[Any]]) -> Iterator[Any]:
     """Run a data source's task and the chain over what it reads."""
-    return described(chain.bind()(index, (blk.from_batch(b) for b in read_task())))
+    made = (b if isinstance(b, LazyBlock) else blk.from_batch(b) for b in read_task())
+    return described(chain.bind()(index, made))
 
 
 def run_map(chain: Chain, index: int, *blocks: Block) -> Iterator[Any]:

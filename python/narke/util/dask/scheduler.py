@@ -65,7 +65,7 @@ def disable_dask_on_ray() -> None:
 def patch_dask(ray_dask_persist: Any, ray_dask_persist_mixin: Any) -> None:
     """Put other functions in the places of ``dask.persist`` and of the collections' method."""
     dask.persist = ray_dask_persist
-    DaskMethodsMixin.persist = ray_dask_persist_mixin
+    DaskMethodsMixin.persist = ray_dask_persist_mixin  # type: ignore[method-assign]
 
 
 def ray_dask_persist(*args: Any, **kwargs: Any) -> Any:

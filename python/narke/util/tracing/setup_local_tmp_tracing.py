@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from typing import Any
 
 __all__ = ["setup_tracing"]
 
@@ -26,4 +27,5 @@ def setup_tracing() -> None:
         os.path.join(folder, f"{os.getpid()}.json"), "a", encoding="utf-8"
     )  # open as long as the process
     trace.set_tracer_provider(TracerProvider())
-    trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter(out=out)))
+    provider: Any = trace.get_tracer_provider()
+    provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter(out=out)))
