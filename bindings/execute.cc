@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "bindings/ref.h"
+#include "bindings/title.h"
 
 namespace narke::py {
 namespace {
@@ -199,12 +200,6 @@ PyRef limits_of(const wire::ActorSpec& spec) {
   return limits;
 }
 
-void set_title(const std::string& name) {
-  PyObject* title = attribute("narke._private.execution", "set_title");
-  PyRef text = PyRef::steal(PyUnicode_FromString(name.c_str()));
-  if (title == nullptr || !text || !PyRef::steal(PyObject_CallOneArg(title, text.get()))) PyErr_Clear();
-}
-
 worker::Outcome init_failure(Session& session, PyObject* exception) {
   worker::Outcome outcome;
   outcome.kind = wire::ResultKind::Error;
@@ -232,7 +227,7 @@ void start_actor(Session& session, const InboundPtr& call) {
   if (spec.methods() != nullptr)
     session.actor_methods.assign(reinterpret_cast<const char*>(spec.methods()->data()), spec.methods()->size());
   note_groups(session, spec);
-  set_title(session.actor_class);
+  set_title("narke::" + session.actor_class);
   PyRef instance;
   {
     Here here(call);
@@ -299,34 +294,6 @@ void stop_running_call(const TaskId&, bool force) {
 void die() {
   kill(-getpid(), SIGKILL);
   _exit(1);
-}
-
-PyObject* native_run_worker(PyObject*, PyObject*) {
-  Session* session = require_session();
-  if (session == nullptr) return nullptr;
-  SessionPtr alive(session);
-  main_thread = pthread_self();
-  {
-    worker::Lock held = session->engine->lock();
-    session->engine->set_cancel_hook(stop_running_call);
-    session->engine->set_node_lost_hook(die);
-  }
-  while (!session->engine->is_stopped()) {
-    Waited waited;
-    InboundPtr call = next_call(*session, "", &waited);
-    if (waited == Waited::kInterrupted) forget_late_interrupt();
-    if (call) {
-      run_call(*session, call);
-      forget_late_interrupt();
-    } else if (session->engine->is_leaving()) {
-      break;
-    }
-  }
-  {
-    GilRelease free;
-    session->engine->drain();
-  }
-  Py_RETURN_NONE;
 }
 
 PyObject* bytes_or_empty(std::string_view bytes, bool nil) {
@@ -405,8 +372,6 @@ PyMethodDef methods[] = {
      "own_actor()\n--\n\n(ActorRef, methods) of the actor this worker is, or None."},
     {"speaker", native_speaker, METH_NOARGS,
      "speaker()\n--\n\nThe actor's class or the task's name that runs on this thread, or ''."},
-    {"run_worker", native_run_worker, METH_NOARGS,
-     "run_worker()\n--\n\nRuns calls on this thread until the worker must leave."},
     {"run_one", native_run_one, METH_O,
      "run_one(group, /)\n--\n\nRuns one call of a concurrency group; False when the worker leaves."},
     {"current", native_current, METH_NOARGS, "current()\n--\n\nFacts about what runs on this thread."},
@@ -471,6 +436,39 @@ bool unpack_args(Session& session, const CallParts& parts, Arguments* out) {
   for (size_t i = 0; i < names.size(); ++i)
     PyTuple_SET_ITEM(out->names.get(), static_cast<Py_ssize_t>(i), names[i].release());
   return true;
+}
+
+bool run_worker() {
+  Session* session = require_session();
+  if (session == nullptr) return false;
+  SessionPtr alive(session);
+  main_thread = pthread_self();
+  {
+    worker::Lock held = session->engine->lock();
+    session->engine->set_cancel_hook(stop_running_call);
+    session->engine->set_node_lost_hook(die);
+  }
+  while (!session->engine->is_stopped()) {
+    Waited waited;
+    InboundPtr call = next_call(*session, "", &waited);
+    if (waited == Waited::kInterrupted) forget_late_interrupt();
+    if (call) {
+      run_call(*session, call);
+      forget_late_interrupt();
+    } else if (session->engine->is_leaving()) {
+      break;
+    }
+  }
+  GilRelease free;
+  session->engine->drain();
+  return true;
+}
+
+bool warm_execution() {
+  static constexpr const char* kNeeded[] = {"apply_lease", "load_function", "load_class"};
+  for (const char* name : kNeeded)
+    if (attribute("narke._private.execution", name) == nullptr) return false;
+  return attribute("narke", "_native") != nullptr;
 }
 
 int init_execute(PyObject* module) { return init_exec_task(module) < 0 ? -1 : PyModule_AddFunctions(module, methods); }

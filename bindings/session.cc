@@ -55,24 +55,6 @@ PyObject* describe(Session& session) {
   return info.release();
 }
 
-PyObject* connect(const worker::EngineConfig& config) {
-  Result<std::unique_ptr<Engine>> engine = [&] {
-    GilRelease free;
-    return Engine::connect(config);
-  }();
-  if (!engine) {
-    const char* kind = engine.error().code == ErrorCode::kRefused ? "AuthenticationError" : "RaySystemError";
-    if (engine.error().code == ErrorCode::kDisconnected)
-      return PyErr_Format(PyExc_ConnectionError, "%s", engine.error().message.c_str());
-    return raise(kind, engine.error().message);
-  }
-  SessionPtr session(new Session);
-  session->engine = std::move(engine).value();
-  session->engine->set_interrupt_check(check_interrupt);
-  set_current_session(session);
-  return describe(*session);
-}
-
 PyObject* native_connect_driver(PyObject*, PyObject* args) {
   const char *socket, *token, *session_dir;
   Py_ssize_t token_size;
@@ -85,20 +67,7 @@ PyObject* native_connect_driver(PyObject*, PyObject* args) {
   c.token.assign(token, static_cast<size_t>(token_size));
   c.session_dir = session_dir;
   if (!to_flex(config, &c.job_config)) return nullptr;
-  return connect(c);
-}
-
-PyObject* native_connect_worker(PyObject*, PyObject* config) {
-  if (!PyDict_Check(config)) return PyErr_Format(PyExc_TypeError, "connect_worker() takes a dict");
-  worker::EngineConfig c;
-  c.kind = wire::ProgramKind::Worker;
-  std::string worker;
-  if (!read_text(config, "node_socket", &c.node_socket) || !read_text(config, "token", &c.token) ||
-      !read_text(config, "session_dir", &c.session_dir) || !read_text(config, "worker", &worker))
-    return nullptr;
-  if (worker.size() != WorkerId::kSize) return PyErr_Format(PyExc_ValueError, "worker must have 28 bytes");
-  c.worker = WorkerId::from_bytes(worker);
-  return connect(c);
+  return open_engine(c) ? describe(*current_session()) : nullptr;
 }
 
 PyObject* native_disconnect(PyObject*, PyObject*) {
@@ -237,8 +206,6 @@ PyMethodDef methods[] = {
      "forget_connection()\n--\n\nLeaves the connection to the process this one was forked from."},
     {"connect_driver", native_connect_driver, METH_VARARGS,
      "connect_driver(node_socket, token, session_dir, config, /)\n--\n\nJoins a node as a driver; facts about it."},
-    {"connect_worker", native_connect_worker, METH_O,
-     "connect_worker(config, /)\n--\n\nJoins the node that forked this process."},
     {"disconnect", native_disconnect, METH_NOARGS, "disconnect()\n--\n\nLeaves; nothing happens when not connected."},
     {"is_connected", native_is_connected, METH_NOARGS, "is_connected()\n--\n\nWhether the node is there."},
     {"control", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(native_control)),
@@ -273,6 +240,26 @@ Session* require_session() {
   Session* session = current_session();
   if (session == nullptr) raise("RaySystemError", "this process is not connected; call init() first");
   return session;
+}
+
+bool open_engine(const worker::EngineConfig& config) {
+  Result<std::unique_ptr<Engine>> engine = [&] {
+    GilRelease free;
+    return Engine::connect(config);
+  }();
+  if (!engine) {
+    const char* kind = engine.error().code == ErrorCode::kRefused ? "AuthenticationError" : "RaySystemError";
+    if (engine.error().code == ErrorCode::kDisconnected)
+      PyErr_Format(PyExc_ConnectionError, "%s", engine.error().message.c_str());
+    else
+      raise(kind, engine.error().message);
+    return false;
+  }
+  SessionPtr session(new Session);
+  session->engine = std::move(engine).value();
+  session->engine->set_interrupt_check(check_interrupt);
+  set_current_session(session);
+  return true;
 }
 
 PyObject* attribute(const char* module, const char* name) {

@@ -50,6 +50,12 @@ Session* current_session();
 // The same, connecting first where the program never called init(). Null with an exception set.
 Session* require_session();
 void set_current_session(SessionPtr session);
+// Connects and makes that the current session. False with an exception set.
+bool open_engine(const worker::EngineConfig& config);
+// Workers: runs calls on this thread until the worker must leave. False with an exception set.
+bool run_worker();
+// Looks up what running calls needs of Python, so that forks of this process find it. False with an exception set.
+bool warm_execution();
 
 // module.attribute, imported once and kept. Null with an exception set.
 PyObject* attribute(const char* module, const char* name);
@@ -79,5 +85,6 @@ int init_execute(PyObject* module);
 int init_session(PyObject* module);
 int init_zygote(PyObject* module);
 int init_columns(PyObject* module);
+int init_fork_hooks(PyObject* module);
 
 }  // namespace narke::py

@@ -1,46 +1,43 @@
-// The zygote's side of its link with the node: blocking frames over one descriptor, no threads.
+// The zygote's loop: it takes the node's requests to fork, and tells of forks and of children that ended.
+//
+// One thread, blocking frames over one descriptor. It runs no Python between two forks: what it would touch of the
+// heap it shares with its children would be copied for it, each time.
 #include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <optional>
 
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "bindings/birth.h"
 #include "bindings/flex.h"
-#include "bindings/session.h"
+#include "bindings/fork_hooks.h"
+#include "bindings/spec.h"
 #include "rpc/frame.h"
 
 namespace narke::py {
 namespace {
 
 constexpr uint32_t kMaxFrameBytes = 16 << 20;
+constexpr size_t kMaxNews = 4096;  // bytes that wait to be told while requests keep coming
 
 size_t padded(size_t size) { return (size + 7) & ~size_t{7}; }
 
-enum class ReadResult { kOk, kEnd, kSignal, kError };
-
-// Reads exactly `size` bytes. A signal before the first one ends it, if `interruptible`.
-ReadResult read_all(int fd, uint8_t* to, size_t size, bool interruptible) {
-  size_t have = 0;
-  while (have < size) {
+// Reads exactly `size` bytes; false at the end of the link.
+bool read_all(int fd, uint8_t* to, size_t size) {
+  for (size_t have = 0; have < size;) {
     ssize_t n = read(fd, to + have, size - have);
-    if (n == 0) return ReadResult::kEnd;
-    if (n > 0) {
-      have += static_cast<size_t>(n);
-      continue;
-    }
-    if (errno != EINTR) return ReadResult::kError;
-    if (interruptible && have == 0) return ReadResult::kSignal;
+    if (n == 0 || (n < 0 && errno != EINTR)) return false;
+    if (n > 0) have += static_cast<size_t>(n);
   }
-  return ReadResult::kOk;
+  return true;
 }
 
-bool write_frame(int fd, wire::MessageType type, const flatbuffers::FlatBufferBuilder& b) {
-  size_t table = padded(b.GetSize());
-  rpc::FrameHeader header{static_cast<uint32_t>(table), static_cast<uint16_t>(type), 0, static_cast<uint32_t>(table),
-                          0};
-  std::string bytes(reinterpret_cast<const char*>(&header), sizeof(header));
-  bytes.append(reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize());
-  bytes.resize(sizeof(header) + table, '\0');
-  size_t sent = 0;
-  while (sent < bytes.size()) {
+bool write_all(int fd, const std::string& bytes) {
+  for (size_t sent = 0; sent < bytes.size();) {
     ssize_t n = write(fd, bytes.data() + sent, bytes.size() - sent);
     if (n < 0 && errno != EINTR) return false;
     if (n > 0) sent += static_cast<size_t>(n);
@@ -48,61 +45,200 @@ bool write_frame(int fd, wire::MessageType type, const flatbuffers::FlatBufferBu
   return true;
 }
 
-// A ForkWorker as {"worker": bytes, "config": dict}; None at the end; "child" when a signal came first.
-PyObject* native_zygote_read(PyObject*, PyObject* arg) {
-  int fd = static_cast<int>(PyLong_AsLong(arg));
-  if (PyErr_Occurred()) return nullptr;
-  rpc::FrameHeader header;
-  ReadResult first = read_all(fd, reinterpret_cast<uint8_t*>(&header), sizeof(header), true);
-  if (first == ReadResult::kSignal) return PyErr_CheckSignals() != 0 ? nullptr : PyUnicode_FromString("child");
-  if (first != ReadResult::kOk) Py_RETURN_NONE;
-  if (!rpc::is_sane(header) || header.body_size > kMaxFrameBytes)
-    return PyErr_Format(PyExc_ValueError, "the node sent bytes that are no frame");
-  ByteBuffer body;
-  body.resize(padded(header.body_size));
-  if (read_all(fd, body.data(), body.size(), false) != ReadResult::kOk) Py_RETURN_NONE;
-  rpc::Frame frame{static_cast<wire::MessageType>(header.type), 0, rpc::Bytes(body.data(), header.table_size), {}};
-  const auto* fork = frame.as<wire::ForkWorker>();
-  if (frame.type != wire::MessageType::ForkWorker || fork == nullptr || fork->worker() == nullptr)
-    return PyErr_Format(PyExc_ValueError, "the node sent something else than ForkWorker");
-  std::string_view config;
-  if (fork->config() != nullptr)
-    config = {reinterpret_cast<const char*>(fork->config()->data()), fork->config()->size()};
-  PyRef map = PyRef::steal(from_flex(config));
-  if (!map) return nullptr;
-  WorkerId worker = WorkerId::from_wire(fork->worker());
-  return Py_BuildValue("{s:y#,s:O}", "worker", worker.data(), static_cast<Py_ssize_t>(WorkerId::kSize), "config",
-                       map.get());
-}
+// Signals as a process of Python's own has them, put back in every child.
+class Signals {
+ public:
+  Signals() {
+    sigset_t child;
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &child, &mask_);
+    fd_ = signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
+    struct sigaction ignore{};
+    ignore.sa_handler = SIG_IGN;  // Ctrl-C in the driver's terminal is the driver's matter
+    sigaction(SIGINT, &ignore, &interrupt_);
+  }
+  ~Signals() {
+    close(fd_);
+    sigaction(SIGINT, &interrupt_, nullptr);
+    sigprocmask(SIG_SETMASK, &mask_, nullptr);
+  }
+  Signals(const Signals&) = delete;
+  Signals& operator=(const Signals&) = delete;
 
-PyObject* native_zygote_forked(PyObject*, PyObject* args) {
-  int fd, pid;
-  const char *worker, *error = "";
-  Py_ssize_t size;
-  if (!PyArg_ParseTuple(args, "iy#i|s:zygote_forked", &fd, &worker, &size, &pid, &error)) return nullptr;
-  if (size != static_cast<Py_ssize_t>(WorkerId::kSize))
-    return PyErr_Format(PyExc_ValueError, "worker must have 28 bytes");
-  flatbuffers::FlatBufferBuilder b(256);
-  auto text = b.CreateString(error);
-  auto id = WorkerId::from_bytes({worker, static_cast<size_t>(size)}).to_wire<wire::WorkerId>();
-  b.Finish(wire::CreateForked(b, &id, pid, text));
-  return PyBool_FromLong(write_frame(fd, wire::MessageType::Forked, b));
-}
+  int fd() const { return fd_; }
+  void drain() {
+    signalfd_siginfo info[16];
+    while (read(fd_, info, sizeof(info)) > 0) {
+    }
+  }
 
-PyObject* native_zygote_child_exited(PyObject*, PyObject* args) {
-  int fd, pid, status;
-  if (!PyArg_ParseTuple(args, "iii:zygote_child_exited", &fd, &pid, &status)) return nullptr;
-  flatbuffers::FlatBufferBuilder b(64);
-  b.Finish(wire::CreateChildExited(b, pid, status));
-  return PyBool_FromLong(write_frame(fd, wire::MessageType::ChildExited, b));
+ private:
+  sigset_t mask_;
+  struct sigaction interrupt_{};
+  int fd_ = -1;
+};
+
+class Zygote {
+ public:
+  Zygote(int link, int quiet_ms, PyObject* on_quiet, PyObject* prepare)
+      : link_(link), quiet_ms_(quiet_ms), on_quiet_(on_quiet), prepare_(prepare) {}
+
+  Generators generators;
+
+  // None when the node is gone. In a child: the worker's exit status. Null with an exception set.
+  PyObject* serve() {
+    signals_.emplace();
+    while (true) {
+      pollfd ends[] = {{link_, POLLIN, 0}, {signals_->fd(), POLLIN, 0}};
+      const int n = poll(ends, 2, next_pause_ms());
+      if (n == 0 && !on_pause()) return nullptr;
+      if (ends[1].revents != 0) report_children();
+      if (n <= 0 || ends[0].revents == 0) continue;
+      if (!read_request()) return PyErr_Occurred() ? nullptr : Py_NewRef(Py_None);
+      if (!on_request()) return nullptr;
+      if (is_child_) return live(newborn_, outfit_, generators);
+      if (news_.size() > kMaxNews && !tell()) Py_RETURN_NONE;
+    }
+  }
+
+ private:
+  // What is to be told leaves when no request is waiting.
+  int next_pause_ms() const { return !news_.empty() ? 0 : is_quiet_ ? -1 : quiet_ms_; }
+
+  bool on_pause() {
+    if (!news_.empty()) return tell(), true;
+    is_quiet_ = true;
+    return static_cast<bool>(PyRef::steal(PyObject_CallNoArgs(on_quiet_)));
+  }
+
+  bool tell() {
+    const bool told = write_all(link_, news_);
+    news_.clear();
+    return told;
+  }
+
+  void add_news(wire::MessageType type, const flatbuffers::FlatBufferBuilder& b) {
+    const size_t table = padded(b.GetSize());
+    rpc::FrameHeader header{static_cast<uint32_t>(table), static_cast<uint16_t>(type), 0, static_cast<uint32_t>(table),
+                            0};
+    const size_t start = news_.size();
+    news_.append(reinterpret_cast<const char*>(&header), sizeof(header));
+    news_.append(reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize());
+    news_.resize(start + sizeof(header) + table, '\0');
+  }
+
+  void report_children() {
+    signals_->drain();
+    int pid, status;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+      flatbuffers::FlatBufferBuilder b(64);
+      b.Finish(wire::CreateChildExited(b, pid, status));
+      add_news(wire::MessageType::ChildExited, b);
+    }
+  }
+
+  bool read_request() {
+    rpc::FrameHeader header;
+    if (!read_all(link_, reinterpret_cast<uint8_t*>(&header), sizeof(header))) return false;
+    if (!rpc::is_sane(header) || header.body_size > kMaxFrameBytes)
+      return PyErr_Format(PyExc_ValueError, "the node sent bytes that are no frame"), false;
+    body_.resize(padded(header.body_size));
+    if (!read_all(link_, body_.data(), body_.size())) return false;
+    rpc::Frame frame{static_cast<wire::MessageType>(header.type), 0, rpc::Bytes(body_.data(), header.table_size), {}};
+    request_ = frame.type == wire::MessageType::ForkWorker ? frame.as<wire::ForkWorker>() : nullptr;
+    if (request_ == nullptr || request_->worker() == nullptr)
+      return PyErr_Format(PyExc_ValueError, "the node sent something else than ForkWorker"), false;
+    return true;
+  }
+
+  bool on_request() {
+    newborn_.id = WorkerId::from_wire(request_->worker());
+    newborn_.stdout_path = request_->stdout_path() == nullptr ? "" : request_->stdout_path()->str();
+    newborn_.stderr_path = request_->stderr_path() == nullptr ? "" : request_->stderr_path()->str();
+    if (!dress()) return report_fork(0, exception_text()), true;
+    const int pid = fork_quietly();
+    if (pid == 0) return become_child();
+    report_fork(pid, pid < 0 ? std::strerror(errno) : "");
+    return true;
+  }
+
+  // Takes on the job and environment that are asked for, unless it was so dressed for the last fork.
+  bool dress() {
+    std::string_view config;
+    if (request_->config() != nullptr)
+      config = {reinterpret_cast<const char*>(request_->config()->data()), request_->config()->size()};
+    if (is_dressed_ && config == config_) return true;
+    is_dressed_ = false;
+    PyRef map = PyRef::steal(from_flex(config));
+    std::string job_config;
+    if (!map || !read_text(map.get(), "job_config", &job_config)) return false;
+    PyRef job = PyRef::steal(from_flex(job_config));
+    if (!job) return false;
+    PyRef prepared = PyRef::steal(PyObject_CallFunctionObjArgs(prepare_, map.get(), job.get(), nullptr));
+    if (!prepared || !read_outfit(prepared.get(), &outfit_)) return false;
+    config_ = config;
+    return is_dressed_ = true;
+  }
+
+  static std::string exception_text() {
+    PyRef exception = take_exception();
+    PyRef text = exception ? PyRef::steal(PyObject_Str(exception.get())) : PyRef();
+    const char* utf8 = text ? PyUnicode_AsUTF8(text.get()) : nullptr;
+    std::string out = exception ? std::string(Py_TYPE(exception.get())->tp_name) + ": " : "";
+    out += utf8 == nullptr ? "(no text)" : utf8;
+    PyErr_Clear();
+    return out;
+  }
+
+  void report_fork(int pid, const std::string& error) {
+    flatbuffers::FlatBufferBuilder b(256);
+    auto text = b.CreateString(error);
+    auto id = newborn_.id.to_wire<wire::WorkerId>();
+    b.Finish(wire::CreateForked(b, &id, std::max(pid, 0), text));
+    add_news(wire::MessageType::Forked, b);
+  }
+
+  bool become_child() {
+    is_child_ = true;
+    signals_.reset();
+    close(link_);
+    return true;
+  }
+
+  const int link_;
+  const int quiet_ms_;
+  PyObject* const on_quiet_;
+  PyObject* const prepare_;
+  std::optional<Signals> signals_;
+  bool is_quiet_ = false;
+  bool is_child_ = false;
+  bool is_dressed_ = false;
+  std::string config_;
+  Outfit outfit_;
+  ByteBuffer body_;
+  const wire::ForkWorker* request_ = nullptr;  // in body_
+  Newborn newborn_;
+  std::string news_;
+};
+
+PyObject* native_zygote_serve(PyObject*, PyObject* args) {
+  int link, quiet_ms;
+  PyObject *on_quiet, *prepare, *seed;
+  unsigned long long mt19937;
+  if (!PyArg_ParseTuple(args, "iiOOOK:zygote_serve", &link, &quiet_ms, &on_quiet, &prepare, &seed, &mt19937))
+    return nullptr;
+  if (!prepare_to_live()) return nullptr;
+  Zygote zygote(link, quiet_ms, on_quiet, prepare);
+  if (seed != Py_None) zygote.generators.seed = PyRef::borrow(seed);
+  zygote.generators.mt19937 = reinterpret_cast<unsigned char*>(static_cast<uintptr_t>(mt19937));
+  return zygote.serve();
 }
 
 PyMethodDef methods[] = {
-    {"zygote_read", native_zygote_read, METH_O, "zygote_read(fd, /)\n--\n\nThe next fork to make."},
-    {"zygote_forked", native_zygote_forked, METH_VARARGS,
-     "zygote_forked(fd, worker, pid, error='', /)\n--\n\nTells the node of a fork."},
-    {"zygote_child_exited", native_zygote_child_exited, METH_VARARGS,
-     "zygote_child_exited(fd, pid, status, /)\n--\n\nTells the node of a worker's end."},
+    {"zygote_serve", native_zygote_serve, METH_VARARGS,
+     "zygote_serve(link, quiet_ms, on_quiet, prepare, seed, mt19937, /)\n--\n\n"
+     "Forks workers until the node is gone: None. In a worker: its exit status, when it has ended."},
     {nullptr, nullptr, 0, nullptr},
 };
 

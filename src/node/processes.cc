@@ -41,12 +41,12 @@ void Processes::stop() {
   if (zygote_.pid() > 0) ::kill(zygote_.pid(), SIGKILL);
 }
 
-void Processes::start_worker(const WorkerId& worker, std::vector<uint8_t> config) {
+void Processes::start_worker(const WorkerId& worker, ForkRequest request) {
   workers_[worker] = {};
   if (zygote_.is_running())
-    zygote_.fork(worker, config);
+    zygote_.fork(worker, request);
   else
-    waiting_.emplace_back(worker, std::move(config));
+    waiting_.emplace_back(worker, std::move(request));
 }
 
 int Processes::pid_of(const WorkerId& worker) const {
@@ -115,7 +115,7 @@ void Processes::on_zygote_gone(const std::string& why) {
   if (stopping_) return;
   out_.log("the zygote ended (" + why + "); starting another");
   if (++zygote_failures_ > kMaxZygoteFailures) {
-    for (const auto& [worker, config] : std::exchange(waiting_, {}))
+    for (const auto& [worker, request] : std::exchange(waiting_, {}))
       on_fork_failed(worker, "The zygote process cannot be started; see zygote.err in the session's logs.");
   }
   reactor_.after(kZygotePause * zygote_failures_, [this] {
@@ -124,7 +124,7 @@ void Processes::on_zygote_gone(const std::string& why) {
       on_zygote_gone(started.error().message);
       return;
     }
-    for (auto& [worker, config] : std::exchange(waiting_, {})) zygote_.fork(worker, config);
+    for (auto& [worker, request] : std::exchange(waiting_, {})) zygote_.fork(worker, request);
   });
 }
 

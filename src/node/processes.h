@@ -30,7 +30,7 @@ class Processes : private ZygoteOut {
   ~Processes() override;
 
   Status start();
-  void start_worker(const WorkerId& worker, std::vector<uint8_t> config);
+  void start_worker(const WorkerId& worker, ForkRequest request);
   void kill(const WorkerId& worker);
   void kill_after(const WorkerId& worker, int delay_ms);
   void kill_all();
@@ -67,7 +67,7 @@ class Processes : private ZygoteOut {
   int zygote_failures_ = 0;  // in a row, without a fork between
   bool stopping_ = false;
   bool sweep_scheduled_ = false;
-  std::vector<std::pair<WorkerId, std::vector<uint8_t>>> waiting_;  // for a zygote
+  std::vector<std::pair<WorkerId, ForkRequest>> waiting_;  // for a zygote
 };
 
 }  // namespace narke::node

@@ -461,7 +461,9 @@ void Service::actor_changed(const WorkerId& watcher, const controller::Actor& ac
 
 void Service::start_worker(const Worker& worker) {
   logs_.follow(worker.id);
-  processes_->start_worker(worker.id, fork_config(worker));
+  const std::string logs = config_.session_dir + "/logs";
+  processes_->start_worker(worker.id, {fork_config(worker), LogFollower::path(logs, worker.id, false),
+                                       LogFollower::path(logs, worker.id, true)});
 }
 
 static void copy_texts(flexbuffers::Builder& out, const char* key, const flexbuffers::Vector& texts) {
@@ -470,17 +472,17 @@ static void copy_texts(flexbuffers::Builder& out, const char* key, const flexbuf
   out.EndVector(start, false, false);
 }
 
-std::vector<uint8_t> Service::fork_config(const Worker& worker) {
+// The same bytes for all workers of a job in an environment: the zygote prepares itself for them once.
+std::shared_ptr<const std::vector<uint8_t>> Service::fork_config(const Worker& worker) {
+  if (last_fork_.config && last_fork_.job == worker.job && last_fork_.runtime_env == worker.runtime_env)
+    return last_fork_.config;
   const controller::Job& job = *cluster_.controller().jobs.find(worker.job);
   const flexbuffers::Map config = map_of(reinterpret_cast<const uint8_t*>(job.config.data()), job.config.size());
-  const std::string logs = config_.session_dir + "/logs";
   flexbuffers::Builder out;
   out.Map([&] {
     out.String("node_socket", config_.socket_path);
     out.String("session_dir", config_.session_dir);
     out.String("token_path", config_.token_path);
-    out.String("stdout", LogFollower::path(logs, worker.id, false));
-    out.String("stderr", LogFollower::path(logs, worker.id, true));
     out.String("runtime_env", worker.runtime_env);
     out.String("cwd", config["cwd"].IsString() ? config["cwd"].AsString().str() : "");
     out.Key("job_id");
@@ -496,7 +498,8 @@ std::vector<uint8_t> Service::fork_config(const Worker& worker) {
     });
   });
   out.Finish();
-  return out.GetBuffer();
+  last_fork_ = {worker.job, worker.runtime_env, std::make_shared<const std::vector<uint8_t>>(out.GetBuffer())};
+  return last_fork_.config;
 }
 
 void Service::stop_worker(const Worker& worker, StopKind kind, const std::string& reason) {

@@ -103,7 +103,7 @@ class Service : public rpc::Handler, public ProcessesOut, public store::ServerOu
   // LogOut
   void on_lines(const std::vector<LogText>& lines) override;
 
-  std::vector<uint8_t> fork_config(const Worker& worker);
+  std::shared_ptr<const std::vector<uint8_t>> fork_config(const Worker& worker);
   Program* find(const WorkerId& id);
   Program* driver_of(const JobId& job);
   Builder& fresh();
@@ -118,6 +118,12 @@ class Service : public rpc::Handler, public ProcessesOut, public store::ServerOu
   LogFollower logs_;
   History history_;
   Control control_;
+  struct LastFork {
+    JobId job;
+    std::string runtime_env;
+    std::shared_ptr<const std::vector<uint8_t>> config;
+  };
+  LastFork last_fork_;
   std::unordered_map<WorkerId, std::unique_ptr<Program>> programs_;
   std::unordered_map<store::ClientKey, WorkerId> by_key_;
   std::unordered_map<WorkerId, store::ClientKey> key_of_gone_;  // its link is closed, its process not ended yet

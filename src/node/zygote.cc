@@ -96,15 +96,17 @@ Status Zygote::start() {
   return ok_status();
 }
 
-void Zygote::fork(const WorkerId& worker, const std::vector<uint8_t>& config) {
+void Zygote::fork(const WorkerId& worker, const ForkRequest& request) {
   if (!link_) {
     out_.on_fork_failed(worker, "The zygote process is not running.");
     return;
   }
-  Builder builder(config.size() + 256);
-  const auto bytes = builder.CreateVector(config);
+  Builder builder(request.config->size() + 512);
+  const auto bytes = builder.CreateVector(*request.config);
   const auto id = worker.to_wire<wire::WorkerId>();
-  builder.Finish(wire::CreateForkWorker(builder, &id, bytes));
+  const auto output = builder.CreateString(request.stdout_path);
+  const auto errors = builder.CreateString(request.stderr_path);
+  builder.Finish(wire::CreateForkWorker(builder, &id, bytes, output, errors));
   asked_[worker] = true;
   link_->send(wire::MessageType::ForkWorker, 0, builder);
 }

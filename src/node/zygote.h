@@ -5,6 +5,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -19,6 +20,11 @@ struct ZygoteConfig {
   std::vector<std::string> command;  // the descriptor's number is appended
   std::string python_path;           // goes in front of PYTHONPATH
   std::string log_dir;
+};
+
+struct ForkRequest {
+  std::shared_ptr<const std::vector<uint8_t>> config;  // FlexBuffers map, see ForkWorker
+  std::string stdout_path, stderr_path;
 };
 
 class ZygoteOut {
@@ -40,8 +46,7 @@ class Zygote : private rpc::Handler {
   Status start();
   bool is_running() const { return link_ != nullptr; }
   int pid() const { return pid_; }
-  // config: FlexBuffers map.
-  void fork(const WorkerId& worker, const std::vector<uint8_t>& config);
+  void fork(const WorkerId& worker, const ForkRequest& request);
   void flush() {
     if (link_) link_->flush();
   }

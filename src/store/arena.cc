@@ -12,9 +12,10 @@
 namespace narke::store {
 namespace {
 
-constexpr uint64_t kMagic = 0x31726f7473656b72;  // "rkestor1"
+constexpr uint64_t kMagic = 0x32726f7473656b72;  // "rkestor2"
 constexpr uint64_t kHeaderBytes = 4096;
 constexpr uint32_t kBucket = 8;  // slots; their tags fill one cache line
+constexpr uint64_t kMaxSlots = 1u << 20;
 constexpr int kDuelRounds = 1000;
 // Tags below this are no hash: a slot that was never used, or one that was and is free.
 constexpr uint64_t kNever = 0, kVacant = 1, kFirstHash = 2;
@@ -24,6 +25,7 @@ struct Header {
   uint64_t capacity;
   uint64_t slot_count;
   alignas(64) std::atomic<uint64_t> released;
+  alignas(64) std::atomic<uint64_t> groups[kMaxSlots / 64 / 64];
 };
 static_assert(sizeof(Header) <= kHeaderBytes);
 static_assert(sizeof(Slot) == 128);
@@ -31,7 +33,7 @@ static_assert(std::atomic<uint64_t>::is_always_lock_free);
 
 // Objects are mostly larger than 100 KiB; spilled ones keep their slots.
 uint64_t slots_for(uint64_t capacity) {
-  return std::clamp<uint64_t>(std::bit_ceil(capacity / (16u << 10)), 4096, 1u << 20);
+  return std::clamp<uint64_t>(std::bit_ceil(capacity / (16u << 10)), 4096, kMaxSlots);
 }
 
 uint64_t page_up(uint64_t bytes) { return (bytes + 4095) & ~uint64_t{4095}; }
@@ -122,6 +124,7 @@ std::optional<uint32_t> Arena::take_free(const Key& key, uint16_t maker) {
   for (uint32_t first : order)
     for (uint32_t slot = first; slot < first + kBucket; ++slot) {
       if (tags_[slot].load() >= kFirstHash) continue;
+      note_use(slot);
       uint64_t never = kNever;
       tags_[slot].compare_exchange_strong(never,
                                           kVacant);  // before the claim: a dead client's is found by it
@@ -181,6 +184,18 @@ void Arena::free_slot(uint32_t slot) {
   tags_[slot].store(kVacant);
   uint64_t next = control(slot).generation + 1;
   slots_[slot].control.store(Control{SlotState::kFree, kNoClient, next}.pack());
+}
+
+// Before a slot's tag says so: whoever finds no bit set need not look at the tags.
+void Arena::note_use(uint32_t slot) {
+  const uint32_t group = slot / kGroup;
+  std::atomic<uint64_t>& word = header_of(base_).groups[group / 64];
+  const uint64_t bit = uint64_t{1} << (group % 64);
+  if ((word.load(std::memory_order_relaxed) & bit) == 0) word.fetch_or(bit);
+}
+
+bool Arena::was_group_used(uint32_t group) const {
+  return (header_of(base_).groups[group / 64].load(std::memory_order_acquire) >> (group % 64) & 1) != 0;
 }
 
 bool Arena::was_used(uint32_t slot) const { return tags_[slot].load(std::memory_order_acquire) != kNever; }

@@ -1,6 +1,6 @@
 // The shared memory of the store: header, index, data. Mapped by the node and by every program.
 //
-//   Header   4 KiB
+//   Header   4 KiB; a bit for each group of slots that was ever used
 //   slots    what each object is, where it lies, who reads it
 //   tags     buckets of 8 x u64: hash of the id in the slot of the same number
 //   data     capacity_bytes
@@ -109,8 +109,15 @@ class Arena {
   Control control(uint32_t slot) const { return Control::unpack(slots_[slot].control.load()); }
   ObjectId id_of(uint32_t slot) const;
   Slot& at(uint32_t slot) const { return slots_[slot]; }
-  // False: the slot was never touched, and looking at it would only bring in its page.
-  bool was_used(uint32_t slot) const;
+  // Calls visit(slot) for every slot that was ever used, in order; other slots' pages are not brought in.
+  template <class F>
+  void each_used(F visit) const {
+    for (uint32_t group = 0; group < slot_count_ / kGroup; ++group) {
+      if (!was_group_used(group)) continue;
+      for (uint32_t slot = group * kGroup; slot < (group + 1) * kGroup; ++slot)
+        if (was_used(slot)) visit(slot);
+    }
+  }
   void touch(uint32_t slot);  // used now
 
   void set_reader(uint32_t slot, uint16_t bit) { word(slot, bit).fetch_or(mask(bit)); }
@@ -129,8 +136,12 @@ class Arena {
 
  private:
   struct Key;  // hash of an id: its tag and its two buckets
+  static constexpr uint32_t kGroup = 64;  // slots that have one bit in the header: whether any of them was used
   explicit Arena(void* base);
   std::optional<uint32_t> take_free(const Key& key, uint16_t maker);
+  bool was_used(uint32_t slot) const;
+  bool was_group_used(uint32_t group) const;
+  void note_use(uint32_t slot);
   bool is_first(const Key& key, const ObjectId& id, uint32_t mine) const;
   bool holds(uint32_t slot, const ObjectId& id) const;
   std::atomic<uint64_t>& word(uint32_t slot, uint16_t bit) const { return slots_[slot].readers[bit / 64]; }

@@ -1,5 +1,6 @@
 #include "store/arena.h"
 
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -47,6 +48,13 @@ TEST_F(ArenaTest, AnotherMappingOpensTheSame) {
   EXPECT_EQ(found->control.maker, 7);
   EXPECT_EQ(other.value().id_of(slot), object(1));
   EXPECT_EQ(other.value().at(slot).offset.load(), 640u);
+}
+
+TEST_F(ArenaTest, UsedSlotsAreThoseThatWereClaimed) {
+  std::set<uint32_t> claimed, visited;
+  for (uint32_t i = 0; i < 100; ++i) claimed.insert(put(object(i), 1));
+  arena_->each_used([&](uint32_t slot) { visited.insert(slot); });
+  EXPECT_EQ(visited, claimed);
 }
 
 TEST_F(ArenaTest, OpenRefusesOtherMemory) {

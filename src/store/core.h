@@ -168,8 +168,7 @@ class StoreCore {
   void report(const std::string& problem, int64_t now_ns);
   template <class F>
   void each_slot(F visit) const {
-    for (uint32_t slot = 0; slot < arena_.slot_count(); ++slot)
-      if (arena_.was_used(slot)) visit(slot, arena_.control(slot));
+    arena_.each_used([&](uint32_t slot) { visit(slot, arena_.control(slot)); });
   }
 
   Arena arena_;

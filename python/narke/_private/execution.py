@@ -20,14 +20,13 @@ __all__ = [
     "flush_output",
     "load_class",
     "load_function",
+    "note_accelerators",
     "raise_error",
     "retry_matches",
-    "set_title",
     "system_error",
 ]
 
 _INTERNAL_FILES = os.path.dirname(__file__)
-TITLE_PREFIX = "narke::"
 
 
 class ActorExit(SystemExit):
@@ -220,7 +219,15 @@ def system_error(kind: str, message: str, **ids: Any) -> bytes:
     )
 
 
-_node_gpus: list[str] | None = None
+_node_gpus: list[str] = []
+
+
+def note_accelerators() -> None:
+    """Remember what CUDA_VISIBLE_DEVICES means before the first lease changes it."""
+    global _node_gpus
+    from narke._private import machine
+
+    _node_gpus = machine.gpu_ids()
 
 
 def apply_lease(instances: dict[str, list[int]], resources: dict[str, float]) -> None:
@@ -230,11 +237,6 @@ def apply_lease(instances: dict[str, list[int]], resources: dict[str, float]) ->
         instances: indices by kind; a kind that is absent is not held.
         resources: what the lease holds altogether.
     """
-    global _node_gpus
-    if _node_gpus is None:  # what CUDA_VISIBLE_DEVICES meant before the first lease changed it
-        from narke._private import machine
-
-        _node_gpus = machine.gpu_ids()
     held = instances.get("GPU") or []
     if held or _node_gpus or "CUDA_VISIBLE_DEVICES" in os.environ:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpu_names(held))
@@ -242,15 +244,7 @@ def apply_lease(instances: dict[str, list[int]], resources: dict[str, float]) ->
 
 def gpu_names(indices: list[int]) -> list[str]:
     """The node's own names of GPUs, by index."""
-    known = _node_gpus or []
-    return [known[index] if index < len(known) else str(index) for index in indices]
-
-
-def set_title(name: str) -> None:
-    """Show what this worker is in the list of processes."""
-    from narke._private import process
-
-    process.set_title(f"{TITLE_PREFIX}{name}")
+    return [_node_gpus[index] if index < len(_node_gpus) else str(index) for index in indices]
 
 
 def flush_output() -> None:

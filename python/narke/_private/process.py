@@ -1,4 +1,4 @@
-"""This process as the operating system sees it: its title, its output, its end."""
+"""This process as the operating system sees it: its output, its end."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ import os
 import sys
 from typing import Any
 
-__all__ = ["end", "prctl", "redirect_output", "set_title", "title_area"]
+__all__ = ["end", "open_output", "prctl"]
 
-_PR_SET_NAME = 15
 _SPEAKER_MARK = b"\x01narke-speaker:"
-_ARG_START, _ARG_END = 47, 48  # fields of /proc/self/stat, counted from 0
 
 
 @functools.cache
@@ -28,37 +26,9 @@ def prctl(option: int, value: object) -> None:
     _libc().prctl(option, value, 0, 0, 0)
 
 
-@functools.cache
-def title_area() -> tuple[int, int]:
-    """Address and size of the memory that holds this process's command line."""
-    with open("/proc/self/stat", "rb") as file:
-        fields = file.read().rpartition(b") ")[2].split()
-    start, end = int(fields[_ARG_START - 2]), int(fields[_ARG_END - 2])
-    return start, end - start
-
-
-def set_title(title: str) -> None:
-    """Set the name that tools such as ps and top show, cut to what fits."""
-    data = title.encode()
-    prctl(_PR_SET_NAME, ctypes.c_char_p(data[:15]))
-    start, size = title_area()
-    if start and size > 1:
-        ctypes.memmove(start, data[: size - 1].ljust(size, b"\0"), size)
-
-
-def redirect_output(stdout: str, stderr: str) -> None:
-    """Send this process's output to two files, made if need be, line by line; its input is empty."""
-    null = os.open(os.devnull, os.O_RDONLY)
-    _move(null, 0)
-    for fd, path in ((1, stdout), (2, stderr)):
-        _move(os.open(path or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), fd)
+def open_output() -> None:
+    """Make Python's output streams those of a worker: to descriptors 1 and 2, line by line, saying who writes."""
     sys.stdout, sys.stderr = _writer(1), _writer(2)
-
-
-def _move(fd: int, to: int) -> None:
-    if fd != to:
-        os.dup2(fd, to)
-        os.close(fd)
 
 
 class _Output(io.RawIOBase):

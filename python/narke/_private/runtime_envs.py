@@ -1,4 +1,4 @@
-"""Runtime environments: what a task, an actor or a job needs around it, merged, checked and applied in workers."""
+"""Runtime environments: what a task, an actor or a job needs around it, merged, checked and entered."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["apply", "inherit", "merge", "normalize"]
+__all__ = ["enter", "inherit", "merge", "normalize", "run_hook"]
 
 _LIST_FIELDS = ("py_modules",)
 
@@ -106,11 +106,11 @@ def _module_dir(entry: Any) -> str:
     return os.path.dirname(folder) if os.path.exists(os.path.join(folder, "__init__.py")) else folder
 
 
-def apply(env: Mapping[str, Any]) -> None:
-    """Enter an environment in this worker: variables, directory, module path, and the hook, in this order.
+def enter(env: Mapping[str, Any]) -> None:
+    """Take on an environment's variables and module path. Its working directory is left to the caller.
 
     Raises:
-        whatever the hook raises; OSError when the working directory is gone.
+        FileNotFoundError: the working directory is gone.
     """
     for name, value in (env.get("env_vars") or {}).items():
         os.environ[name] = os.path.expandvars(value) if "$" in value else value
@@ -118,14 +118,17 @@ def apply(env: Mapping[str, Any]) -> None:
         sys.path.insert(0, folder)
     directory = env.get("working_dir")
     if directory:
-        os.chdir(directory)
+        if not os.path.isdir(directory):
+            raise FileNotFoundError(f"the runtime environment's working_dir {directory} does not exist here")
         sys.path.insert(0, directory)
-    _run_hook(env.get("worker_process_setup_hook"))
 
 
-def _run_hook(hook: Any) -> None:
-    if not hook:
-        return
+def run_hook(hook: Any) -> None:
+    """Run an environment's `worker_process_setup_hook`; raises whatever it raises.
+
+    Args:
+        hook: a dotted name, or {"pickled": base64}.
+    """
     if isinstance(hook, str):
         import importlib
 

@@ -1,93 +1,106 @@
-"""What a forked worker runs: it becomes part of a job, then executes what the engine brings."""
+"""What a worker is made of before it takes calls: prepared in the zygote for a job and an environment, not per worker.
+
+A forked worker runs almost no Python until its first call (see bindings/birth.h): the zygote has the job's variables,
+module path and session already when it forks.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
-import random
 import sys
+from collections.abc import Callable
 from typing import Any
 
-from narke._private import process, runtime_envs, session
+from narke._private import execution, runtime_envs, session
 
-__all__ = ["main"]
+__all__ = ["prepare", "replace_hot_functions"]
 
 
-def main(config: dict[str, Any]) -> int:
-    """Be a worker.
+class _Origin:
+    """This process as it was before it was prepared for a job."""
+
+    def __init__(self) -> None:
+        self._variables = dict(os.environ)
+        self._path = list(sys.path)
+
+    def restore(self) -> None:
+        for name in [name for name in os.environ if name not in self._variables]:
+            del os.environ[name]
+        for name, value in self._variables.items():
+            if os.environ.get(name) != value:
+                os.environ[name] = value
+        sys.path[:] = self._path
+
+
+@functools.cache
+def _origin() -> _Origin:
+    return _Origin()
+
+
+def prepare(config: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
+    """Make this process, the zygote, what workers of a job in an environment are to be when they are forked.
+
+    Nothing of the user's runs here, and what was prepared before is undone.
 
     Args:
-        config: the node's description: node_socket, session_dir, token_path, stdout, stderr, env, cwd, sys_path,
-            runtime_env, worker.
+        config: the node's description: node_socket, session_dir, token_path, env, cwd, sys_path, runtime_env.
+        job: what the driver said of the job.
 
     Returns:
-        the process's exit status.
+        node_socket, token, session_dir, cwd; session; set_up: what is left to be called in the worker, or None.
+
+    Raises:
+        OSError: the token, or the environment's working directory, cannot be read.
     """
-    process.redirect_output(config.get("stdout", ""), config.get("stderr", ""))
-    process.set_title("narke::idle")
-    _fresh_randomness()
+    _origin().restore()
     os.environ.update(config.get("env") or {})
-    enter(config.get("sys_path"), config.get("cwd"))
-    from narke import _native
-
-    info = _native.connect_worker({**config, "token": _token(config)})
-    _join(config, info)
-    _native.run_worker()
-    return 0
-
-
-def _token(config: dict[str, Any]) -> bytes:
-    with open(config["token_path"], "rb") as file:
-        return file.read().strip()
-
-
-def _fresh_randomness() -> None:
-    random.seed()
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and hasattr(numpy, "random"):
-        numpy.random.seed()
-
-
-def enter(sys_path: list[str] | None, cwd: str | None) -> None:
-    """Look for modules where the driver does, and work in its directory; what does not exist here is left out."""
-    if sys_path:
-        known = set(sys_path)
-        sys.path[:] = [*sys_path, *(entry for entry in sys.path if entry not in known)]
-    if cwd and os.path.isdir(cwd):
-        os.chdir(cwd)
-
-
-def _join(config: dict[str, Any], info: dict[str, Any]) -> None:
-    import json
-
-    job = info.get("job_config") or {}
-    enter(job.get("sys_path"), job.get("cwd"))
-    own_env = json.loads(config.get("runtime_env") or "{}")
-    env = runtime_envs.merge(job.get("runtime_env") or {}, own_env)
-    if job.get("as_ray") or os.environ.get("NARKE_AS_RAY") == "1":
-        os.environ["NARKE_AS_RAY"] = "1"
-        from narke import _alias
-
-        _alias.install()
+    _look_for_modules(config.get("sys_path") or [])
+    env = runtime_envs.merge(job.get("runtime_env") or {}, _own_env(config))
     # Programs that a task starts join this cluster unless they are told otherwise.
     address = (job.get("address_info") or {}).get("address")
     if address:
         os.environ.setdefault("RAY_ADDRESS", address)
-    session.open_session(
-        session.Session(
-            mode=session.WORKER_MODE,
-            info=info,
-            namespace=job.get("namespace", ""),
-            runtime_env=env,
-            job_config=_job_config(job),
-            address_info=job.get("address_info") or {},
-        )
-    )
-    replace_hot_functions()
-    if job.get("logging_config"):
-        from narke._private.logging_config import LoggingConfig
+    here = _session(config, job, env)
+    session.open_session(here)
+    runtime_envs.enter(env)
+    execution.note_accelerators()
+    return {
+        "node_socket": config["node_socket"],
+        "token": _token(config["token_path"]),
+        "session_dir": config["session_dir"],
+        "cwd": env.get("working_dir") or config.get("cwd"),
+        "session": here,
+        "set_up": _set_up(job, env),
+    }
 
-        LoggingConfig.from_dict(job["logging_config"])._apply()
-    runtime_envs.apply(env)
+
+def _own_env(config: dict[str, Any]) -> dict[str, Any]:
+    import json
+
+    return json.loads(config.get("runtime_env") or "{}")
+
+
+def _token(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read().strip()
+
+
+def _look_for_modules(sys_path: list[str]) -> None:
+    """Look for modules where the driver does."""
+    known = set(sys_path)
+    sys.path[:] = [*sys_path, *(entry for entry in sys.path if entry not in known)]
+
+
+def _session(config: dict[str, Any], job: dict[str, Any], env: dict[str, Any]) -> session.Session:
+    return session.Session(
+        mode=session.WORKER_MODE,
+        info={"session_dir": config["session_dir"], "job_config": job},
+        namespace=job.get("namespace", ""),
+        runtime_env=env,
+        job_config=_job_config(job),
+        address_info=job.get("address_info") or {},
+    )
 
 
 def _job_config(job: dict[str, Any]) -> Any:
@@ -96,6 +109,37 @@ def _job_config(job: dict[str, Any]) -> Any:
     config = JobConfig(metadata=job.get("metadata") or {}, ray_namespace=job.get("namespace"))
     config.set_default_actor_lifetime(job.get("default_actor_lifetime") or "non_detached")
     return config
+
+
+def _set_up(job: dict[str, Any], env: dict[str, Any]) -> Callable[[], None] | None:
+    """What cannot be undone, or is the user's own: done in each worker."""
+    steps: list[Callable[[], None]] = []
+    if job.get("as_ray") or os.environ.get("NARKE_AS_RAY") == "1":
+        os.environ["NARKE_AS_RAY"] = "1"
+        if "ray" not in sys.modules:
+            steps.append(_serve_ray)
+    if job.get("logging_config"):
+        steps.append(functools.partial(_apply_logging, job["logging_config"]))
+    if env.get("worker_process_setup_hook"):
+        steps.append(functools.partial(runtime_envs.run_hook, env["worker_process_setup_hook"]))
+    return functools.partial(_run, steps) if steps else None
+
+
+def _run(steps: list[Callable[[], None]]) -> None:
+    for step in steps:
+        step()
+
+
+def _serve_ray() -> None:
+    from narke import _alias
+
+    _alias.install()
+
+
+def _apply_logging(config: dict[str, Any]) -> None:
+    from narke._private.logging_config import LoggingConfig
+
+    LoggingConfig.from_dict(config)._apply()
 
 
 def replace_hot_functions() -> None:

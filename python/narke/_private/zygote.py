@@ -1,7 +1,7 @@
 """The process that forks workers; the node gives it a descriptor's number N as its last argument.
 
 It imports what every worker needs once, stays single-threaded so that forking is safe, and answers the node's
-requests over the descriptor N. It ends when the node does.
+requests over the descriptor N. It ends when the node does. Between forks it runs no Python (see bindings/zygote.cc).
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import contextlib
 import gc
 import importlib
 import os
-import select
 import signal
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 __all__ = ["main"]
@@ -31,7 +32,7 @@ _EVERY_WORKER = (
     "narke._private.worker_main",
 )
 _SOME_WORKERS = ("asyncio", "concurrent.futures.thread", "uuid", "narke._alias")
-_QUIET_S = 0.25  # without a request for so long, the zygote has time for the rest of its imports
+_QUIET_MS = 250  # without a request for so long, the zygote has time for the rest of its imports
 _SINGLE_THREAD = dict.fromkeys(
     ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
 )
@@ -39,17 +40,17 @@ _SINGLE_THREAD = dict.fromkeys(
 
 def main(argv: list[str]) -> int:
     """Serve the node until it is gone; returns the process's exit status. In a forked worker it does not return."""
-    from narke._private import process
-
     link = int(argv[-1])
     os.set_inheritable(link, False)
+    hooks = _ForkHooks()
+    with hooks.collected():
+        _preload()
+    hooks.register()
     _end_with_parent()
-    _preload()
-    wake = _wake_on_child()
-    process.title_area()  # remembered: it does not change over a fork
+    _open_output()
     gc.collect()
     gc.freeze()
-    return _serve(link, wake)
+    return _serve(link, hooks)
 
 
 def _end_with_parent() -> None:
@@ -59,6 +60,43 @@ def _end_with_parent() -> None:
     process.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it was gone before the request held
         os._exit(0)
+
+
+def _open_output() -> None:
+    from narke._private import process, worker_main
+
+    process.open_output()
+    worker_main.replace_hot_functions()
+
+
+class _ForkHooks:
+    """What preloaded libraries do around forks, kept from the zygote's own (see bindings/fork_hooks.h)."""
+
+    _KINDS = ("before", "after_in_parent", "after_in_child")
+
+    def __init__(self) -> None:
+        self._hooks: dict[str, list[Callable[[], Any]]] = {kind: [] for kind in self._KINDS}
+
+    @contextlib.contextmanager
+    def collected(self) -> Iterator[None]:
+        """While this lasts, hooks come here instead of to Python."""
+        register = os.register_at_fork
+        os.register_at_fork = self._collect  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            os.register_at_fork = register
+
+    def _collect(self, **hooks: Callable[[], Any]) -> None:
+        for kind, hook in hooks.items():
+            # As Python does: what was registered last comes first before a fork.
+            self._hooks[kind].insert(0 if kind == "before" else len(self._hooks[kind]), hook)
+
+    def register(self) -> None:
+        """Let Python run them in forks that others make."""
+        from narke import _native
+
+        os.register_at_fork(**{kind: _native.fork_hooks(self._hooks[kind]) for kind in self._KINDS})
 
 
 def _preload() -> None:
@@ -82,101 +120,54 @@ def _preload() -> None:
                 os.environ[name] = value
 
 
-def _preload_rest() -> None:
+def _preload_rest(hooks: _ForkHooks) -> None:
     """Import what fewer workers need, once the first ones are under way: nobody's first call waits for it."""
-    for name in _SOME_WORKERS:
-        importlib.import_module(name)
+    with hooks.collected():
+        for name in _SOME_WORKERS:
+            importlib.import_module(name)
     gc.collect()
     gc.freeze()
 
 
-def _wake_on_child() -> int:
-    """A descriptor that is readable after a child ended."""
-    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.signal(signal.SIGCHLD, lambda _signal, _frame: None)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the driver's terminal is the driver's matter
-    return reader
-
-
-def _serve(link: int, wake: int) -> int:
+def _serve(link: int, hooks: _ForkHooks) -> int:
+    """Serve the node until it is gone, or be a worker until its end."""
     from narke import _native
+    from narke._private import worker_main
 
-    has_rest = False
-    while True:
-        readable, _, _ = select.select([link, wake], [], [], None if has_rest else _QUIET_S)
-        if not readable:
-            _preload_rest()
-            has_rest = True
-        if wake in readable:
-            _drain(wake)
-            _report_children(link)
-        if link in readable:
-            request = _native.zygote_read(link)
-            if request is None:
-                return 0
-            _fork(link, wake, request["worker"], request["config"])
-
-
-def _drain(wake: int) -> None:
+    zygote = os.getpid()
+    status: int | None = 1
     try:
-        while os.read(wake, 4096):
-            pass
-    except BlockingIOError:
-        return
-
-
-def _report_children(link: int) -> None:
-    from narke import _native
-
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if pid == 0:
-            return
-        _native.zygote_child_exited(link, pid, status)
-
-
-def _fork(link: int, wake: int, worker: bytes, config: dict[str, Any]) -> None:
-    from narke import _native
-
-    try:
-        pid = os.fork()
-    except OSError as error:
-        _native.zygote_forked(link, worker, 0, str(error))
-        return
-    if pid == 0:
-        _become_worker(link, wake, worker, config)
-    _native.zygote_forked(link, worker, pid, "")
-
-
-def _become_worker(link: int, wake: int, worker: bytes, config: dict[str, Any]) -> None:
-    """Run a worker in the forked child; ends the process."""
-    status = 1
-    try:
-        _reset(link, wake)
-        from narke._private import worker_main
-
-        status = worker_main.main({**config, "worker": worker})
+        status = _native.zygote_serve(
+            link, _QUIET_MS, lambda: _preload_rest(hooks), worker_main.prepare, *_generators()
+        )
     except SystemExit as leave:
         status = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
     except BaseException:
         import traceback
 
         traceback.print_exc()
-    finally:
+    if os.getpid() != zygote:
         from narke._private import process
 
-        process.end(status)
+        process.end(1 if status is None else status)
+    return status or 0
 
 
-def _reset(link: int, wake: int) -> None:
-    writer = signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for fd in (link, wake, writer):
-        os.close(fd)
-    os.setsid()
-    gc.enable()
+def _generators() -> tuple[Callable[[], Any], int]:
+    """How a child gets random numbers of its own: Python's generator's seed(), and where NumPy's state lies."""
+    import random
+
+    # The method of the C class: it runs no Python.
+    seed = super(random.Random, random._inst).seed  # type: ignore[attr-defined]
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return seed, 0
+    generator = numpy.random.get_bit_generator()
+    if type(generator) is numpy.random.MT19937:
+        return seed, generator.ctypes.state_address
+
+    def seed_both() -> None:
+        seed()
+        numpy.random.seed()
+
+    return seed_both, 0

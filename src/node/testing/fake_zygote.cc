@@ -23,10 +23,7 @@ namespace {
 class FakeWorker : public rpc::Handler {
  public:
   FakeWorker(WorkerId id, const flexbuffers::Map& config, std::string token)
-      : id_(id), reactor_({std::move(token), "", id}), socket_(config["node_socket"].AsString().str()) {
-    redirect(1, config["stdout"].AsString().str());
-    redirect(2, config["stderr"].AsString().str());
-  }
+      : id_(id), reactor_({std::move(token), "", id}), socket_(config["node_socket"].AsString().str()) {}
 
   int run() {
     auto link = reactor_.connect(socket_, this);
@@ -56,12 +53,6 @@ class FakeWorker : public rpc::Handler {
   void on_closed(rpc::Connection&, const Error&) override { status_ = 4; }
 
  private:
-  static void redirect(int fd, const std::string& path) {
-    const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-    dup2(file, fd);
-    close(file);
-  }
-
   void start_actor(rpc::Connection& link, const rpc::Frame& frame) {
     const auto* start = frame.as<wire::StartActor>();
     if (start == nullptr || start->spec() == nullptr) {
@@ -113,9 +104,8 @@ class FakeZygote : public rpc::Handler {
     const auto* request = frame.as<wire::ForkWorker>();
     if (request == nullptr) return;
     const WorkerId id = WorkerId::from_wire(request->worker());
-    const std::string config = bytes_of(request->config());
     const int pid = fork();
-    if (pid == 0) _exit(become_worker(id, config));
+    if (pid == 0) _exit(become_worker(id, *request));
     Builder builder;
     const auto wired_id = id.to_wire<wire::WorkerId>();
     builder.Finish(wire::CreateForked(builder, &wired_id, pid));
@@ -124,8 +114,17 @@ class FakeZygote : public rpc::Handler {
   void on_closed(rpc::Connection&, const Error&) override { closed_ = true; }
 
  private:
-  static int become_worker(const WorkerId& id, const std::string& config) {
+  static void redirect(int fd, const std::string& path) {
+    const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+    dup2(file, fd);
+    close(file);
+  }
+
+  static int become_worker(const WorkerId& id, const wire::ForkWorker& request) {
     setsid();
+    redirect(1, text_of(request.stdout_path()));
+    redirect(2, text_of(request.stderr_path()));
+    const std::string config = bytes_of(request.config());
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, nullptr);

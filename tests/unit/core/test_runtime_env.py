@@ -85,34 +85,36 @@ def test_normal_form_travels_as_json(tmp_path):
     assert json.loads(json.dumps(env)) == env
 
 
-class TestApply:
+class TestEnter:
     @pytest.fixture(autouse=True)
     def same_process_afterwards(self, monkeypatch):
         monkeypatch.setattr(sys, "path", list(sys.path))
-        monkeypatch.chdir(os.getcwd())
         monkeypatch.setattr(os, "environ", os.environ.copy())
 
     def test_variables_may_refer_to_others(self, monkeypatch):
         os.environ["HERE"] = "x"
-        runtime_envs.apply({"env_vars": {"THERE": "${HERE}/y", "PLAIN": "z"}})
+        runtime_envs.enter({"env_vars": {"THERE": "${HERE}/y", "PLAIN": "z"}})
         assert os.environ["PLAIN"] == "z"
 
-    def test_working_dir_is_entered_and_imported_from(self, tmp_path):
-        runtime_envs.apply({"working_dir": str(tmp_path)})
-        assert os.getcwd() == str(tmp_path) and sys.path[0] == str(tmp_path)
+    def test_modules_are_imported_from_the_working_dir(self, tmp_path):
+        runtime_envs.enter({"working_dir": str(tmp_path)})
+        assert sys.path[0] == str(tmp_path)
+
+    def test_a_working_dir_that_is_gone_is_named(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="nowhere"):
+            runtime_envs.enter({"working_dir": str(tmp_path / "nowhere")})
 
     def test_packages_are_importable_by_their_name(self, tmp_path):
         (tmp_path / "some_package").mkdir()
         (tmp_path / "some_package" / "__init__.py").write_text("value = 5\n")
-        runtime_envs.apply(runtime_envs.normalize({"py_modules": [str(tmp_path / "some_package")]}))
+        runtime_envs.enter(runtime_envs.normalize({"py_modules": [str(tmp_path / "some_package")]}))
         import some_package
 
         assert some_package.value == 5
 
-    def test_hook_runs_last(self, tmp_path):
-        target = str(tmp_path / "ran")
-        env = runtime_envs.normalize(
-            {"env_vars": {"X": "1"}, "worker_process_setup_hook": lambda: open(target, "w").close()}
-        )
-        runtime_envs.apply(env)
-        assert os.path.exists(target)
+
+def test_a_hook_that_was_given_as_a_function_runs(tmp_path):
+    target = str(tmp_path / "ran")
+    env = runtime_envs.normalize({"worker_process_setup_hook": lambda: open(target, "w").close()})
+    runtime_envs.run_hook(env["worker_process_setup_hook"])
+    assert os.path.exists(target)
