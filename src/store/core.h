@@ -71,7 +71,7 @@ class StoreCore {
   // The node's own objects, each answered by created_secondary(), maybe after a wait. See Server.
   void create_secondary(const ObjectId& id, uint64_t size, uint64_t owner, int64_t now_ns);
   void forget_secondary(const ObjectId& id, int64_t now_ns);
-  std::optional<uint32_t> seal_secondary(const ObjectId& id, int64_t now_ns);
+  uint32_t seal_secondary(const ObjectId& id, int64_t now_ns);
   void abort_secondary(const ObjectId& id, int64_t now_ns);
   bool promote(const ObjectId& id);
   Pinned pinned(uint32_t slot) const;

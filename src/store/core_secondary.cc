@@ -3,7 +3,7 @@
 //   create_secondary -> waits in order -> Writing (maker: the node) -> seal_secondary: Sealed, secondary
 //                                                                   -> abort_secondary: gone
 // Their blocks are the node's from the start, so no lease is involved. An erase while one is written takes effect
-// when its writer is done, since only the writer knows when the last byte has been stored.
+// when its writer is done, since only the writer knows when the last byte was stored and who reads it meanwhile.
 #include <algorithm>
 
 #include "store/core.h"
@@ -47,20 +47,16 @@ bool StoreCore::serve_secondary(const Waiter& waiter) {
   return true;
 }
 
-std::optional<uint32_t> StoreCore::seal_secondary(const ObjectId& id, int64_t now_ns) {
-  auto it = making_.find(id);
-  NARKE_CHECK(it != making_.end());
-  if (it->second.erased) {
-    abort_secondary(id, now_ns);
-    return std::nullopt;
-  }
-  uint32_t slot = it->second.slot;
-  making_.erase(it);
+uint32_t StoreCore::seal_secondary(const ObjectId& id, int64_t now_ns) {
+  auto making = making_.extract(id);
+  NARKE_CHECK(!making.empty());
+  uint32_t slot = making.mapped().slot;
   Control writing = arena_.control(slot);
   arena_.touch(slot);
   NARKE_CHECK(arena_.change(slot, writing, {SlotState::kSealed, kServer, writing.generation}));
   secondary_.insert(slot);
   NARKE_CHECK(pin(kSelf, slot));
+  if (making.mapped().erased) erase(id, now_ns);
   return slot;
 }
 

@@ -74,16 +74,15 @@ TEST_F(SecondaryTest, ProgramsReadWhatTheNodeBroughtIn) {
   EXPECT_EQ(node_->get(program, object(1)).status, kAbsent) << "not sealed yet";
   std::memset(created.data, 'x', 3 * kMiB);
   auto pinned = server().seal_secondary(object(1), node_->now);
-  ASSERT_TRUE(pinned.has_value());
-  EXPECT_EQ(pinned->data, created.data);
-  EXPECT_EQ(pinned->owner, 77u);
+  EXPECT_EQ(pinned.data, created.data);
+  EXPECT_EQ(pinned.owner, 77u);
   EXPECT_TRUE(node_->holds(program, object(1), 3 * kMiB, 'x'));
   Stats stats = server().stats();
   EXPECT_EQ(stats.secondary_objects, 1u);
   EXPECT_EQ(stats.secondary_bytes, 3 * kMiB);
   EXPECT_EQ(stats.clients, 1u) << "the node is not counted";
   EXPECT_TRUE(server().list(10).at(0).secondary);
-  server().unpin(pinned->slot, node_->now);
+  server().unpin(pinned.slot, node_->now);
 }
 
 TEST_F(SecondaryTest, EmptyObjects) {
@@ -199,8 +198,13 @@ TEST_F(SecondaryTest, ErasedWhileWrittenEndsWithItsWriter) {
   server().erase_owned(5, node_->now);
   server().erase(object(2), node_->now);
   EXPECT_EQ(presence(1), ObjectPresence::kWriting) << "its memory is still written to";
-  EXPECT_FALSE(server().seal_secondary(object(1), node_->now).has_value());
-  EXPECT_FALSE(server().seal_secondary(object(2), node_->now).has_value());
+  Pinned first = server().seal_secondary(object(1), node_->now),
+         second = server().seal_secondary(object(2), node_->now);
+  EXPECT_EQ(presence(1), ObjectPresence::kAbsent);
+  EXPECT_EQ(presence(2), ObjectPresence::kAbsent);
+  EXPECT_EQ(server().stats().free_bytes, 30 * kMiB) << "its readers may still be at work";
+  server().unpin(first.slot, node_->now);
+  server().unpin(second.slot, node_->now);
   EXPECT_EQ(server().stats().free_bytes, 32 * kMiB);
 }
 

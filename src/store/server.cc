@@ -284,9 +284,8 @@ void Server::forget_secondary(const ObjectId& id, int64_t now_ns) {
   after_event();
 }
 
-std::optional<Pinned> Server::seal_secondary(const ObjectId& id, int64_t now_ns) {
-  auto slot = core_->seal_secondary(id, now_ns);
-  std::optional<Pinned> pinned = slot ? std::optional(core_->pinned(*slot)) : std::nullopt;
+Pinned Server::seal_secondary(const ObjectId& id, int64_t now_ns) {
+  Pinned pinned = core_->pinned(core_->seal_secondary(id, now_ns));
   after_event();
   return pinned;
 }

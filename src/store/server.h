@@ -13,7 +13,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -130,8 +129,9 @@ class Server {
   void create_secondary(const ObjectId& id, uint64_t size, uint64_t owner, int64_t now_ns, CreateDone done);
   // Nobody waits for the answer to create_secondary() any more; it does not come.
   void forget_secondary(const ObjectId& id, int64_t now_ns);
-  // Publishes what was written, pinned as by pin(). Nothing when it was erased meanwhile: its space is free again.
-  std::optional<Pinned> seal_secondary(const ObjectId& id, int64_t now_ns);
+  // Publishes what was written, pinned as by pin(). When it was erased meanwhile nobody finds it, and its space is
+  // free again when this pin goes.
+  Pinned seal_secondary(const ObjectId& id, int64_t now_ns);
   // Gives up what was not sealed. Nobody may write to its data any more.
   void abort_secondary(const ObjectId& id, int64_t now_ns);
   // This is now the copy to keep, since the other nodes' are gone: it goes to disk instead of being dropped. False

@@ -193,7 +193,7 @@ class Pair : public ServerOut, public Transport {
         break;
       case 1:
         if (making_.erase(id) == 0) break;
-        if (auto sealed = server_->seal_secondary(id, now_)) pins_.push_back(sealed->slot);
+        pins_.push_back(server_->seal_secondary(id, now_).slot);
         break;
       case 2:
         if (making_.erase(id) != 0) server_->abort_secondary(id, now_);

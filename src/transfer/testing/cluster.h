@@ -1,0 +1,209 @@
+// Several nodes in one process and one thread: each with a store, a port on loopback and its transfers.
+#pragma once
+
+#include <atomic>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "rpc/reactor.h"
+#include "store/testing/fakes.h"
+#include "transfer/transfer.h"
+
+namespace narke::transfer::testing {
+
+using store::testing::FakeIo;
+using store::testing::kMiB;
+using store::testing::object;
+using store::testing::TestNode;
+
+// Lets so many more bytes out of a node; shared with its I/O threads.
+struct Gate {
+  std::atomic<int64_t> bytes{1 << 30};
+};
+
+// A plain stream behind a gate. Keeps its thread busy while the gate is shut, as only tests may.
+class GatedStream : public Stream {
+ public:
+  GatedStream(std::unique_ptr<Stream> inner, Gate& gate) : inner_(std::move(inner)), gate_(gate) {}
+  Moved read(uint8_t* data, size_t size) override { return inner_->read(data, size); }
+  Moved write(const uint8_t* data, size_t size, bool more) override {
+    auto allowed = std::min<int64_t>(gate_.bytes.load(), static_cast<int64_t>(size));
+    if (allowed <= 0) return {};
+    Moved moved = inner_->write(data, static_cast<size_t>(allowed), more);
+    gate_.bytes -= static_cast<int64_t>(moved.bytes);
+    return moved;
+  }
+  int fd() const override { return inner_->fd(); }
+
+ private:
+  std::unique_ptr<Stream> inner_;
+  Gate& gate_;
+};
+
+// A listening socket on a free port of loopback.
+struct Port {
+  Port() : fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
+    sockaddr_in at{};
+    at.sin_family = AF_INET;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&at), sizeof at), 0);
+    EXPECT_EQ(::listen(fd, 64), 0);
+    socklen_t size = sizeof at;
+    getsockname(fd, reinterpret_cast<sockaddr*>(&at), &size);
+    address = "127.0.0.1:" + std::to_string(ntohs(at.sin_port));
+  }
+  ~Port() { close(fd); }
+  Port(const Port&) = delete;
+  Port& operator=(const Port&) = delete;
+  int fd;
+  std::string address;
+};
+
+// A node whose port works as the daemon's: connections are accepted, their preface is read, then they are served.
+class Node {
+ public:
+  Node(rpc::Reactor& reactor, uint64_t capacity_bytes, TransferConfig config, const std::string& token)
+      : reactor_(reactor), store(store_config(capacity_bytes), std::make_unique<FakeIo>()), program(store.add()) {
+    config.address = port.address;
+    config.wrap = [this](int fd, Side) { return std::make_unique<GatedStream>(plain_stream(fd), gate); };
+    config.log = [this](const std::string& message) { logs.push_back(message); };
+    auto made = Transfers::make(reactor, *store.server, token, config);
+    EXPECT_TRUE(made.ok()) << made.error().message;
+    transfers = std::move(made).value();
+    reactor.watch(port.fd, [this] { accept_all(); });
+  }
+  ~Node() {
+    if (is_listening_) reactor_.unwatch(port.fd);
+  }
+
+  const std::string& address() const { return port.address; }
+  // Writes a sealed object whose bytes depend on their place and on `seed`.
+  void put(const ObjectId& id, uint64_t size, uint8_t seed, uint64_t owner = 7) {
+    store::CreateResult created;
+    store.run(200'000, [&] {
+      created = program->try_create(id, size, owner);
+      return created.status != store::CreateResult::Status::kWait;
+    });
+    ASSERT_EQ(created.status, store::CreateResult::Status::kOk) << created.error;
+    for (uint64_t i = 0; i < size; ++i) created.data[i] = byte_at(i, seed);
+    ASSERT_TRUE(program->seal(id));
+  }
+  bool holds(const ObjectId& id, uint64_t size, uint8_t seed) {
+    auto got = store.get(program, id);
+    if (got.status != store::GetResult::Status::kOk) return false;
+    bool same = got.view.size == size;
+    for (uint64_t i = 0; same && i < size; ++i) same = got.view.data[i] == byte_at(i, seed);
+    program->mapping()->unpin(got.view.slot);
+    return same;
+  }
+  store::ObjectPresence presence(const ObjectId& id) const { return store.server->presence(id); }
+  store::Stats stats() const { return store.server->stats(); }
+  // As when the node has died: its connections break, nobody listens.
+  void die() {
+    reactor_.unwatch(port.fd);
+    is_listening_ = false;
+    close(port.fd);
+    port.fd = -1;
+    transfers.reset();
+  }
+  // Lets no further byte out.
+  void shut() { gate.bytes = 0; }
+  void open() { gate.bytes = 1 << 30; }
+  void tick() { store.server->tick(store.now = clock_ns()); }
+
+ private:
+  static uint8_t byte_at(uint64_t i, uint8_t seed) { return static_cast<uint8_t>(i * 31 + (i >> 12) + seed); }
+  static store::ServerConfig store_config(uint64_t capacity_bytes) {
+    store::ServerConfig config;
+    config.capacity_bytes = capacity_bytes;
+    config.full_wait_ms = 200;
+    return config;
+  }
+  void accept_all() {
+    for (int fd; (fd = accept4(port.fd, nullptr, nullptr, SOCK_CLOEXEC)) >= 0;) {
+      std::string preface(kPrefaceBytes, '\0');
+      bool read = recv(fd, preface.data(), preface.size(), MSG_WAITALL) == static_cast<ssize_t>(preface.size());
+      ++accepted;
+      if (read && preface == transfer::preface()) {
+        transfers->serve(fd);
+      } else {
+        close(fd);
+      }
+    }
+  }
+  rpc::Reactor& reactor_;
+  bool is_listening_ = true;
+
+ public:
+  Port port;
+  Gate gate;  // of what it sends
+  TestNode store;
+  store::testing::Program& program;
+  std::unique_ptr<Transfers> transfers;
+  std::vector<std::string> logs;
+  int accepted = 0;  // connections
+};
+
+class ClusterTest : public ::testing::Test {
+ protected:
+  ClusterTest() : reactor_(rpc::Identity{}) {}
+  void TearDown() override {
+    for (auto& node : nodes_) {
+      node->transfers.reset();
+      EXPECT_TRUE(node->store.server->is_consistent());
+      EXPECT_EQ(node->stats().pinned_objects, 0u) << "pins are given back";
+    }
+    nodes_.clear();
+  }
+  Node& add(uint64_t capacity_bytes = 64 * kMiB, const std::string& token = "secret") {
+    nodes_.push_back(std::make_unique<Node>(reactor_, capacity_bytes, config_, token));
+    return *nodes_.back();
+  }
+  // Turns the reactor until ready(); false when that takes longer than anything here should.
+  template <class Ready>
+  bool run(Ready ready) {
+    for (int64_t end = clock_ms() + 30'000; clock_ms() < end;) {
+      if (ready()) return true;
+      reactor_.wait(5);
+      reactor_.dispatch();
+      for (auto& node : nodes_) node->tick();
+    }
+    return ready();
+  }
+  struct Answer {
+    std::optional<Status> status;
+    bool ok() const { return status && status->ok(); }
+    std::string message() const { return status && !status->ok() ? status->error().message : ""; }
+    ErrorCode code() const { return status->error().code; }
+  };
+  std::shared_ptr<Answer> start(Node& node, const ObjectId& id, const std::vector<std::string>& sources) {
+    auto answer = std::make_shared<Answer>();
+    node.transfers->pull(id, sources, 7, [answer](const Status& status) {
+      EXPECT_FALSE(answer->status) << "answered twice";
+      answer->status = status;
+    });
+    EXPECT_FALSE(answer->status) << "never from within the call";
+    return answer;
+  }
+  std::shared_ptr<Answer> pull(Node& node, const ObjectId& id, const std::vector<std::string>& sources) {
+    auto answer = start(node, id, sources);
+    EXPECT_TRUE(run([&] { return answer->status.has_value(); }));
+    return answer;
+  }
+
+  TransferConfig config_;
+  rpc::Reactor reactor_;
+  std::vector<std::unique_ptr<Node>> nodes_;
+};
+
+}  // namespace narke::transfer::testing
