@@ -1,8 +1,11 @@
 #include "controller/actors.h"
 
+#include <algorithm>
+#include <map>
 #include <utility>
 
 #include "base/result.h"
+#include "controller/groups.h"
 #include "controller/nodes.h"
 
 namespace narke::controller {
@@ -67,27 +70,98 @@ Actors::Created Actors::create(ActorSpec spec, ActorFrame frame, const WorkerId&
 }
 
 void Actors::place(Actor& actor) {
-  const sched::Choice choice = nodes_.choose(actor.spec.placement, actor.spec.strategy);
-  size_t index = choice.node;
-  if (choice.kind == sched::Choice::Kind::kInfeasible) {
-    const sched::Strategy& strategy = actor.spec.strategy;
-    const bool pinned = strategy.kind == sched::Strategy::Kind::kAffinity && !strategy.soft;
-    if (pinned && nodes_.find(strategy.node) == nullptr) {
-      die(actor, DeathCause::Unschedulable,
-          "The " + actor_text(actor) + " must run on node " + strategy.node.hex() +
-              ", which is not in the cluster. Use a live node's id (ray.nodes()) or soft=True.");
-      return;
-    }
-    index = 0;  // it waits there, shown as demand that nothing can serve
+  waiting_.insert(actor.spec.id);
+  actor.node = NodeId();
+  actor.stuck = false;
+  actor.placed_ms = out_.now_ms();
+  if (!actor.spec.pg.is_nil()) return place_in_group(actor);
+  const sched::Choice choice = nodes_.choose(actor.spec.placement, actor.spec.strategy, actor.spec.owner.node);
+  if (choice.kind != sched::Choice::Kind::kInfeasible) return send_to(actor, nodes_.all()[choice.node].id);
+  const sched::Strategy& strategy = actor.spec.strategy;
+  const bool pinned = strategy.kind == sched::Strategy::Kind::kAffinity && !strategy.soft;
+  if (pinned && nodes_.find(strategy.node) == nullptr) {
+    die(actor, DeathCause::Unschedulable,
+        "The " + actor_text(actor) + " must run on node " + strategy.node.hex() +
+            ", which is not in the cluster. Use a live node's id (ray.nodes()) or soft=True.");
+    return;
   }
-  actor.node = nodes_.all()[index].id;
-  out_.place_actor(actor.node, actor);
+  actor.stuck = true;  // it waits at the first node, shown as demand that nothing can serve
+  send_to(actor, nodes_.all()[0].id);
+}
+
+void Actors::send_to(Actor& actor, const NodeId& node) {
+  actor.node = node;
+  if (actor.spec.pg.is_nil() && !actor.stuck) nodes_.charge(node, actor.spec.running);
+  out_.place_actor(node, actor);
+}
+
+// Where its bundle is, or, when any will do, where the group has most bundles for the actors it has there.
+void Actors::place_in_group(Actor& actor) {
+  const PlacementGroup* group = groups_.find(actor.spec.pg);
+  if (group == nullptr || group->state == GroupState::kRemoved) {
+    die(actor, DeathCause::PlacementGroupRemoved,
+        "The " + actor_text(actor) + " cannot run: its placement group " + actor.spec.pg.hex() + " was removed.");
+    return;
+  }
+  if (group->state != GroupState::kCreated) return;  // on_group_created comes
+  const auto bundle = static_cast<size_t>(actor.spec.bundle);
+  if (actor.spec.bundle >= 0) return send_to(actor, group->nodes[std::min(bundle, group->nodes.size() - 1)]);
+  std::map<NodeId, int> room;
+  for (const NodeId& node : group->nodes) ++room[node];
+  for (const ActorId& id : in_group_[actor.spec.pg])
+    if (const auto at = room.find(actors_.at(id).node); at != room.end()) --at->second;
+  const auto best = std::max_element(room.begin(), room.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  send_to(actor, best->first);
+}
+
+bool Actors::waits(const Actor& actor) const {
+  return !actor.ending && (actor.state == ActorState::Pending || actor.state == ActorState::Restarting);
+}
+
+void Actors::on_group_created(const PlacementGroup& group) {
+  const auto at = in_group_.find(group.id);
+  if (at == in_group_.end()) return;
+  for (const ActorId& id : std::set<ActorId>(at->second))
+    if (Actor& actor = *get(id); waits(actor) && actor.node.is_nil()) place(actor);
+}
+
+void Actors::on_node_gone(const NodeId& node, const std::string& why) {
+  std::vector<ActorId> lost;
+  for (const auto& [id, actor] : actors_)
+    if (actor.node == node && actor.state != ActorState::Dead) lost.push_back(id);
+  Fate fate;
+  fate.message = "Its node " + node.hex() + " is gone: " + why;
+  for (const ActorId& id : lost) {
+    Actor& actor = *get(id);
+    if (actor.spec.pg.is_nil() && waits(actor))
+      place(actor);  // it had not begun: no restart is used up
+    else
+      on_gone(id, actor.incarnation, fate);
+  }
+}
+
+void Actors::retry() {
+  constexpr int64_t kPatienceMs = 300;
+  const int64_t now = out_.now_ms();
+  for (const ActorId& id : std::vector<ActorId>(waiting_.begin(), waiting_.end())) {
+    Actor& actor = *get(id);
+    if (!actor.spec.pg.is_nil() || !waits(actor) || (!actor.stuck && now - actor.placed_ms < kPatienceMs)) continue;
+    const sched::Choice choice = nodes_.choose(actor.spec.placement, actor.spec.strategy, actor.node);
+    const bool better = choice.kind == sched::Choice::Kind::kNode ||
+                        (actor.stuck && choice.kind == sched::Choice::Kind::kWait);
+    if (!better || nodes_.all()[choice.node].id == actor.node) continue;
+    out_.end_actor(actor.node, id, EndKind::kKill);
+    ++actor.incarnation;  // what the old node still says of it is late news
+    place(actor);
+  }
 }
 
 void Actors::on_started(const ActorId& id, int incarnation, const Address& address, int pid) {
   Actor* actor = get(id);
   if (!actor || actor->incarnation != incarnation || actor->state == ActorState::Dead) return;
   actor->state = ActorState::Alive;
+  waiting_.erase(id);
   actor->address = address;
   actor->pid = pid;
   if (!actor->ending) actor->message.clear();
@@ -158,6 +232,7 @@ void Actors::out_of_scope(const ActorId& id) {
   if (!actor || actor->state == ActorState::Dead || actor->ending) return;
   end(*actor, DeathCause::OutOfScope,
       "The " + actor_text(*actor) + " ended because all handles to it went out of scope.", EndKind::kGraceful);
+  if (actor->node.is_nil()) die(*actor, actor->cause, actor->message);
 }
 
 void Actors::exiting(const ActorId& id) {
@@ -177,12 +252,13 @@ void Actors::end(Actor& actor, DeathCause cause, const std::string& message, End
     actor.message = message;
     free_name(actor);
   }
-  out_.end_actor(actor.node, actor.spec.id, kind);
+  if (!actor.node.is_nil()) out_.end_actor(actor.node, actor.spec.id, kind);
 }
 
 void Actors::die(Actor& actor, DeathCause cause, const std::string& message) {
   actor.ending = true;
   actor.state = ActorState::Dead;
+  waiting_.erase(actor.spec.id);
   actor.cause = cause;
   actor.message = message;
   actor.address = {};

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <deque>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -14,10 +15,11 @@
 namespace narke::controller {
 
 class NodeTable;
+class Groups;
 
 class Actors {
  public:
-  Actors(Out& out, NodeTable& nodes) : out_(out), nodes_(nodes) {}
+  Actors(Out& out, NodeTable& nodes, Groups& groups) : out_(out), nodes_(nodes), groups_(groups) {}
 
   struct Created {
     wire::CreateActorStatus status = wire::CreateActorStatus::Created;
@@ -43,6 +45,10 @@ class Actors {
   // The program is gone: it watches no more, and what it owns ends.
   void on_program_gone(const WorkerId& program, wire::DeathCause cause, const std::string& message);
   void on_group_removed(const PlacementGroup& group);
+  void on_group_created(const PlacementGroup& group);
+  void on_node_gone(const NodeId& node, const std::string& why);
+  // Those that wait where nothing is free, or where they can never run, go where they can.
+  void retry();
 
   const Actor* find(const ActorId& id) const;
   const Actor* find_named(const std::string& name_space, const std::string& name) const;
@@ -53,6 +59,9 @@ class Actors {
  private:
   Actor* get(const ActorId& id);
   void place(Actor& actor);
+  void place_in_group(Actor& actor);
+  void send_to(Actor& actor, const NodeId& node);
+  bool waits(const Actor& actor) const;
   void restart(Actor& actor, const Fate& fate);
   void end(Actor& actor, wire::DeathCause cause, const std::string& message, EndKind kind);
   void die(Actor& actor, wire::DeathCause cause, const std::string& message);
@@ -63,7 +72,9 @@ class Actors {
 
   Out& out_;
   NodeTable& nodes_;
+  Groups& groups_;
   std::unordered_map<ActorId, Actor> actors_;
+  std::set<ActorId> waiting_;  // not started yet
   std::unordered_map<std::string, ActorId> names_;  // "namespace\0name"
   std::unordered_map<WorkerId, std::set<ActorId>> owned_;     // those that live and end with their owner
   std::unordered_map<PgId, std::set<ActorId>> in_group_;

@@ -15,15 +15,23 @@ namespace narke::controller {
 
 class Controller {
  public:
-  explicit Controller(Out& out) : actors(out, nodes), groups(out, nodes), out_(out) {}
+  explicit Controller(Out& out) : actors(out, nodes, groups), groups(out, nodes), out_(out) {}
 
-  const Job& start_job(const WorkerId& driver, int pid, std::string config) {
-    return jobs.start(driver, pid, std::move(config), out_.now_ms());
+  const Job& start_job(const WorkerId& driver, const NodeId& node, int pid, std::string config) {
+    return jobs.start(driver, node, pid, std::move(config), out_.now_ms());
   }
   // The driver left or died: its actors and placement groups end, except the detached ones.
   void finish_job(const JobId& id, const std::string& why);
   // A worker died: the actors it owns end. who: shown in their cause of death.
   void on_worker_gone(const WorkerId& worker, const std::string& who);
+  // A host is there, with what it has; what could not run before may now.
+  void add_node(Node node);
+  // A host is gone with all that ran on it: actors are restarted elsewhere or dead, groups look for other places.
+  void on_node_gone(const NodeId& id, const std::string& why);
+  // From the host that was asked to reserve bundles.
+  void on_reserved(const PgId& id, const NodeId& node, uint32_t attempt, bool ok);
+  // Resources were freed somewhere, or time has passed: what waits is tried again.
+  void retry();
   // What runs in the group ends with it. False: no such group.
   bool remove_group(const PgId& id);
 

@@ -13,6 +13,11 @@ using wire::ActorState;
 using wire::CreateActorStatus;
 using wire::DeathCause;
 
+template <class IdType>
+IdType id_of(char c) {
+  return IdType::from_bytes(std::string(IdType::kSize, c));
+}
+
 // Keeps what the controller says; a test names all of it, or fails.
 class FakeOut : public Out {
  public:
@@ -26,15 +31,15 @@ class FakeOut : public Out {
   void end_actor(const NodeId&, const ActorId&, EndKind kind) override {
     said.push_back(kind == EndKind::kKill ? "kill" : "end gracefully");
   }
-  bool reserve(const NodeId&, const PlacementGroup& group, const std::vector<size_t>& which) override {
+  void reserve(const NodeId& node, const PlacementGroup& group, const std::vector<size_t>& which) override {
     said.push_back("reserve " + std::to_string(which.size()));
-    for (const size_t bundle : which) {
-      taken.push_back(*pool.allocate(group.bundles[bundle]));
-    }
-    return true;
+    if (node == id_of<NodeId>('n'))
+      for (const size_t bundle : which) taken.push_back(*pool.allocate(group.bundles[bundle]));
+    asked.push_back({group.id, node, group.attempt});
   }
-  void unreserve(const NodeId&, const PlacementGroup&) override {
-    said.push_back("unreserve");
+  void unreserve(const NodeId& node, const PlacementGroup&, const std::vector<size_t>& which) override {
+    said.push_back(which.empty() ? "unreserve" : "unreserve " + std::to_string(which.size()));
+    if (node != id_of<NodeId>('n')) return;
     for (const sched::Allocation& each : taken) pool.release(each);
     taken.clear();
   }
@@ -49,22 +54,42 @@ class FakeOut : public Out {
     said.clear();
   }
 
+  struct Asked {
+    PgId group;
+    NodeId node;
+    uint32_t attempt;
+  };
   std::deque<std::string> said;
+  std::deque<Asked> asked;  // reservations without an answer
   Actor last;
   sched::ResourcePool pool{ResourceSet{{"CPU", 4 * kOne}}};
   std::vector<sched::Allocation> taken;
 };
 
-template <class IdType>
-IdType id_of(char c) {
-  return IdType::from_bytes(std::string(IdType::kSize, c));
-}
-
 class ControllerTest : public ::testing::Test {
  protected:
   ControllerTest() {
-    controller_.nodes.add({id_of<NodeId>('n'), "127.0.0.1", "host", {}, &out_.pool, true});
-    job_ = controller_.start_job(driver_, 77, "").id;
+    Node node;
+    node.id = id_of<NodeId>('n');
+    node.pool = &out_.pool;
+    controller_.nodes.add(std::move(node));
+    job_ = controller_.start_job(driver_, id_of<NodeId>('n'), 77, "").id;
+  }
+
+  void add_other_node(char id, int cpus) {
+    Node node;
+    node.id = id_of<NodeId>(id);
+    const ResourceSet total{{"CPU", cpus * kOne}};
+    node.mirror = std::make_shared<sched::ResourcePool>(sched::ResourcePool::mirror(total, total));
+    node.pool = node.mirror.get();
+    controller_.add_node(std::move(node));
+  }
+
+  // The node that was asked first answers.
+  void answer(bool ok = true) {
+    const FakeOut::Asked asked = out_.asked.front();
+    out_.asked.pop_front();
+    controller_.on_reserved(asked.group, asked.node, asked.attempt, ok);
   }
 
   ActorSpec spec(char id, const std::string& name = "") {
@@ -100,7 +125,7 @@ Fate killed() { return fate_of_status(123, 9); }
 
 TEST_F(ControllerTest, CountsJobsFromOne) {
   EXPECT_EQ(job_.hex(), "01000000");
-  EXPECT_EQ(controller_.start_job(id_of<WorkerId>('e'), 78, "").id.hex(), "02000000");
+  EXPECT_EQ(controller_.start_job(id_of<WorkerId>('e'), id_of<NodeId>('n'), 78, "").id.hex(), "02000000");
 }
 
 TEST_F(ControllerTest, RestartsAsOftenAsAllowed) {
@@ -222,6 +247,7 @@ TEST_F(ControllerTest, GroupsWaitTheirTurnButNobodyIsHeldUpByTheImpossible) {
   impossible.strategy = sched::BundleStrategy::kStrictSpread;
   EXPECT_TRUE(controller_.groups.create(std::move(impossible)).ok());
   EXPECT_TRUE(controller_.groups.create(make_group('a', 2, 2)).ok());
+  answer();
   out_.expect({"reserve 2", "CREATED"});
   EXPECT_TRUE(controller_.groups.create(make_group('b', 1, 3)).ok());
   EXPECT_TRUE(controller_.groups.create(make_group('c', 1, 3)).ok());
@@ -229,6 +255,7 @@ TEST_F(ControllerTest, GroupsWaitTheirTurnButNobodyIsHeldUpByTheImpossible) {
   EXPECT_TRUE(controller_.remove_group(id_of<PgId>('a')));
   out_.expect({"unreserve", "REMOVED"});
   controller_.groups.retry();
+  answer();
   out_.expect({"reserve 1", "CREATED"});
   EXPECT_EQ(controller_.groups.find(id_of<PgId>('b'))->state, GroupState::kCreated);
   EXPECT_FALSE(controller_.remove_group(id_of<PgId>('a')));
@@ -236,6 +263,7 @@ TEST_F(ControllerTest, GroupsWaitTheirTurnButNobodyIsHeldUpByTheImpossible) {
 
 TEST_F(ControllerTest, ARemovedGroupTakesItsActorsAlong) {
   EXPECT_TRUE(controller_.groups.create(make_group('a', 1, 1)).ok());
+  answer();
   out_.expect({"reserve 1", "CREATED"});
   ActorSpec member = spec('a');
   member.pg = id_of<PgId>('a');
@@ -250,6 +278,7 @@ TEST_F(ControllerTest, GroupsHaveNamesAndEndWithTheirJob) {
   named.name = "g";
   named.job = job_;
   EXPECT_TRUE(controller_.groups.create(std::move(named)).ok());
+  answer();
   out_.expect({"reserve 1", "CREATED"});
   PlacementGroup twin = make_group('b', 1, 1);
   twin.name = "g";
@@ -258,6 +287,52 @@ TEST_F(ControllerTest, GroupsHaveNamesAndEndWithTheirJob) {
   controller_.finish_job(job_, "has left");
   out_.expect({"unreserve", "REMOVED"});
   EXPECT_EQ(controller_.groups.find_named("", "g"), nullptr);
+}
+
+TEST_F(ControllerTest, AGroupStandsWhenAllItsNodesAgreeAndGivesBackWhenOneDoesNot) {
+  add_other_node('m', 4);
+  PlacementGroup spread = make_group('a', 2, 3);
+  spread.strategy = sched::BundleStrategy::kStrictSpread;
+  EXPECT_TRUE(controller_.groups.create(std::move(spread)).ok());
+  out_.expect({"reserve 1", "reserve 1"});
+  answer(false);
+  answer();
+  out_.expect({"unreserve 1"});
+  EXPECT_TRUE(controller_.groups.any_pending());
+  controller_.nodes.set_pool(id_of<NodeId>('m'), {{"CPU", 4 * kOne}}, {{"CPU", 4 * kOne}});
+  controller_.retry();
+  out_.expect({"reserve 1", "reserve 1"});
+  answer();
+  answer();
+  out_.expect({"CREATED"});
+}
+
+TEST_F(ControllerTest, WhatAGoneNodeHadIsLookedForElsewhere) {
+  add_other_node('m', 8);
+  add_other_node('o', 8);
+  EXPECT_TRUE(controller_.groups.create(make_group('a', 1, 6)).ok());
+  answer();
+  out_.expect({"reserve 1", "CREATED"});
+  const NodeId first = controller_.groups.find(id_of<PgId>('a'))->nodes[0];
+  ActorSpec member = spec('a');
+  member.pg = id_of<PgId>('a');
+  member.max_restarts = 1;
+  alive(std::move(member));
+  controller_.on_node_gone(first, "its link ended");
+  out_.expect({"PENDING", "reserve 1", "Restarting"});
+  answer();
+  out_.expect({"CREATED", "place Counter #1"});
+  EXPECT_NE(controller_.groups.find(id_of<PgId>('a'))->nodes[0], first);
+}
+
+TEST_F(ControllerTest, AnActorThatFitsNowhereGoesToTheNodeThatComesLater) {
+  ActorSpec big = spec('a');
+  big.placement = {{"CPU", 8 * kOne}};
+  controller_.actors.create(std::move(big), {}, driver_);
+  out_.expect({"place Counter #0"});
+  add_other_node('m', 8);
+  out_.expect({"kill", "place Counter #1"});
+  EXPECT_EQ(controller_.actors.find(id_of<ActorId>('a'))->node, id_of<NodeId>('m'));
 }
 
 // ---- keys and fates ----------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 #include "controller/groups.h"
 
 #include <algorithm>
-#include <map>
+#include <set>
+#include <utility>
 
 #include "controller/nodes.h"
 
@@ -56,27 +57,94 @@ Status Groups::create(PlacementGroup group) {
   return ok_status();
 }
 
+// Nodes that may take its missing bundles.
+std::vector<sched::NodeView> Groups::candidates(const PlacementGroup& group) const {
+  std::vector<sched::NodeView> views = nodes_.views();
+  if (group.strategy == sched::BundleStrategy::kStrictSpread)
+    std::erase_if(views, [&](const sched::NodeView& view) {
+      return std::find(group.nodes.begin(), group.nodes.end(), view.id) != group.nodes.end();
+    });
+  return views;
+}
+
+// Asks for what it lacks. False: it does not fit now.
 bool Groups::place(PlacementGroup& group) {
-  const auto nodes = sched::place_bundles(nodes_.views(), group.strategy, group.bundles, group.labels);
-  if (!nodes || !reserve(group, *nodes)) return false;
-  group.state = GroupState::kCreated;
-  group.created_ms = out_.now_ms();
-  out_.group_changed(group);
+  group.nodes.resize(group.bundles.size());
+  std::vector<size_t> missing;
+  std::vector<sched::ResourceSet> wanted;
+  sched::BundleLabels labels;
+  for (size_t i = 0; i < group.bundles.size(); ++i) {
+    if (!group.nodes[i].is_nil()) continue;
+    missing.push_back(i);
+    wanted.push_back(group.bundles[i]);
+    if (!group.labels.empty()) labels.push_back(group.labels[i]);
+  }
+  const std::vector<sched::NodeView> views = candidates(group);
+  const auto chosen = sched::place_bundles(views, group.strategy, wanted, labels);
+  if (!chosen) return false;
+  ++group.attempt;
+  group.asked.clear();
+  for (size_t i = 0; i < missing.size(); ++i) group.asked[views[(*chosen)[i]].id].push_back(missing[i]);
+  group.unanswered = group.asked.size();
+  group.refused = false;
+  for (const auto& [node, which] : group.asked) {
+    for (const size_t index : which) nodes_.charge(node, group.bundles[index]);
+    out_.reserve(node, group, which);
+  }
   return true;
 }
 
-// All nodes or none: those that had agreed are told to forget it.
-bool Groups::reserve(PlacementGroup& group, const std::vector<size_t>& nodes) {
-  std::map<size_t, std::vector<size_t>> by_node;
-  for (size_t bundle = 0; bundle < nodes.size(); ++bundle) by_node[nodes[bundle]].push_back(bundle);
-  for (auto at = by_node.begin(); at != by_node.end(); ++at) {
-    if (out_.reserve(nodes_.all()[at->first].id, group, at->second)) continue;
-    for (auto undo = by_node.begin(); undo != at; ++undo) out_.unreserve(nodes_.all()[undo->first].id, group);
-    return false;
+const PlacementGroup* Groups::on_reserved(const PgId& id, const NodeId& node, uint32_t attempt, bool ok) {
+  const auto at = groups_.find(id);
+  if (at == groups_.end()) return nullptr;
+  PlacementGroup& group = at->second;
+  const auto answer = group.asked.find(node);
+  if (group.attempt != attempt || group.unanswered == 0 || answer == group.asked.end()) return nullptr;
+  if (!ok) {
+    group.refused = true;
+    group.asked.erase(answer);
   }
-  group.nodes.clear();
-  for (size_t node : nodes) group.nodes.push_back(nodes_.all()[node].id);
-  return true;
+  if (--group.unanswered > 0) return nullptr;
+  if (group.refused) {
+    give_up(group);
+    return nullptr;
+  }
+  for (const auto& [where, which] : group.asked)
+    for (const size_t index : which) group.nodes[index] = where;
+  group.asked.clear();
+  group.state = GroupState::kCreated;
+  group.created_ms = out_.now_ms();
+  out_.group_changed(group);
+  return &group;
+}
+
+// Those that had agreed give back what they reserved.
+void Groups::give_up(PlacementGroup& group) {
+  for (const auto& [node, which] : std::exchange(group.asked, {})) out_.unreserve(node, group, which);
+  wait_again(group);
+}
+
+void Groups::wait_again(PlacementGroup& group) {
+  group.unanswered = 0;
+  pending_.push_back(group.id);
+}
+
+void Groups::on_node_gone(const NodeId& node) {
+  for (auto& [id, group] : groups_) {
+    if (group.state == GroupState::kRemoved) continue;
+    if (group.unanswered > 0 && group.asked.contains(node)) on_reserved(id, node, group.attempt, false);
+    bool lost = false;
+    for (NodeId& where : group.nodes)
+      if (where == node) {
+        where = NodeId();
+        lost = true;
+      }
+    if (!lost || group.state != GroupState::kCreated) continue;
+    group.state = GroupState::kPending;
+    out_.group_changed(group);
+    wait_again(group);
+  }
+  retry();
 }
 
 bool Groups::remove(const PgId& id) {
@@ -84,14 +152,14 @@ bool Groups::remove(const PgId& id) {
   if (at == groups_.end() || at->second.state == GroupState::kRemoved) return false;
   PlacementGroup& group = at->second;
   if (group.state == GroupState::kPending) pending_.remove(id);
-  std::vector<NodeId> told;
-  if (group.state == GroupState::kPending && !nodes_.all().empty()) group.nodes.push_back(nodes_.all()[0].id);
   group.state = GroupState::kRemoved;
-  for (const NodeId& node : group.nodes) {
-    if (std::find(told.begin(), told.end(), node) != told.end()) continue;
-    out_.unreserve(node, group);
-    told.push_back(node);
-  }
+  std::set<NodeId> told;
+  for (const NodeId& node : group.nodes)
+    if (!node.is_nil()) told.insert(node);
+  for (const auto& [node, which] : group.asked) told.insert(node);
+  for (const NodeId& node : told) out_.unreserve(node, group, {});
+  group.asked.clear();
+  group.unanswered = 0;
   if (!group.name.empty()) names_.erase(name_key(group));
   removed_.push_back(id);
   out_.group_changed(group);

@@ -1,4 +1,7 @@
 // Placement groups: pending ones wait in the order they came and are tried again whenever resources are freed.
+//
+// Placing takes two phases: every node concerned is asked to reserve its bundles; when all have agreed the group is
+// created, when one refuses the others give back and the group waits on.
 #pragma once
 
 #include <list>
@@ -24,6 +27,10 @@ class Groups {
   bool remove(const PgId& id);
   // Resources were freed: places what fits, first come first.
   void retry();
+  // A node's answer to a reservation. The group, when this was the last one missing and it stands now.
+  const PlacementGroup* on_reserved(const PgId& id, const NodeId& node, uint32_t attempt, bool ok);
+  // Bundles that were there are looked for elsewhere.
+  void on_node_gone(const NodeId& node);
   bool any_pending() const { return !pending_.empty(); }
   // Bundles of the pending groups, in their order; for showing demand and calling leases back.
   const std::list<PgId>& pending() const { return pending_; }
@@ -37,7 +44,9 @@ class Groups {
 
  private:
   bool place(PlacementGroup& group);
-  bool reserve(PlacementGroup& group, const std::vector<size_t>& nodes);
+  std::vector<sched::NodeView> candidates(const PlacementGroup& group) const;
+  void give_up(PlacementGroup& group);
+  void wait_again(PlacementGroup& group);
 
   Out& out_;
   NodeTable& nodes_;

@@ -1,5 +1,6 @@
 #include "controller/jobs.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace narke::controller {
@@ -16,14 +17,21 @@ uint32_t Jobs::number_of(const JobId& id) {
   return number;
 }
 
-const Job& Jobs::start(const WorkerId& driver, int pid, std::string config, int64_t now_ms) {
+const Job& Jobs::start(const WorkerId& driver, const NodeId& node, int pid, std::string config, int64_t now_ms) {
   Job& job = jobs_[++last_];
   job.id = id_of(last_);
   job.driver = driver;
+  job.node = node;
   job.driver_pid = pid;
   job.config = std::move(config);
   job.start_ms = now_ms;
   return job;
+}
+
+const Job& Jobs::copy(Job job) {
+  const uint32_t number = number_of(job.id);
+  last_ = std::max(last_, number);
+  return jobs_[number] = std::move(job);
 }
 
 const Job* Jobs::finish(const JobId& id, int64_t now_ms) {

@@ -11,7 +11,9 @@ namespace narke::controller {
 class Jobs {
  public:
   // Ids count from 1.
-  const Job& start(const WorkerId& driver, int pid, std::string config, int64_t now_ms);
+  const Job& start(const WorkerId& driver, const NodeId& node, int pid, std::string config, int64_t now_ms);
+  // A job that the head has started: a copy for this node.
+  const Job& copy(Job job);
   // Null when it is not running.
   const Job* finish(const JobId& id, int64_t now_ms);
   const Job* find(const JobId& id) const;

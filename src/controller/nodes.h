@@ -1,6 +1,7 @@
 // The nodes of the cluster and the choice among them.
 #pragma once
 
+#include <deque>
 #include <optional>
 #include <vector>
 
@@ -10,16 +11,30 @@ namespace narke::controller {
 
 class NodeTable {
  public:
-  void add(Node node) { nodes_.push_back(std::move(node)); }
-  const std::vector<Node>& all() const { return nodes_; }
-  const Node* find(const NodeId& id) const;
+  // A node that comes back by the same id replaces what was known of it.
+  void add(Node node);
+  // Another host's resources as it says they are.
+  void set_pool(const NodeId& id, sched::ResourceSet total, sched::ResourceSet available);
+  // Counts on what was just placed there, until the node says more.
+  void charge(const NodeId& id, const sched::ResourceSet& amounts);
+  // False: it was not among the living.
+  bool remove(const NodeId& id, const std::string& why);
 
-  // A node that can take it now, else one that can later, else none.
-  sched::Choice choose(const sched::ResourceSet& demand, const sched::Strategy& strategy);
+  const std::vector<Node>& all() const { return nodes_; }     // the living
+  const std::deque<Node>& ended() const { return ended_; }    // oldest first, some hundreds
+  const Node* find(const NodeId& id) const;                   // among the living
+  const Node* find_ended(const NodeId& id) const;
+  const Node* head() const;
+
+  // A node that can take it now, else one that can later, else none. near: where to look first.
+  sched::Choice choose(const sched::ResourceSet& demand, const sched::Strategy& strategy, const NodeId& near);
   std::vector<sched::NodeView> views() const;
 
  private:
+  Node* get(const NodeId& id);
+
   std::vector<Node> nodes_;
+  std::deque<Node> ended_;
   uint64_t cursor_ = 0;  // of the spread policy
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -24,6 +25,7 @@ struct Address {
 struct Job {
   JobId id;
   WorkerId driver;
+  NodeId node;  // whose program the driver is
   int driver_pid = 0;
   std::string config;  // FlexBuffers, as the driver sent it
   int64_t start_ms = 0, end_ms = 0;
@@ -55,7 +57,9 @@ struct Actor {
   wire::ActorState state = wire::ActorState::Pending;
   int incarnation = 0;
   int restarts = 0;
-  NodeId node;      // where it was placed
+  NodeId node;      // where it was placed; nil: nowhere yet
+  bool stuck = false;     // no node could ever take it when it was placed
+  int64_t placed_ms = 0;
   Address address;  // alive only
   int pid = 0;
   bool ending = false;  // it will not be restarted; `cause` and `message` are already the final ones
@@ -66,7 +70,7 @@ struct Actor {
   int64_t created_ms = 0, died_ms = 0;
 };
 
-enum class GroupState : uint8_t { kPending, kCreated, kRemoved };
+enum class GroupState : uint8_t { kPending, kCreated, kRemoved };  // also pending: one that lost bundles
 
 struct PlacementGroup {
   PgId id;
@@ -74,8 +78,12 @@ struct PlacementGroup {
   sched::BundleStrategy strategy = sched::BundleStrategy::kPack;
   std::vector<sched::ResourceSet> bundles;
   sched::BundleLabels labels;  // what each bundle's node must have
-  std::vector<NodeId> nodes;  // by bundle, once created
+  std::vector<NodeId> nodes;  // by bundle; nil: not placed (yet, or any more)
   GroupState state = GroupState::kPending;
+  uint32_t attempt = 0;  // answers to earlier reservations are late news
+  std::map<NodeId, std::vector<size_t>> asked;  // which bundles of which nodes, in this attempt
+  size_t unanswered = 0;
+  bool refused = false;
   bool detached = false;
   JobId job;
   WorkerId creator;
@@ -86,8 +94,12 @@ struct Node {
   NodeId id;
   std::string address, hostname;
   sched::Labels labels;
-  const sched::ResourcePool* pool = nullptr;  // kept up to date by the link to that node
+  const sched::ResourcePool* pool = nullptr;    // this process' own, or `mirror`
+  std::shared_ptr<sched::ResourcePool> mirror;  // another host's, as it last said
   bool alive = true;
+  bool head = false;
+  std::string endpoint;  // HOST:PORT; empty: no other host can reach it
+  std::string why;       // not alive: how it went
 };
 
 enum class EndKind : uint8_t {
@@ -105,9 +117,10 @@ class Out {
   virtual void place_actor(const NodeId& node, const Actor& actor) = 0;
   // Ends the process of an actor, or forgets one still waiting; answered by Actors::on_gone in either case.
   virtual void end_actor(const NodeId& node, const ActorId& actor, EndKind kind) = 0;
-  // All the bundles or none; `which` are indexes into the group's bundles.
-  virtual bool reserve(const NodeId& node, const PlacementGroup& group, const std::vector<size_t>& which) = 0;
-  virtual void unreserve(const NodeId& node, const PlacementGroup& group) = 0;
+  // All the bundles or none; `which` are indexes into the group's bundles. Answered by Groups::on_reserved.
+  virtual void reserve(const NodeId& node, const PlacementGroup& group, const std::vector<size_t>& which) = 0;
+  // These bundles go back; none named: all, and what runs or waits in them ends.
+  virtual void unreserve(const NodeId& node, const PlacementGroup& group, const std::vector<size_t>& which) = 0;
 
   // To programs.
   virtual void actor_changed(const WorkerId& watcher, const Actor& actor) = 0;

@@ -1,20 +1,42 @@
-// A cluster of one host: the controller's core and one node's core, joined.
+// One node's part of the cluster: its core, what it knows of the other nodes, and, on the head, the controller.
 //
-// Each core's instructions to the other are queued and carried out in settle(), so neither is ever entered while
-// it runs. With more hosts the same instructions become frames. One owner, one call at a time; every stimulus to
-// either core is followed by settle().
+// The node that begins the cluster (the head) has the controller. On the others `controller()` is only a copy of
+// the head's tables of nodes and jobs; whatever concerns actors and groups goes to the head and comes from it.
+// A program asks its own node for leases; where they are served is decided here, from what is known of all nodes.
+// A node that cannot serve at once what another sent it gives it back (bounces), and the asker thinks again.
+//
+// The cores' instructions to each other are queued and carried out in settle(), so neither is ever entered while
+// it runs. One owner, one call at a time; every stimulus is followed by settle().
 #pragma once
 
 #include <deque>
 #include <functional>
+#include <map>
+#include <set>
 #include <string>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "controller/controller.h"
 #include "node/core.h"
 
 namespace narke::node {
 
-// What the cluster asks of the outside: of programs and of processes. Calls do not come back into the cluster.
+// What a node tells the head of an actor placed on it.
+struct ActorNews {
+  wire::ActorNewsKind kind = wire::ActorNewsKind::Started;
+  ActorId actor;
+  int incarnation = 0;
+  controller::Address address;  // Started
+  int pid = 0;                  // Started
+  Fate fate;                    // Gone
+  wire::DeathCause cause = wire::DeathCause::None;  // Unplaceable
+  std::string message;                              // Unplaceable
+  std::vector<uint8_t> error;                       // InitFailed
+};
+
+// What the cluster asks of the outside: of programs, of processes, of other nodes. Calls do not come back into the
+// cluster.
 class ClusterOut {
  public:
   virtual ~ClusterOut() = default;
@@ -34,36 +56,111 @@ class ClusterOut {
   virtual void start_actor(const Worker& worker, const controller::Actor& actor) = 0;
   virtual void lease_ended(const Worker& worker) = 0;
   virtual void worker_gone(const WorkerId& worker, const JobId& job, const Fate& fate) = 0;
+
+  // To other nodes. The head's: to where actors and bundles are.
+  virtual void send_place_actor(const NodeId& node, const controller::Actor& actor) = 0;
+  virtual void send_end_actor(const NodeId& node, const ActorId& actor, bool graceful) = 0;
+  virtual void send_reserve(const NodeId& node, const controller::PlacementGroup& group,
+                            const std::vector<size_t>& which) = 0;
+  virtual void send_unreserve(const NodeId& node, const PgId& group, const std::vector<size_t>& which) = 0;
+  // Any node's: to where a program's lease is to be had. stay: it waits there.
+  virtual void send_lease_request(const NodeId& node, const LeaseRequest& request, bool stay) = 0;
+  virtual void send_cancel_lease(const NodeId& node, const WorkerId& holder, uint32_t call_id) = 0;
+  virtual void send_return_lease(const NodeId& node, const WorkerId& holder, uint64_t lease, bool worker_failed,
+                                 bool worker_exiting) = 0;
+  // To the head.
+  virtual void send_actor_news(const ActorNews& news) = 0;
+  virtual void send_watch_group(const PgId& group) = 0;
+};
+
+// Of a cluster that is this node alone: nothing is ever sent to another.
+class OneHostOut : public ClusterOut {
+ private:
+  void send_place_actor(const NodeId&, const controller::Actor&) override { NARKE_CHECK(false); }
+  void send_end_actor(const NodeId&, const ActorId&, bool) override { NARKE_CHECK(false); }
+  void send_reserve(const NodeId&, const controller::PlacementGroup&, const std::vector<size_t>&) override {
+    NARKE_CHECK(false);
+  }
+  void send_unreserve(const NodeId&, const PgId&, const std::vector<size_t>&) override { NARKE_CHECK(false); }
+  void send_lease_request(const NodeId&, const LeaseRequest&, bool) override { NARKE_CHECK(false); }
+  void send_cancel_lease(const NodeId&, const WorkerId&, uint32_t) override { NARKE_CHECK(false); }
+  void send_return_lease(const NodeId&, const WorkerId&, uint64_t, bool, bool) override { NARKE_CHECK(false); }
+  void send_actor_news(const ActorNews&) override { NARKE_CHECK(false); }
+  void send_watch_group(const PgId&) override { NARKE_CHECK(false); }
 };
 
 class Cluster : private controller::Out, private node::Out {
  public:
-  Cluster(NodeConfig config, const std::string& address, const std::string& hostname, ClusterOut& out);
+  // is_head: this node has the controller.
+  Cluster(NodeConfig config, controller::Node self, bool is_head, ClusterOut& out);
 
+  bool is_head() const { return is_head_; }
   controller::Controller& controller() { return controller_; }
   const controller::Controller& controller() const { return controller_; }
   Core& core() { return core_; }
   const Core& core() const { return core_; }
+  const NodeId& self() const { return core_.config().node; }
 
-  // A driver has come or gone.
-  const controller::Job& start_job(const WorkerId& driver, int pid, std::string config);
+  // ---- jobs. On the head: a driver has come or gone, at whatever node.
+  const controller::Job& start_job(const WorkerId& driver, const NodeId& node, int pid, std::string config);
   void finish_job(const JobId& job, const std::string& why);
+  // On other nodes: what the head says of one.
+  void copy_job(controller::Job job);
+
+  // ---- leases
+  // From a program of this node.
+  void request_lease(LeaseRequest request);
+  // From another node for a program of its own. False: not now; it is the other's again.
+  [[nodiscard]] bool serve_lease(LeaseRequest request, bool stay);
+  void cancel_lease(const WorkerId& holder, uint32_t call_id);
+  void return_lease(const WorkerId& holder, uint64_t lease, bool worker_failed, bool worker_exiting);
+  // What the other node answered. Returns whether the program is to be told.
+  [[nodiscard]] bool on_lease_answer(const NodeId& node, const WorkerId& holder, uint32_t call_id,
+                                     wire::LeaseStatus status, uint64_t lease);
+  // A program of this or another node is gone and forgotten here.
+  void on_program_gone(const WorkerId& program);
+  // The program asks the head for an actor: as its owner it is needed.
+  void note_creator(const WorkerId& program) { creators_.insert(program); }
+
+  // ---- nodes
+  void add_node(controller::Node node);
+  void on_pool_report(const NodeId& node, ResourceSet total, ResourceSet available);
+  void on_node_gone(const NodeId& node, const std::string& why);
+
+  // ---- from the head, on other nodes
+  void place_actor(controller::Actor actor);
+  void end_actor(const ActorId& actor, bool graceful) { core_.end_actor(actor, graceful); }
+  void on_group_news(controller::PlacementGroup group);
+  // ---- from other nodes, on the head
+  void on_actor_news(const ActorNews& news);
 
   // Carries out what the last stimuli caused.
   void settle();
+  void tick();
 
  private:
+  struct Forwarded {
+    LeaseRequest request;
+    NodeId node;
+  };
+  struct RemoteLease {
+    NodeId node;
+    WorkerId holder;
+  };
+  using CallKey = std::pair<WorkerId, uint32_t>;
+
   int64_t now_ms() override { return out_.now_ms(); }
 
   // controller::Out
   void place_actor(const NodeId& node, const controller::Actor& actor) override;
   void end_actor(const NodeId& node, const ActorId& actor, controller::EndKind kind) override;
-  bool reserve(const NodeId& node, const controller::PlacementGroup& group, const std::vector<size_t>& which) override;
-  void unreserve(const NodeId& node, const controller::PlacementGroup& group) override;
+  void reserve(const NodeId& node, const controller::PlacementGroup& group, const std::vector<size_t>& which) override;
+  void unreserve(const NodeId& node, const controller::PlacementGroup& group,
+                 const std::vector<size_t>& which) override;
   void actor_changed(const WorkerId& watcher, const controller::Actor& actor) override {
     out_.actor_changed(watcher, actor);
   }
-  void group_changed(const controller::PlacementGroup& group) override { out_.group_changed(group); }
+  void group_changed(const controller::PlacementGroup& group) override;
 
   // node::Out
   WorkerId new_worker_id() override { return out_.new_worker_id(); }
@@ -88,12 +185,31 @@ class Cluster : private controller::Out, private node::Out {
   void actor_unplaceable(const ActorId& actor, wire::DeathCause cause, const std::string& message) override;
   void worker_gone(const WorkerId& worker, const JobId& job, const Fate& fate) override;
   bool group_exists(const PgId& group) override;
-  bool owns_actors(const WorkerId& worker) override { return controller_.actors.owns_living(worker); }
+  bool owns_actors(const WorkerId& worker) override;
+
+  void tell(ActorNews news);
+  const controller::PlacementGroup* group(const PgId& id) const;
+  void route_in_group(LeaseRequest request);
+  void forward(const NodeId& node, LeaseRequest request, bool stay);
+  void release_waiting(const controller::PlacementGroup& group);
+  bool spill_one(const Request& request);
+  void spill();
 
   ClusterOut& out_;
   Core core_;
   controller::Controller controller_;
+  bool is_head_;
   std::deque<std::function<void()>> pending_;
+
+  std::map<CallKey, Forwarded> forwarded_;                        // lease requests at other nodes
+  std::unordered_map<uint64_t, RemoteLease> remote_leases_;       // of this node's programs, at other nodes
+  std::unordered_map<PgId, std::map<CallKey, LeaseRequest>> for_group_;  // wait until their group stands
+  std::unordered_map<PgId, controller::PlacementGroup> groups_;   // not on the head: groups that were asked about
+  std::unordered_map<ActorId, controller::Actor> placed_;         // not on the head: actors that are to start here
+  std::unordered_set<WorkerId> guests_;    // programs of other nodes that have asked here
+  std::unordered_set<WorkerId> creators_;  // not on the head: programs of this node that own actors
+  uint64_t group_cursor_ = 0;
+  bool view_changed_ = false;
 };
 
 }  // namespace narke::node

@@ -104,6 +104,7 @@ class Control {
   Failure kv_exists(Call& call);
 
   void put_resources(MapBuilder& out, const ResourceSet& resources);
+  void put_node(MapBuilder& out, const controller::Node& node);
   void put_actor(MapBuilder& out, const controller::Actor& actor);
   void put_group(MapBuilder& out, const controller::PlacementGroup& group);
   void put_job(MapBuilder& out, const controller::Job& job);

@@ -24,46 +24,56 @@ void Control::put_resources(MapBuilder& out, const ResourceSet& resources) {
 // ---- the cluster -------------------------------------------------------------------------------------------
 
 Control::Failure Control::cluster_resources(Call& call) {
+  ResourceSet total;
+  for (const controller::Node& node : cluster_.controller().nodes.all()) total.add(node.pool->total());
   call.out.Key("resources");
-  put_resources(call.out, cluster_.core().pool().total());
+  put_resources(call.out, total);
   return {};
 }
 
 // Names that are used up stay away, and so do overdrawn ones.
 Control::Failure Control::available_resources(Call& call) {
   ResourceSet available;
-  for (const ResourceSet::Entry& entry : cluster_.core().pool().available().entries())
-    if (entry.amount > 0) available.set(entry.name, entry.amount);
+  for (const controller::Node& node : cluster_.controller().nodes.all())
+    for (const ResourceSet::Entry& entry : node.pool->available().entries())
+      if (entry.amount > 0) available.add(entry.name, entry.amount);
   call.out.Key("resources");
   put_resources(call.out, available);
   return {};
 }
 
+void Control::put_node(MapBuilder& out, const controller::Node& node) {
+  const bool here = node.id == cluster_.self();
+  const size_t colon = node.endpoint.rfind(':');
+  const int port = colon == std::string::npos ? 0 : std::atoi(node.endpoint.c_str() + colon + 1);
+  out.String("NodeID", node.id.hex());
+  out.Bool("Alive", node.alive);
+  out.Bool("alive", node.alive);
+  out.String("NodeManagerAddress", node.address);
+  out.String("NodeManagerHostname", node.hostname);
+  out.Int("NodeManagerPort", port);
+  out.Int("ObjectManagerPort", port);
+  out.Int("MetricsExportPort", 0);
+  out.Int("RuntimeEnvAgentPort", 0);
+  out.String("ObjectStoreSocketName", here ? config_.socket_path : "");
+  out.String("RayletSocketName", here ? config_.socket_path : "");
+  out.String("NodeName", node.address);
+  out.Bool("is_head", node.head);
+  out.Int("DeathReason", node.alive ? 0 : 1);
+  out.String("DeathReasonMessage", node.why);
+  out.Key("Resources");
+  put_resources(out, node.alive ? node.pool->total() : ResourceSet());
+  out.Map("Labels", [&] {
+    for (const auto& [key, value] : node.labels) out.String(key.c_str(), value);
+  });
+}
+
 Control::Failure Control::nodes(Call& call) {
   MapBuilder& out = call.out;
   const size_t start = out.StartVector("nodes");
-  for (const controller::Node& node : cluster_.controller().nodes.all())
-    out.Map([&] {
-      out.String("NodeID", node.id.hex());
-      out.Bool("Alive", node.alive);
-      out.Bool("alive", node.alive);
-      out.String("NodeManagerAddress", node.address);
-      out.String("NodeManagerHostname", node.hostname);
-      out.Int("NodeManagerPort", 0);
-      out.Int("ObjectManagerPort", 0);
-      out.Int("MetricsExportPort", 0);
-      out.Int("RuntimeEnvAgentPort", 0);
-      out.String("ObjectStoreSocketName", config_.socket_path);
-      out.String("RayletSocketName", config_.socket_path);
-      out.String("NodeName", node.address);
-      out.Int("DeathReason", 0);
-      out.String("DeathReasonMessage", "");
-      out.Key("Resources");
-      put_resources(out, node.pool->total());
-      out.Map("Labels", [&] {
-        for (const auto& [key, value] : node.labels) out.String(key.c_str(), value);
-      });
-    });
+  const controller::NodeTable& nodes = cluster_.controller().nodes;
+  for (const controller::Node& node : nodes.all()) out.Map([&] { put_node(out, node); });
+  for (const controller::Node& node : nodes.ended()) out.Map([&] { put_node(out, node); });
   out.EndVector(start, false, false);
   return {};
 }

@@ -72,6 +72,12 @@ class Core {
   void cancel_lease(const WorkerId& holder, uint32_t call_id);
   // Unknown and foreign leases are ignored: they are late news.
   void return_lease(const WorkerId& holder, uint64_t lease, bool worker_failed, bool worker_exiting);
+  // Whether such a request would be granted at once; whether it can run here at all, in time. Not for groups.
+  bool could_grant(const LeaseRequest& request) const;
+  bool could_serve(const LeaseRequest& request) const;
+  // Offers the requests that wait for resources of the node, each line's in its order until one is not taken; those
+  // that are taken are forgotten.
+  void take_waiting(const std::function<bool(const Request&)>& take);
   void on_blocked(const WorkerId& worker);
   void on_unblocked(const WorkerId& worker);
 
@@ -90,8 +96,10 @@ class Core {
   // ---- placement groups
   // All of `which` (index, resources) or none.
   bool reserve(const PgId& group, std::span<const std::pair<int, ResourceSet>> which);
-  // Gives the bundles back; requests in it fail, workers in it are ended.
-  void unreserve(const PgId& group);
+  // Gives these bundles back, or with none named the whole group: then requests in it fail. Workers in what goes
+  // back are ended.
+  void unreserve(const PgId& group, const std::vector<int>& which = {});
+  bool has_group(const PgId& group) const { return groups_.contains(group); }
 
   // ---- upkeep
   // Serves what can be served. True when resources were freed since the last call (asked before serving).
@@ -168,6 +176,7 @@ class Core {
   bool age();
   const Request* oldest_to_help() const;
   ResourceSet held_by_tasks() const;
+  void unreserve_some(Group& group, const std::vector<int>& which);
   std::vector<Requests::iterator> requests_in(const PgId& id, const Group& group);
 
   // workers (core_worker.cc)

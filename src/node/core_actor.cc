@@ -88,9 +88,10 @@ std::vector<Requests::iterator> Core::requests_in(const PgId& id, const Group& g
   return out;
 }
 
-void Core::unreserve(const PgId& id) {
+void Core::unreserve(const PgId& id, const std::vector<int>& which) {
   const auto at = groups_.find(id);
   if (at == groups_.end()) return;
+  if (!which.empty() && which.size() < at->second.bundles.size()) return unreserve_some(at->second, which);
   for (const Requests::iterator request : requests_in(id, at->second))
     deny(request, wire::FailureKind::PlacementGroupRemoved,
          "Its placement group " + id.hex() + " was removed. Create a new group and submit again.");
@@ -103,6 +104,24 @@ void Core::unreserve(const PgId& id) {
   for (const auto& [index, bundle] : at->second.bundles) pool_.release(bundle.reserved);
   groups_.erase(id);
   dirty_groups_.erase(id);
+  dirty_ = freed_ = true;
+}
+
+// The rest of the group stays.
+void Core::unreserve_some(Group& group, const std::vector<int>& which) {
+  for (const int index : which) {
+    const std::map<uint64_t, WorkerId> leases = group.leases;
+    for (const auto& [lease, worker_id] : leases) {
+      Worker& worker = workers_.at(worker_id);
+      if (!worker.lease || worker.lease->bundle != index) continue;
+      release(worker);
+      kill(worker, "its bundle of the placement group went to another node");
+    }
+    const auto bundle = group.bundles.find(index);
+    if (bundle == group.bundles.end()) continue;
+    pool_.release(bundle->second.reserved);
+    group.bundles.erase(bundle);
+  }
   dirty_ = freed_ = true;
 }
 

@@ -8,7 +8,7 @@ namespace {
 
 using sched::kOne;
 
-class QuietOut : public ClusterOut {
+class QuietOut : public OneHostOut {
  public:
   int64_t now_ms() override { return 1; }
   WorkerId new_worker_id() override {
@@ -36,7 +36,7 @@ class QuietOut : public ClusterOut {
 
 struct Fixture {
   Fixture() {
-    job = cluster.start_job(driver, 1, "").id;
+    job = cluster.start_job(driver, cluster.self(), 1, "").id;
     cluster.settle();
     for (const WorkerId& worker : out.started) cluster.core().on_registered(worker, 1, "path");
     cluster.settle();
@@ -57,7 +57,7 @@ struct Fixture {
   }
 
   QuietOut out;
-  Cluster cluster{config(), "127.0.0.1", "host", out};
+  Cluster cluster{config(), {}, true, out};
   WorkerId driver = WorkerId::from_bytes(std::string(WorkerId::kSize, 'd'));
   JobId job;
 };

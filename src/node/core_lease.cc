@@ -17,7 +17,7 @@ std::string class_text(const SchedClass& cls) {
   return text;
 }
 
-Core::Core(NodeConfig config, Out& out) : config_(std::move(config)), out_(out), pool_(config_.resources) {}
+Core::Core(NodeConfig config, Out& out) : config_(std::move(config)), out_(out), pool_(config_.resources), last_lease_(config_.lease_base) {}
 
 // ---- classes -----------------------------------------------------------------------------------------------
 
@@ -139,6 +139,34 @@ void Core::request_lease(LeaseRequest wanted) {
   request.task_name = std::move(wanted.task_name);
   if (is_known(request.holder, request.call_id)) return;  // a duplicate
   submit(std::move(request));
+}
+
+bool Core::could_grant(const LeaseRequest& request) const {
+  return pool_.fits(request.resources) && request.strategy.allows(config_.labels);
+}
+
+bool Core::could_serve(const LeaseRequest& request) const {
+  return pool_.feasible(request.resources) && request.strategy.allows(config_.labels);
+}
+
+void Core::take_waiting(const std::function<bool(const Request&)>& take) {
+  constexpr size_t kMostOfLine = 256;
+  std::vector<std::vector<std::pair<WorkerId, uint32_t>>> lines;
+  for (const LeaseQueue* queue : {&queue_, &parked_})
+    for (const HolderLines& holder : queue->holders())
+      for (const ClassLine& line : holder.lines) {
+        std::vector<std::pair<WorkerId, uint32_t>>& keys = lines.emplace_back();
+        for (const Request& request : line.requests) {
+          if (!request.actor.is_nil() || keys.size() == kMostOfLine) break;
+          keys.emplace_back(request.holder, request.call_id);
+        }
+      }
+  for (const auto& keys : lines)
+    for (const auto& [holder, call_id] : keys) {
+      const Requests::iterator request = requests_.at(holder).at(call_id);
+      if (!take(*request)) break;
+      drop(request);
+    }
 }
 
 void Core::submit(Request request) {

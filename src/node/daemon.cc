@@ -64,7 +64,9 @@ Status Daemon::start() {
   signal(SIGPIPE, SIG_IGN);
   signals_ = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
 
-  reactor_ = std::make_unique<rpc::Reactor>(rpc::Identity{token_, cluster_id_, WorkerId()});
+  node_ = random_node_id();
+  reactor_ = std::make_unique<rpc::Reactor>(rpc::Identity{token_, cluster_id_, as_program(node_)});
+  if (Status opened = open_door(); !opened.ok()) return opened;
   service_ = std::make_unique<Service>(*reactor_, service_config(), [this](const std::string& m) { log(m); });
   ZygoteConfig zygote{options_.zygote, options_.python_path, path("logs")};
   if (zygote.command.empty()) zygote.command = {options_.python, "-m", "narke._private.zygote", "--fd"};
@@ -77,11 +79,40 @@ Status Daemon::start() {
     return listening;
   reactor_->watch(signals_, [this] { on_signal(); });
   if (Status watching = watch_owner(); !watching.ok()) return watching;
-  say_ready();
   tick();
   store_tick();
   guard_memory();
+  if (door_) service_->begin_rounds();
+  if (Status joining = join_cluster(); !joining.ok()) return joining;
   log("ready, pid " + std::to_string(getpid()) + ", resources " + options_.resources.text());
+  return ok_status();
+}
+
+// The port is known before anything else is: it is part of every address that this host's programs give away.
+Status Daemon::open_door() {
+  if (options_.port < 0) return ok_status();
+  const std::string& host = options_.bind.empty() ? options_.address : options_.bind;
+  auto opened = rpc::Door::open(*reactor_, host, options_.port, [this](const rpc::Preface& preface, int fd) {
+    service_->on_arrival(preface, fd);
+  });
+  if (!opened.ok()) return opened.error();
+  door_ = std::move(opened).value();
+  return ok_status();
+}
+
+Status Daemon::join_cluster() {
+  if (options_.join.empty()) {
+    say_ready();
+    return ok_status();
+  }
+  service_->on_expelled([this](const std::string& why) { begin_stop(why); });
+  service_->join(options_.join, [this](const std::string& error) {
+    if (error.empty()) return say_ready();
+    const std::string text = "The cluster at " + options_.join + " could not be joined: " + error;
+    say_ready(text);
+    status_ = 1;
+    begin_stop(text);
+  });
   return ok_status();
 }
 
@@ -130,10 +161,14 @@ ServiceConfig Daemon::service_config() {
     resources.set("memory",
                   static_cast<sched::Amount>(total - std::min(total, options_.object_store_bytes)) * sched::kOne);
   resources.set("node:" + options_.address, sched::kOne);
-  resources.set("node:__internal_head__", sched::kOne);
+  if (options_.join.empty()) resources.set("node:__internal_head__", sched::kOne);
 
   const int cpus = static_cast<int>(resources.get("CPU") / sched::kOne);
-  config.node.node = random_node_id();
+  config.node.node = node_;
+  std::memcpy(&config.node.lease_base, node_.data(), sizeof(config.node.lease_base));
+  config.node.lease_base = config.node.lease_base >> 1 & ~uint64_t{0xffffffff};
+  config.is_head = options_.join.empty();
+  if (door_) config.endpoint = rpc::host_port_text(options_.address, door_->port());
   config.node.resources = resources;
   config.node.labels = options_.labels;
   config.node.labels["ray.io/node-id"] = config.node.node.hex();
@@ -151,9 +186,11 @@ ServiceConfig Daemon::service_config() {
   return config;
 }
 
-void Daemon::say_ready() {
+void Daemon::say_ready(const std::string& error) {
   if (options_.ready_fd < 0) return;
-  const std::string line = "ready " + std::to_string(getpid()) + "\n";
+  std::string line = error.empty() ? "ready " + std::to_string(getpid()) : "error " + error;
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  line += '\n';
   if (write(options_.ready_fd, line.data(), line.size()) != static_cast<ssize_t>(line.size()))
     log("nobody reads the ready descriptor: " + std::string(std::strerror(errno)));
   close(options_.ready_fd);
@@ -185,7 +222,7 @@ int Daemon::run() {
     reactor_->dispatch();
   }
   shut_down();
-  return 0;
+  return status_;
 }
 
 void Daemon::on_signal() {
@@ -233,6 +270,7 @@ void Daemon::shut_down() {
 }
 
 Daemon::~Daemon() {
+  door_.reset();
   service_.reset();
   processes_.reset();
   store_.reset();

@@ -10,6 +10,7 @@
 #include "node/processes.h"
 #include "node/service.h"
 #include "rpc/reactor.h"
+#include "rpc/tcp.h"
 #include "store/server.h"
 
 namespace narke::node {
@@ -32,7 +33,10 @@ class Daemon {
   void log(const std::string& message);
   void watch_signals();
   Status watch_owner();
-  void say_ready();
+  Status open_door();
+  Status join_cluster();
+  // "ready PID" or "error TEXT".
+  void say_ready(const std::string& error = "");
   void on_signal();
   void tick();
   void store_tick();
@@ -43,6 +47,8 @@ class Daemon {
 
   Options options_;
   std::string token_, cluster_id_;
+  NodeId node_;
+  std::unique_ptr<rpc::Door> door_;
   std::ofstream log_file_;
   std::unique_ptr<rpc::Reactor> reactor_;
   std::unique_ptr<Service> service_;
@@ -52,6 +58,7 @@ class Daemon {
   int signals_ = -1;
   int owner_ = -1;
   bool stopping_ = false;
+  int status_ = 0;
 };
 
 }  // namespace narke::node

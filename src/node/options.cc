@@ -114,8 +114,24 @@ const std::map<std::string, Option>& options() {
       {"--max-workers",
        {"N", "most worker processes at once; default 4096",
         [](Options& o, const string& v) { return parse_number(v, &o.max_workers) && o.max_workers > 0; }}},
+      {"--port",
+       {"PORT", "listen for other hosts; 0 takes any free port; without it no other host can reach this node",
+        [](Options& o, const string& v) { return parse_number(v, &o.port) && o.port >= 0 && o.port <= 65535; }}},
+      {"--bind",
+       {"IP", "the address to listen on; default: that of --address",
+        [](Options& o, const string& v) {
+          o.bind = v;
+          return !v.empty();
+        }}},
+      {"--join",
+       {"HOST:PORT", "join the cluster of the head that listens there; needs --port, and the cluster's token in the "
+                     "session directory",
+        [](Options& o, const string& v) {
+          o.join = v;
+          return v.find(':') != string::npos;
+        }}},
       {"--head",
-       {nullptr, "this node begins the cluster, as every node does today",
+       {nullptr, "this node begins a cluster (the default without --join)",
         [](Options& o, const string&) {
           o.head = true;
           return true;
@@ -153,6 +169,8 @@ Result<Options> parse_options(const std::vector<std::string>& arguments, const c
       return invalid("Invalid value '" + value + "' for option " + name + ".");
   }
   if (out.session_dir.empty()) return invalid("Option --session-dir is missing.");
+  if (out.head && !out.join.empty()) return invalid("A node is the head or joins one: give --head or --join.");
+  if (!out.join.empty() && out.port < 0) return invalid("Option --join needs --port.");
   if (memory_threshold != nullptr) {
     const bool valid = parse_number(std::string(memory_threshold), &out.memory_threshold);
     if (!valid || !(out.memory_threshold > 0 && out.memory_threshold <= 1))

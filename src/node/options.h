@@ -23,6 +23,9 @@ struct Options {
   int owner_fd = -1;   // the node ends when this descriptor's other end closes
   int ready_fd = -1;   // "ready <pid>\n" goes there once the socket listens
   bool head = false;
+  int port = -1;     // of the door for other hosts; 0: any; -1: no door
+  std::string bind;  // the address it listens on; empty: `address`
+  std::string join;  // HOST:PORT of the head; empty: this node is the head
   double memory_threshold = 0.95;
   size_t max_workers = 4096;
 };

@@ -1,6 +1,7 @@
-// A driver or worker with an open link.
+// A driver or worker that this node has to do with: its own, over a link, or another node's, by relay.
 #pragma once
 
+#include <set>
 #include <string>
 
 #include "base/id.h"
@@ -10,7 +11,10 @@
 namespace narke::node {
 
 struct Program {
-  rpc::Connection* link = nullptr;  // valid until on_closed
+  rpc::Connection* link = nullptr;  // valid until on_closed; null: a program of another node
+  NodeId node;                      // whose program it is
+  std::set<NodeId> known_to;        // nodes that were told of it
+  uint32_t register_call = 0;       // not 0: its registration waits for the head
   WorkerId id;
   wire::ProgramKind kind = wire::ProgramKind::Driver;
   JobId job;

@@ -14,8 +14,6 @@ namespace narke::node {
 constexpr int kWatchTries = 40;
 constexpr std::chrono::milliseconds kWatchPause{50};
 
-using wire::MessageType;
-
 static constexpr std::chrono::milliseconds kHurry{10};
 static constexpr int kLinkGraceMs = 200;       // between a worker's link and its process ending
 static constexpr std::chrono::milliseconds kLastWords{100};  // between a process and its link ending
@@ -32,16 +30,25 @@ static IdType random_id() {
 WorkerId random_worker_id() { return random_id<WorkerId>(); }
 NodeId random_node_id() { return random_id<NodeId>(); }
 
-static int64_t steady_ns() {
+int64_t steady_now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
       .count();
+}
+
+static controller::Node self_of(const ServiceConfig& config) {
+  controller::Node self;
+  self.address = config.address;
+  self.hostname = config.hostname;
+  self.endpoint = config.endpoint;
+  return self;
 }
 
 Service::Service(rpc::Reactor& reactor, ServiceConfig config, std::function<void(const std::string&)> log)
     : reactor_(reactor),
       config_(std::move(config)),
       log_(std::move(log)),
-      cluster_(config_.node, config_.address, config_.hostname, *this),
+      cluster_(config_.node, self_of(config_), config_.is_head, *this),
+      peers_(reactor, *this),
       logs_(reactor, config_.session_dir + "/logs", *this),
       control_(
           cluster_, {config_.session_dir, config_.socket_path, config_.address, config_.hostname}, history_,
@@ -54,15 +61,18 @@ Service::Service(rpc::Reactor& reactor, ServiceConfig config, std::function<void
             const auto kind = builder.CreateString(answer.error_kind);
             const auto body = builder.CreateVector(answer.body);
             builder.Finish(wire::CreateControlReply(builder, error, kind, body));
-            to->link->send(MessageType::ControlReply, call_id, builder);
-          }) {}
+            send_to(*to, MessageType::ControlReply, call_id, builder);
+          }) {
+  if (config_.is_head) head_ = cluster_.self();
+}
 
 Service::~Service() {
   for (const int process : left_) {
     reactor_.unwatch(process);
     ::close(process);
   }
-  for (auto& [id, program] : programs_) program->link->set_handler(nullptr);
+  for (auto& [id, program] : programs_)
+    if (program->link) program->link->set_handler(nullptr);
 }
 
 void Service::attach(Processes& processes, store::Server& store) {
@@ -75,9 +85,16 @@ Program* Service::find(const WorkerId& id) {
   return at == programs_.end() ? nullptr : at->second.get();
 }
 
+// A driver of another node is reached through that node.
 Program* Service::driver_of(const JobId& job) {
   const controller::Job* record = cluster_.controller().jobs.find(job);
-  return record ? find(record->driver) : nullptr;
+  if (record == nullptr) return nullptr;
+  if (record->running && record->node != cluster_.self() && !record->node.is_nil() && !find(record->driver)) {
+    Program& driver = remote_program(record->driver, record->node);
+    driver.job = job;
+    read_config(driver, record->config);
+  }
+  return find(record->driver);
 }
 
 Builder& Service::fresh() {
@@ -85,7 +102,7 @@ Builder& Service::fresh() {
   return builder_;
 }
 
-int64_t Service::now_ms() { return steady_ns() / 1'000'000; }
+int64_t Service::now_ms() { return steady_now_ns() / 1'000'000; }
 
 // ---- links -------------------------------------------------------------------------------------------------
 
@@ -97,7 +114,7 @@ void Service::on_frame(rpc::Connection& link, const rpc::Frame& frame) {
     else
       link.close({ErrorCode::kRefused, "the first frame must be Register"});
   } else if (frame.type >= MessageType::StoreFirst && frame.type <= MessageType::StoreLast) {
-    store_->on_frame(program->key, frame, steady_ns());
+    store_->on_frame(program->key, frame, steady_now_ns());
     return;
   } else if (!dispatch(*program, frame)) {
     link.close({ErrorCode::kRefused, std::string("malformed frame of type ") + wire::EnumNameMessageType(frame.type)});
@@ -114,8 +131,9 @@ void Service::on_closed(rpc::Connection& link, const Error& why) {
   programs_.erase(gone->id);
   by_key_.erase(gone->key);
   if (gone->kind == wire::ProgramKind::Driver) {
-    store_->erase_owned(store::owner_key(gone->id), steady_ns());
+    store_->erase_owned(store::owner_key(gone->id), steady_now_ns());
     detach_when_ended(gone->key, gone->pid);
+    program_ended(gone->id, gone->leaving, gone->leaving ? "has left" : why.message);
     driver_gone(*gone, gone->leaving ? "has left" : "is gone (" + why.message + ")");
   } else {
     // What it held is freed when its process is gone; one that only lost its link is of no use any more.
@@ -133,7 +151,7 @@ void Service::on_closed(rpc::Connection& link, const Error& why) {
 void Service::detach_when_ended(store::ClientKey key, int pid) {
   const int process = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
   if (process < 0) {
-    store_->detach(key, steady_ns());
+    store_->detach(key, steady_now_ns());
     return;
   }
   left_.insert(process);
@@ -141,7 +159,7 @@ void Service::detach_when_ended(store::ClientKey key, int pid) {
     reactor_.unwatch(process);
     left_.erase(process);
     ::close(process);
-    store_->detach(key, steady_ns());
+    store_->detach(key, steady_now_ns());
   });
 }
 
@@ -178,6 +196,11 @@ void Service::on_register(rpc::Connection& link, const rpc::Frame& frame) {
     return;
   }
   Program* program = admit(link, *request);
+  if (!is_worker && !cluster_.is_head()) {  // the head begins the job; its Registered follows
+    program->register_call = frame.call_id;
+    relay(head_, *program, frame.type, frame.call_id, frame.table, frame.raw);
+    return;
+  }
   registered(*program, frame.call_id);
   if (is_worker) cluster_.core().on_registered(id, program->pid, program->endpoint);
 }
@@ -189,18 +212,31 @@ Program* Service::admit(rpc::Connection& link, const wire::Register& request) {
   program->kind = request.kind();
   program->pid = request.pid();
   program->endpoint = text_of(request.endpoint());
+  program->node = cluster_.self();
   program->key = ++last_key_;
   by_key_[program->key] = program->id;
-  if (program->kind == wire::ProgramKind::Driver)
-    program->job = cluster_.start_job(program->id, program->pid, bytes_of(request.config())).id;
-  else
+  std::string config;
+  if (program->kind == wire::ProgramKind::Driver) {
+    config = bytes_of(request.config());
+    if (cluster_.is_head()) {
+      const controller::Job& job = cluster_.start_job(program->id, cluster_.self(), program->pid, config);
+      program->job = job.id;
+      tell_jobs(job);
+    }
+  } else {
     program->job = cluster_.core().find(program->id)->job;
-  const controller::Job& job = *cluster_.controller().jobs.find(program->job);
-  const flexbuffers::Map config = map_of(reinterpret_cast<const uint8_t*>(job.config.data()), job.config.size());
-  if (config["namespace"].IsString()) program->name_space = config["namespace"].AsString().str();
-  if (!config["log_to_driver"].IsNull()) program->log_to_driver = config["log_to_driver"].AsBool();
+    config = cluster_.controller().jobs.find(program->job)->config;
+  }
+  read_config(*program, config);
   link.context = program.get();
-  return programs_.emplace(program->id, std::move(program)).first->second.get();
+  const WorkerId id = program->id;
+  return (programs_[id] = std::move(program)).get();  // a record of a driver elsewhere gives way
+}
+
+void Service::read_config(Program& program, const std::string& bytes) {
+  const flexbuffers::Map config = map_of(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
+  if (config["namespace"].IsString()) program.name_space = config["namespace"].AsString().str();
+  if (!config["log_to_driver"].IsNull()) program.log_to_driver = config["log_to_driver"].AsBool();
 }
 
 void Service::registered(Program& program, uint32_t call_id) {
@@ -211,6 +247,7 @@ void Service::registered(Program& program, uint32_t call_id) {
                                             reactor_.identity().cluster.size());
   const auto config = builder.CreateVector(reinterpret_cast<const uint8_t*>(job.config.data()), job.config.size());
   const auto node = config_.node.node.to_wire<wire::NodeId>();
+  const auto endpoint = builder.CreateString(config_.endpoint);
   const auto job_id = program.job.to_wire<wire::JobId>();
   wire::RegisteredBuilder reply(builder);
   reply.add_node(&node);
@@ -220,6 +257,7 @@ void Service::registered(Program& program, uint32_t call_id) {
   if (program.kind == wire::ProgramKind::Worker) reply.add_config(config);
   reply.add_store_bytes(store_->arena_bytes());
   reply.add_store_fd(true);
+  reply.add_endpoint(endpoint);
   builder.Finish(reply.Finish());
   program.link->send_fd(dup(store_->fd()));  // the link closes what it sends
   program.link->send(MessageType::Registered, call_id, builder);
@@ -230,16 +268,17 @@ void Service::registered(Program& program, uint32_t call_id) {
 // False: the frame is malformed or not a program's to send.
 bool Service::dispatch(Program& program, const rpc::Frame& frame) {
   Core& core = cluster_.core();
+  if (program.register_call != 0) return false;  // it may not speak yet
   switch (frame.type) {
     case MessageType::RequestLease: return on_request_lease(program, frame);
     case MessageType::ReturnLease: {
       const auto* table = frame.as<wire::ReturnLease>();
-      if (table) core.return_lease(program.id, table->lease(), table->worker_failed(), table->worker_exiting());
+      if (table) cluster_.return_lease(program.id, table->lease(), table->worker_failed(), table->worker_exiting());
       return table != nullptr;
     }
     case MessageType::CancelLease: {
       const auto* table = frame.as<wire::CancelLease>();
-      if (table) core.cancel_lease(program.id, table->request());
+      if (table) cluster_.cancel_lease(program.id, table->request());
       return table != nullptr;
     }
     case MessageType::Blocked: core.on_blocked(program.id); return true;
@@ -251,6 +290,10 @@ bool Service::dispatch(Program& program, const rpc::Frame& frame) {
 }
 
 bool Service::dispatch_actor(Program& program, const rpc::Frame& frame) {
+  if (!cluster_.is_head() && frame.type != MessageType::ActorStarted) {
+    if (frame.type == MessageType::CreateActor) cluster_.note_creator(program.id);
+    return relay_to_head(program, frame);
+  }
   switch (frame.type) {
     case MessageType::CreateActor: return on_create_actor(program, frame);
     case MessageType::ActorStarted: return on_actor_started(program, frame);
@@ -258,9 +301,10 @@ bool Service::dispatch_actor(Program& program, const rpc::Frame& frame) {
     case MessageType::KillActor: return on_kill_actor(frame);
     case MessageType::ActorExiting: {
       const auto* table = frame.as<wire::ActorExiting>();
-      const Worker* worker = cluster_.core().find(program.id);
-      if (!table || !table->actor() || !worker || worker->actor != ActorId::from_wire(table->actor())) return false;
-      cluster_.controller().actors.exiting(worker->actor);
+      if (!table || !table->actor()) return false;
+      const controller::Actor* actor = cluster_.controller().actors.find(ActorId::from_wire(table->actor()));
+      if (!actor || (actor->address.worker != program.id && actor->state == wire::ActorState::Alive)) return false;
+      cluster_.controller().actors.exiting(actor->spec.id);
       return true;
     }
     default: return false;
@@ -274,7 +318,7 @@ bool Service::on_request_lease(Program& program, const rpc::Frame& frame) {
   request.holder = program.id;
   request.call_id = frame.call_id;
   request.job = program.job;
-  cluster_.core().request_lease(std::move(request));
+  cluster_.request_lease(std::move(request));
   return true;
 }
 
@@ -283,7 +327,7 @@ bool Service::on_create_actor(Program& program, const rpc::Frame& frame) {
   if (!table || !table->spec() || !table->spec()->actor()) return false;
   controller::ActorSpec spec = actor_spec_of(*table->spec());
   spec.job = program.job;
-  if (spec.owner.worker.is_nil()) spec.owner = {program.id, config_.node.node, program.endpoint};
+  if (spec.owner.worker.is_nil()) spec.owner = {program.id, program.node, program.endpoint};
   if (spec.name_space.empty()) spec.name_space = program.name_space;
   controller::ActorFrame bytes{{frame.table.begin(), frame.table.end()}, {frame.raw.begin(), frame.raw.end()}};
   const auto created = cluster_.controller().actors.create(std::move(spec), std::move(bytes), program.id);
@@ -304,7 +348,7 @@ bool Service::on_create_actor(Program& program, const rpc::Frame& frame) {
     const auto id = existing.id.to_wire<wire::ActorId>();
     builder.Finish(wire::CreateCreateActorReply(builder, created.status, &id, methods, message, owner, class_name));
   }
-  program.link->send(MessageType::CreateActorReply, frame.call_id, builder);
+  send_to(program, MessageType::CreateActorReply, frame.call_id, builder);
   return true;
 }
 
@@ -355,7 +399,18 @@ bool Service::on_control(Program& program, const rpc::Frame& frame) {
   if (!table || !table->method()) return false;
   const flexbuffers::Map body =
       table->body() ? map_of(table->body()->data(), table->body()->size()) : flexbuffers::Map::EmptyMap();
-  control_.handle(program, frame.call_id, table->method()->str(), body);
+  const std::string method = table->method()->str();
+  if (method == "worker_fate") {
+    const std::string where = id_text(body["node_id"]);
+    const NodeId node = where.size() == NodeId::kSize ? NodeId::from_bytes(where) : cluster_.self();
+    if (node != cluster_.self() && cluster_.controller().nodes.find(node)) {
+      relay(node, program, frame.type, frame.call_id, frame.table, frame.raw);
+      return true;
+    }
+  } else if (!cluster_.is_head() && method != "session_info" && method != "store_stats") {
+    return relay_to_head(program, frame);
+  }
+  control_.handle(program, frame.call_id, method, body);
   return true;
 }
 
@@ -375,6 +430,7 @@ void Service::on_goodbye(Program& program, uint32_t call_id) {
   program.leaving = true;
   program.goodbye_call = call_id;
   program.goodbye_deadline_ms = now_ms() + kGoodbyeMs;
+  program_ended(program.id, true, "has left");
   cluster_.finish_job(program.job, "has left");
   cluster_.settle();
   finish_goodbyes();
@@ -413,7 +469,7 @@ void Service::grant(const Grant& grant) {
   if (!grant.pg.is_nil()) reply.add_pg(&group);
   reply.add_bundle(grant.bundle);
   builder.Finish(reply.Finish());
-  holder->link->send(MessageType::LeaseReply, grant.call_id, builder);
+  send_to(*holder, MessageType::LeaseReply, grant.call_id, builder);
 }
 
 void Service::deny(const WorkerId& holder, uint32_t call_id, wire::LeaseStatus status, wire::FailureKind failure,
@@ -427,7 +483,7 @@ void Service::deny(const WorkerId& holder, uint32_t call_id, wire::LeaseStatus s
   reply.add_failure(failure);
   reply.add_message(text);
   builder.Finish(reply.Finish());
-  program->link->send(MessageType::LeaseReply, call_id, builder);
+  send_to(*program, MessageType::LeaseReply, call_id, builder);
 }
 
 void Service::reclaim(const WorkerId& holder, uint64_t lease) {
@@ -435,7 +491,7 @@ void Service::reclaim(const WorkerId& holder, uint64_t lease) {
   if (program == nullptr) return;
   Builder& builder = fresh();
   builder.Finish(wire::CreateReclaimLease(builder, lease));
-  program->link->send(MessageType::ReclaimLease, 0, builder);
+  send_to(*program, MessageType::ReclaimLease, 0, builder);
 }
 
 void Service::notice(const JobId& job, const std::string& kind, const std::string& text) {
@@ -446,7 +502,7 @@ void Service::notice(const JobId& job, const std::string& kind, const std::strin
   Builder& builder = fresh();
   const auto kind_text = builder.CreateString(kind);
   builder.Finish(wire::CreateNotice(builder, kind_text, builder.CreateString(text)));
-  driver->link->send(MessageType::Notice, 0, builder);
+  send_to(*driver, MessageType::Notice, 0, builder);
 }
 
 void Service::actor_changed(const WorkerId& watcher, const controller::Actor& actor) {
@@ -454,7 +510,7 @@ void Service::actor_changed(const WorkerId& watcher, const controller::Actor& ac
   if (program == nullptr) return;
   Builder& builder = fresh();
   pack_actor_update(builder, actor);
-  program->link->send(MessageType::ActorUpdate, 0, builder, actor.error);
+  send_to(*program, MessageType::ActorUpdate, 0, builder, actor.error);
 }
 
 // ---- to workers --------------------------------------------------------------------------------------------
@@ -550,10 +606,10 @@ void Service::bury(WorkerId id) {
   Fate fate = std::move(ended->second);
   ended_.erase(ended);
   if (const auto key = key_of_gone_.find(id); key != key_of_gone_.end()) {
-    store_->detach(key->second, steady_ns());
+    store_->detach(key->second, steady_now_ns());
     key_of_gone_.erase(key);
   }
-  store_->erase_owned(store::owner_key(id), steady_ns());
+  store_->erase_owned(store::owner_key(id), steady_now_ns());
   const Worker* worker = cluster_.core().find(id);
   if (worker && worker->state == WorkerState::kStarting && !worker->killed) {
     const std::string tail = LogFollower::tail(config_.session_dir + "/logs", id, kTailBytes);
@@ -586,6 +642,7 @@ void Service::worker_gone(const WorkerId& worker, const JobId&, const Fate& fate
     history_.add(now_ms(), fate.cause == Fate::Cause::kOutOfMemory ? "ERROR" : "WARNING", "NODE", fate.message);
   }
   control_.on_worker_gone(worker);
+  program_ended(worker, false, fate.message);
 }
 
 // ---- logs --------------------------------------------------------------------------------------------------
@@ -609,7 +666,7 @@ void Service::on_lines(const std::vector<LogText>& lines) {
       packed.push_back(wire::CreateLogLine(builder, worker.pid, &id, name, line->is_error, text));
     }
     builder.Finish(wire::CreateLogLines(builder, builder.CreateVector(packed)));
-    driver->link->send(MessageType::LogLines, 0, builder);
+    send_to(*driver, MessageType::LogLines, 0, builder);
   }
 }
 
@@ -621,7 +678,7 @@ void Service::send(store::ClientKey client, MessageType type, const Builder& tab
 }
 
 void Service::tick() {
-  cluster_.core().tick();
+  cluster_.tick();
   cluster_.settle();
   control_.tick();
   finish_goodbyes();
@@ -645,7 +702,8 @@ void Service::relieve_memory(const std::string& figures) {
 }
 
 void Service::stop() {
-  for (auto& [id, program] : programs_) program->link->close({ErrorCode::kDisconnected, "the node is stopping"});
+  for (auto& [id, program] : programs_)
+    if (program->link) program->link->close({ErrorCode::kDisconnected, "the node is stopping"});
 }
 
 }  // namespace narke::node

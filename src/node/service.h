@@ -13,10 +13,12 @@
 #include "node/cluster.h"
 #include "node/control.h"
 #include "node/log_follower.h"
+#include "node/peers.h"
 #include "node/processes.h"
 #include "node/program.h"
 #include "node/wire.h"
 #include "rpc/reactor.h"
+#include "rpc/tcp.h"
 #include "store/server.h"
 
 namespace narke::node {
@@ -24,13 +26,23 @@ namespace narke::node {
 struct ServiceConfig {
   NodeConfig node;
   std::string session_dir, socket_path, token_path, address, hostname;
+  bool is_head = true;
+  std::string endpoint;  // HOST:PORT of this node's door; empty: it is a cluster of its own
 };
 
+int64_t steady_now_ns();
 // Ids that nobody can guess.
 WorkerId random_worker_id();
 NodeId random_node_id();
 
-class Service : public rpc::Handler, public ProcessesOut, public store::ServerOut, private ClusterOut, private LogOut {
+using wire::MessageType;
+
+class Service : public rpc::Handler,
+                public ProcessesOut,
+                public store::ServerOut,
+                private ClusterOut,
+                private LogOut,
+                private PeersOut {
  public:
   Service(rpc::Reactor& reactor, ServiceConfig config, std::function<void(const std::string&)> log);
   ~Service() override;
@@ -39,6 +51,15 @@ class Service : public rpc::Handler, public ProcessesOut, public store::ServerOu
   void attach(Processes& processes, store::Server& store);
   Cluster& cluster() { return cluster_; }
   const Cluster& cluster() const { return cluster_; }
+  // ---- with other hosts (service_cluster.cc)
+  // Somebody has come through the door.
+  void on_arrival(const rpc::Preface& preface, int fd);
+  // Joins the cluster of the head at HOST:PORT; joined(error) is told how it went.
+  void join(const std::string& head_endpoint, std::function<void(const std::string& error)> joined);
+  // Begins what is done again and again where there are other hosts.
+  void begin_rounds();
+  // Called when the cluster goes on without this node.
+  void on_expelled(std::function<void(const std::string& why)> callback) { expelled_ = std::move(callback); }
   // Called when a driver's link ends.
   void on_driver_gone(std::function<void(int pid)> callback) { driver_gone_ = std::move(callback); }
   // Upkeep, a few times a second.
@@ -64,6 +85,7 @@ class Service : public rpc::Handler, public ProcessesOut, public store::ServerOu
   // frames
   void on_register(rpc::Connection& link, const rpc::Frame& frame);
   Program* admit(rpc::Connection& link, const wire::Register& request);
+  void read_config(Program& program, const std::string& config);
   void refuse(rpc::Connection& link, uint32_t call_id, const std::string& why);
   void registered(Program& program, uint32_t call_id);
   bool dispatch(Program& program, const rpc::Frame& frame);
@@ -93,12 +115,71 @@ class Service : public rpc::Handler, public ProcessesOut, public store::ServerOu
   void reclaim(const WorkerId& holder, uint64_t lease) override;
   void notice(const JobId& job, const std::string& kind, const std::string& text) override;
   void actor_changed(const WorkerId& watcher, const controller::Actor& actor) override;
-  void group_changed(const controller::PlacementGroup& group) override { control_.on_group_changed(group); }
+  void group_changed(const controller::PlacementGroup& group) override;
   void start_worker(const Worker& worker) override;
   void stop_worker(const Worker& worker, StopKind kind, const std::string& reason) override;
   void start_actor(const Worker& worker, const controller::Actor& actor) override;
   void lease_ended(const Worker& worker) override;
   void worker_gone(const WorkerId& worker, const JobId& job, const Fate& fate) override;
+
+  void send_place_actor(const NodeId& node, const controller::Actor& actor) override;
+  void send_end_actor(const NodeId& node, const ActorId& actor, bool graceful) override;
+  void send_reserve(const NodeId& node, const controller::PlacementGroup& group,
+                    const std::vector<size_t>& which) override;
+  void send_unreserve(const NodeId& node, const PgId& group, const std::vector<size_t>& which) override;
+  void send_lease_request(const NodeId& node, const LeaseRequest& request, bool stay) override;
+  void send_cancel_lease(const NodeId& node, const WorkerId& holder, uint32_t call_id) override;
+  void send_return_lease(const NodeId& node, const WorkerId& holder, uint64_t lease, bool worker_failed,
+                         bool worker_exiting) override;
+  void send_actor_news(const ActorNews& news) override;
+  void send_watch_group(const PgId& group) override;
+
+  // PeersOut
+  void on_node_frame(const NodeId& from, const rpc::Frame& frame) override;
+  void on_node_link_closed(const NodeId& node, const Error& why) override;
+  std::string endpoint_of(const NodeId& node) override;
+
+  // from other nodes
+  void on_head_frame(const NodeId& from, const rpc::Frame& frame);
+  void on_member_frame(const NodeId& from, const rpc::Frame& frame);
+  void on_join(const NodeId& from, const rpc::Frame& frame);
+  void refuse_join(const NodeId& from, const rpc::Frame& frame, const std::string& why);
+  void on_joined(const NodeId& from, const rpc::Frame& frame);
+  void on_view(const rpc::Frame& frame);
+  void on_report(const NodeId& from, const rpc::Frame& frame);
+  void on_relay(const NodeId& from, const rpc::Frame& frame);
+  void on_relayed_reply(const NodeId& from, Program& program, const rpc::Frame& frame);
+  void on_relayed_request(const NodeId& from, Program& program, const rpc::Frame& frame, bool stay);
+  void on_remote_driver(const NodeId& from, const WorkerId& id, const rpc::Frame& frame);
+  void on_program_came(const NodeId& from, const rpc::Frame& frame);
+  void on_program_gone_there(const rpc::Frame& frame);
+  void on_job_news(const rpc::Frame& frame);
+  void on_place_actor(const rpc::Frame& frame);
+  void on_actor_news(const rpc::Frame& frame);
+  void on_reserve(const NodeId& from, const rpc::Frame& frame);
+  void on_return_bundles(const rpc::Frame& frame);
+  void on_group_news(const rpc::Frame& frame);
+  void on_watch_group(const NodeId& from, const rpc::Frame& frame);
+  // to other nodes
+  void send_to(Program& program, MessageType type, uint32_t call_id, const Builder& table, rpc::Bytes raw = {});
+  void relay(const NodeId& node, Program& program, MessageType type, uint32_t call_id, rpc::Bytes table,
+             rpc::Bytes raw, bool stay = false);
+  void introduce(const NodeId& node, Program& program);
+  bool relay_to_head(Program& program, const rpc::Frame& frame);
+  void tell_job(const NodeId& node, const controller::Job& job);
+  void tell_jobs(const controller::Job& job);
+  void tell_group(const NodeId& node, const controller::PlacementGroup& group);
+  void tell_view(const NodeId& node, bool whole);
+  void serve_guest(LeaseRequest request, bool stay, int tries);
+  void end_remote_program(const WorkerId& id, const std::string& message);
+  void tell_job_of(const WorkerId& driver);
+  void program_ended(const WorkerId& id, bool left, const std::string& message);
+  void forget_program(const WorkerId& id);
+  void node_gone(const NodeId& node, const std::string& why);
+  void report();
+  void spread_view();
+  void look_for_silence();
+  Program& remote_program(const WorkerId& id, const NodeId& node);
 
   // LogOut
   void on_lines(const std::vector<LogText>& lines) override;
@@ -115,6 +196,15 @@ class Service : public rpc::Handler, public ProcessesOut, public store::ServerOu
   Processes* processes_ = nullptr;
   store::Server* store_ = nullptr;
   Cluster cluster_;
+  Peers peers_;
+  NodeId head_;  // nil until it is known
+  std::function<void(const std::string&)> joined_, expelled_;
+  std::unordered_map<NodeId, int64_t> heard_ms_;      // the head's: when each node last said something
+  std::unordered_map<PgId, std::set<NodeId>> group_watchers_;
+  std::vector<NodeId> changed_;                       // the head's: nodes to tell all others about
+  std::vector<WorkerId> ended_programs_;              // likewise
+  ResourceSet reported_;                              // what the head was last told is free
+  int64_t reported_ms_ = 0;
   LogFollower logs_;
   History history_;
   Control control_;

@@ -117,6 +117,7 @@ struct NodeConfig {
   NodeId node;
   ResourceSet resources;
   sched::Labels labels;
+  uint64_t lease_base = 0;    // lease ids count from here: no two nodes' are alike
   int prestart_limit = 1;     // workers begun for a new driver
   int max_starting = 4;       // workers between fork and registration
   size_t max_workers = 4096;

@@ -111,6 +111,50 @@ LeaseRequest lease_request_of(const wire::RequestLease& request) {
   return out;
 }
 
+static void put_conditions(flexbuffers::Builder& out, const std::vector<sched::LabelCondition>& conditions) {
+  static constexpr const char* kNames[] = {"in", "not_in", "exists", "not_exists"};
+  out.Vector([&] {
+    for (const sched::LabelCondition& condition : conditions)
+      out.Vector([&] {
+        out.String(condition.key);
+        out.String(kNames[static_cast<size_t>(condition.kind)]);
+        out.Vector([&] {
+          for (const std::string& value : condition.values) out.String(value);
+        });
+      });
+  });
+}
+
+static flatbuffers::Offset<wire::Strategy> pack_strategy(Builder& b, const sched::Strategy& strategy) {
+  flexbuffers::Builder labels;
+  labels.Map([&] {
+    labels.Key("hard");
+    put_conditions(labels, strategy.hard);
+    labels.Key("soft");
+    put_conditions(labels, strategy.preferred);
+    labels.Vector("fallback", [&] {
+      for (const auto& each : strategy.fallbacks) put_conditions(labels, each);
+    });
+  });
+  labels.Finish();
+  const auto packed = b.CreateVector(labels.GetBuffer());
+  const auto node = wired<wire::NodeId>(strategy.node);
+  return wire::CreateStrategy(b, static_cast<wire::StrategyKind>(strategy.kind), &node, strategy.soft, packed);
+}
+
+void pack_lease_request(Builder& b, const LeaseRequest& request) {
+  std::vector<flatbuffers::Offset<wire::Resource>> resources;
+  for (const ResourceSet::Entry& entry : request.resources.entries())
+    resources.push_back(wire::CreateResource(b, b.CreateString(entry.name), entry.amount));
+  const auto list = b.CreateVector(resources);
+  const auto env = b.CreateString(request.runtime_env);
+  const auto strategy = pack_strategy(b, request.strategy);
+  const auto name = b.CreateString(request.task_name);
+  const auto group = wired<wire::PgId>(request.pg);
+  b.Finish(wire::CreateRequestLease(b, list, env, request.pg.is_nil() ? nullptr : &group, request.bundle, false,
+                                    strategy, 0, 0, request.retriable, name));
+}
+
 controller::ActorSpec actor_spec_of(const wire::ActorSpec& spec) {
   controller::ActorSpec out;
   out.id = ActorId::from_wire(spec.actor());

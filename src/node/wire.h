@@ -29,6 +29,8 @@ sched::Strategy strategy_of(const wire::Strategy* strategy);
 controller::Address address_of(const wire::Address* address);
 
 LeaseRequest lease_request_of(const wire::RequestLease& request);
+// The other way; finishes the builder.
+void pack_lease_request(Builder& builder, const LeaseRequest& request);
 controller::ActorSpec actor_spec_of(const wire::ActorSpec& spec);
 
 flatbuffers::Offset<wire::Address> pack_address(Builder& builder, const WorkerId& worker, const NodeId& node,

@@ -54,13 +54,23 @@ uint8_t* Connection::append(ByteBuffer& to, wire::MessageType type, uint32_t cal
   return at;
 }
 
-uint8_t* Connection::send_with_room(wire::MessageType type, uint32_t call_id,
-                                    const flatbuffers::FlatBufferBuilder& table, size_t size) {
-  NARKE_CHECK(size + table.GetSize() < kMaxBodyBytes);
-  uint8_t* room = append(state_ == State::kOpen ? out_ : held_, type, call_id, table_bytes(table), size);
+uint8_t* Connection::room_for(wire::MessageType type, uint32_t call_id, Bytes table, size_t size) {
+  NARKE_CHECK(size + table.size() < kMaxBodyBytes);
+  uint8_t* room = append(state_ == State::kOpen ? out_ : held_, type, call_id, table, size);
   if (state_ == State::kClosed) held_.clear();  // the memory stays, the bytes are dropped
   if (state_ == State::kOpen) reactor_.mark_dirty(*this);
   return room;
+}
+
+uint8_t* Connection::send_with_room(wire::MessageType type, uint32_t call_id,
+                                    const flatbuffers::FlatBufferBuilder& table, size_t size) {
+  return room_for(type, call_id, table_bytes(table), size);
+}
+
+void Connection::send_frame(wire::MessageType type, uint32_t call_id, Bytes table, Bytes raw) {
+  uint8_t* room = room_for(type, call_id, table, raw.size());
+  if (!raw.empty()) std::memcpy(room, raw.data(), raw.size());
+  after_append();
 }
 
 void Connection::send(wire::MessageType type, uint32_t call_id, const flatbuffers::FlatBufferBuilder& table, Bytes raw,
@@ -78,7 +88,13 @@ void Connection::after_append() {
 void Connection::send_fd(int fd) { fds_out_.push_back(fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
 
 void Connection::flush() {
-  if (state_ == State::kOpen && unsent_bytes() != 0 && !wants_write_) write_some();
+  if (state_ != State::kClosed && unsent_bytes() != 0 && !wants_write_) write_some();
+}
+
+void Connection::begin_with(const std::string& preface) {
+  out_.append(reinterpret_cast<const uint8_t*>(preface.data()), preface.size());
+  wants_write_ = true;
+  reactor_.arm(slot_, EPOLLIN | EPOLLOUT, EPOLL_CTL_MOD);
 }
 
 long Connection::write_once() {
@@ -200,7 +216,7 @@ void Connection::send_challenge() {
   auto cluster = bytes(identity_.cluster);
   b.Finish(wire::CreateChallenge(b, kProtocolVersion, kProtocolVersion, nonce, cluster));
   append(out_, wire::MessageType::Challenge, 0, table_bytes(b), 0);
-  write_some();
+  flush();
 }
 
 void Connection::answer_challenge(const Frame& frame) {
@@ -234,7 +250,7 @@ void Connection::become_open() {
   state_ = State::kOpen;
   out_.append(held_.data(), held_.size());
   held_ = ByteBuffer();
-  write_some();
+  if (!wants_write_) write_some();
   if (state_ == State::kOpen) handler_->on_open(*this);
 }
 

@@ -55,6 +55,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // finished. Bytes sent to a closed connection are dropped: on_closed tells.
   void send(wire::MessageType type, uint32_t call_id, const flatbuffers::FlatBufferBuilder& table, Bytes raw = {},
             Bytes raw2 = {});
+  // A frame that came from elsewhere, as it is.
+  void send_frame(wire::MessageType type, uint32_t call_id, Bytes table, Bytes raw);
   // Space for `size` raw bytes to fill in before anything else is called; saves a copy.
   uint8_t* send_with_room(wire::MessageType type, uint32_t call_id, const flatbuffers::FlatBufferBuilder& table,
                           size_t size);
@@ -85,6 +87,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   friend class Reactor;
   enum class State { kHandshaking, kOpen, kClosed };
 
+  // Leaves before the handshake, as soon as the socket takes it.
+  void begin_with(const std::string& preface);
   void on_readable();
   void parse();
   void handle(const Frame& frame);
@@ -93,6 +97,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void answer_challenge(const Frame& frame);
   void check_hello(const Frame& frame);
   void become_open();
+  uint8_t* room_for(wire::MessageType type, uint32_t call_id, Bytes table, size_t size);
   uint8_t* append(ByteBuffer& to, wire::MessageType type, uint32_t call_id, Bytes table, size_t raw_size);
   void after_append();
   void write_some();

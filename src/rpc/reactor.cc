@@ -9,6 +9,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "rpc/tcp.h"
+
 namespace narke::rpc {
 namespace {
 
@@ -134,6 +136,16 @@ Result<ConnectionPtr> Reactor::connect(const std::string& path, Handler* handler
     return Error{ErrorCode::kRefused, "another user listens at " + path};
   }
   return adopt(fd, false, handler);
+}
+
+Result<ConnectionPtr> Reactor::connect_tcp(const std::string& host_port, const std::string& preface, Handler* handler) {
+  Result<HostPort> to = parse_host_port(host_port);
+  if (!to) return to.error();
+  Result<int> fd = begin_connect(to.value().host, to.value().port);
+  if (!fd) return fd.error();
+  ConnectionPtr connection = adopt(fd.value(), false, handler);
+  connection->begin_with(preface);
+  return connection;
 }
 
 Status Reactor::listen(const std::string& path, std::function<Handler*(Connection&)> on_accept) {

@@ -34,6 +34,9 @@ class Reactor {
   // Paths that begin with '@' name sockets without a file, reachable for this user only.
   // Connects to a Unix socket. Fails at once when nobody listens.
   Result<ConnectionPtr> connect(const std::string& path, Handler* handler);
+  // Connects to another host's door (see tcp.h) and asks for what the preface says. Does not wait: what is sent is
+  // kept until the link is open, and on_closed tells when nobody answers.
+  Result<ConnectionPtr> connect_tcp(const std::string& host_port, const std::string& preface, Handler* handler);
   // Listens on a Unix socket (made 0600; a stale file is replaced). on_accept may set the handler's context.
   Status listen(const std::string& path, std::function<Handler*(Connection&)> on_accept);
   // Talks over an already connected descriptor (socketpair); takes it over. trusted: no handshake.

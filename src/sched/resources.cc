@@ -100,6 +100,13 @@ ResourcePool::ResourcePool(const Allocation& reserved) : total_(reserved.amounts
   for (const DeviceShares& held : reserved.devices) devices_.push_back({held.name, held.shares, held.shares});
 }
 
+ResourcePool ResourcePool::mirror(ResourceSet total, ResourceSet available) {
+  ResourcePool out;
+  out.total_ = std::move(total);
+  out.available_ = std::move(available);
+  return out;
+}
+
 const ResourcePool::Devices* ResourcePool::devices_of(std::string_view name) const {
   for (const Devices& devices : devices_)
     if (devices.name == name) return &devices;

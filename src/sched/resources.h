@@ -84,6 +84,9 @@ class ResourcePool {
   explicit ResourcePool(ResourceSet total);
   explicit ResourcePool(const Allocation& reserved);  // a bundle: its devices are the reserved ones
 
+  // Another host's pool as far as its sums tell: which of its devices are free is not known here.
+  static ResourcePool mirror(ResourceSet total, ResourceSet available);
+
   const ResourceSet& total() const { return total_; }
   const ResourceSet& available() const { return available_; }
 

@@ -22,7 +22,7 @@ static node::NodeConfig node_config(const WorldConfig& config) {
 }
 
 World::World(WorldConfig config)
-    : config_(config), random_(config.seed), cluster_(node_config(config), "sim", "sim", *this) {}
+    : config_(config), random_(config.seed), cluster_(node_config(config), {}, true, *this) {}
 
 // ---- bookkeeping -------------------------------------------------------------------------------------------
 
@@ -185,7 +185,7 @@ void World::join() {
   const WorkerId id = new_id<WorkerId>();
   drivers_.push_back(id);
   note("driver " + brief(id) + " joins");
-  job_of_[id] = cluster_.start_job(id, 1, "").id;
+  job_of_[id] = cluster_.start_job(id, cluster_.self(), 1, "").id;
 }
 
 void World::forget_holder(const WorkerId& id) {
@@ -228,21 +228,21 @@ void World::ask() {
   note("ask " + brief(request.holder) + "/" + std::to_string(request.call_id) + " " + request.resources.text());
   asked_[{request.holder, request.call_id}] = 1;
   const node::LeaseRequest copy = request;
-  cluster_.core().request_lease(std::move(request));
+  cluster_.request_lease(std::move(request));
   const bool still_open = asked_.contains({copy.holder, copy.call_id});
-  if (still_open && chance(3)) cluster_.core().request_lease(copy);  // the same frame again
+  if (still_open && chance(3)) cluster_.request_lease(copy);  // the same frame again
 }
 
 void World::cancel() {
   if (asked_.empty() || chance(5)) {
-    cluster_.core().cancel_lease(new_id<WorkerId>(), 1);
+    cluster_.cancel_lease(new_id<WorkerId>(), 1);
     return;
   }
   auto at = asked_.begin();
   std::advance(at, static_cast<ptrdiff_t>(below(asked_.size())));
   const auto [holder, call] = at->first;
   note("cancel " + brief(holder) + "/" + std::to_string(call));
-  cluster_.core().cancel_lease(holder, call);
+  cluster_.cancel_lease(holder, call);
 }
 
 void World::give_back() {
@@ -250,13 +250,13 @@ void World::give_back() {
   auto at = leases_.begin();
   std::advance(at, static_cast<ptrdiff_t>(below(leases_.size())));
   const LeaseModel lease = at->second;
-  if (chance(5)) cluster_.core().return_lease(new_id<WorkerId>(), lease.id, false, false);  // not its own
+  if (chance(5)) cluster_.return_lease(new_id<WorkerId>(), lease.id, false, false);  // not its own
   note("return " + std::to_string(lease.id));
   leases_.erase(lease.id);
   const bool failed = chance(5), exiting = !failed && chance(5);
   if (exiting) processes_.at(lease.worker).asked_to_leave = true;
-  cluster_.core().return_lease(lease.holder, lease.id, failed, exiting);
-  if (chance(5)) cluster_.core().return_lease(lease.holder, lease.id, false, false);  // twice
+  cluster_.return_lease(lease.holder, lease.id, failed, exiting);
+  if (chance(5)) cluster_.return_lease(lease.holder, lease.id, false, false);  // twice
 }
 
 void World::obey_reclaims() {
@@ -265,7 +265,7 @@ void World::obey_reclaims() {
     const LeaseModel lease = at->second;
     note("return " + std::to_string(lease.id) + " as asked");
     leases_.erase(at);
-    cluster_.core().return_lease(lease.holder, lease.id, false, false);
+    cluster_.return_lease(lease.holder, lease.id, false, false);
     return;
   }
 }
@@ -487,7 +487,7 @@ void World::quiet() {
     const std::map<uint64_t, LeaseModel> leases = leases_;
     for (const auto& [id, lease] : leases) {
       leases_.erase(id);
-      cluster_.core().return_lease(lease.holder, id, false, false);
+      cluster_.return_lease(lease.holder, id, false, false);
     }
     cluster_.core().tick();
     settle_and_check();

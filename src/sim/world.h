@@ -31,7 +31,7 @@ struct WorldConfig {
   size_t max_workers = 12;
 };
 
-class World : private node::ClusterOut {
+class World : private node::OneHostOut {
  public:
   explicit World(WorldConfig config);
 

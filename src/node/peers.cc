@@ -1,0 +1,78 @@
+#include "node/peers.h"
+
+#include "rpc/tcp.h"
+
+namespace narke::node {
+
+Peers::~Peers() {
+  for (auto& [node, link] : links_) link->set_handler(nullptr);
+}
+
+void Peers::adopt(int fd) { reactor_.adopt(fd, true, this); }
+
+Status Peers::connect(const NodeId& alias, const std::string& endpoint) {
+  auto link = reactor_.connect_tcp(endpoint, rpc::write_preface({rpc::LinkKind::kNode, {}}), this);
+  if (!link) return link.error();
+  link.value()->set_peer(as_program(alias));
+  nodes_[link.value().get()] = alias;
+  links_.emplace(alias, link.value());
+  return ok_status();
+}
+
+void Peers::rename(const NodeId& alias, const NodeId& node) {
+  const auto at = links_.find(alias);
+  if (at == links_.end() || alias == node) return;
+  rpc::ConnectionPtr link = at->second;
+  links_.erase(at);
+  nodes_[link.get()] = node;
+  links_.emplace(node, std::move(link));
+}
+
+rpc::Connection* Peers::link_to(const NodeId& node) {
+  auto at = links_.find(node);
+  if (at == links_.end()) {
+    const std::string endpoint = out_.endpoint_of(node);
+    if (endpoint.empty() || !connect(node, endpoint)) return nullptr;
+    at = links_.find(node);
+  }
+  return at->second.get();
+}
+
+bool Peers::send(const NodeId& to, wire::MessageType type, uint32_t call_id, const Builder& table, rpc::Bytes raw,
+                 rpc::Bytes raw2) {
+  rpc::Connection* link = link_to(to);
+  if (link != nullptr) link->send(type, call_id, table, raw, raw2);
+  return link != nullptr;
+}
+
+void Peers::close(const NodeId& node, const std::string& why) {
+  const auto [begin, end] = links_.equal_range(node);
+  for (auto at = begin; at != end; ++at) at->second->close({ErrorCode::kDisconnected, why});
+}
+
+void Peers::on_open(rpc::Connection& link) {
+  if (nodes_.contains(&link)) return;
+  const NodeId node = as_node(link.peer());
+  nodes_[&link] = node;
+  links_.emplace(node, link.shared_from_this());
+}
+
+void Peers::on_frame(rpc::Connection& link, const rpc::Frame& frame) {
+  if (const auto at = nodes_.find(&link); at != nodes_.end()) out_.on_node_frame(NodeId(at->second), frame);
+}
+
+void Peers::on_closed(rpc::Connection& link, const Error& why) {
+  const auto at = nodes_.find(&link);
+  if (at == nodes_.end()) return;
+  const NodeId node = at->second;
+  nodes_.erase(at);
+  const auto [begin, end] = links_.equal_range(node);
+  for (auto each = begin; each != end; ++each)
+    if (each->second.get() == &link) {
+      links_.erase(each);
+      break;
+    }
+  if (!links_.contains(node)) out_.on_node_link_closed(node, why);
+}
+
+}  // namespace narke::node
