@@ -110,8 +110,8 @@ void Actors::place_in_group(Actor& actor) {
   for (const NodeId& node : group->nodes) ++room[node];
   for (const ActorId& id : in_group_[actor.spec.pg])
     if (const auto at = room.find(actors_.at(id).node); at != room.end()) --at->second;
-  const auto best = std::max_element(room.begin(), room.end(),
-                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  const auto best =
+      std::max_element(room.begin(), room.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   send_to(actor, best->first);
 }
 
@@ -148,8 +148,8 @@ void Actors::retry() {
     Actor& actor = *get(id);
     if (!actor.spec.pg.is_nil() || !waits(actor) || (!actor.stuck && now - actor.placed_ms < kPatienceMs)) continue;
     const sched::Choice choice = nodes_.choose(actor.spec.placement, actor.spec.strategy, actor.node);
-    const bool better = choice.kind == sched::Choice::Kind::kNode ||
-                        (actor.stuck && choice.kind == sched::Choice::Kind::kWait);
+    const bool better =
+        choice.kind == sched::Choice::Kind::kNode || (actor.stuck && choice.kind == sched::Choice::Kind::kWait);
     if (!better || nodes_.all()[choice.node].id == actor.node) continue;
     out_.end_actor(actor.node, id, EndKind::kKill);
     ++actor.incarnation;  // what the old node still says of it is late news

@@ -65,8 +65,7 @@ std::vector<sched::NodeView> NodeTable::views() const {
   return views;
 }
 
-sched::Choice NodeTable::choose(const sched::ResourceSet& demand, const sched::Strategy& strategy,
-                                const NodeId& near) {
+sched::Choice NodeTable::choose(const sched::ResourceSet& demand, const sched::Strategy& strategy, const NodeId& near) {
   size_t local = 0;
   for (size_t i = 0; i < nodes_.size(); ++i)
     if (nodes_[i].id == near) local = i;

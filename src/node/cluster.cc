@@ -84,8 +84,8 @@ void Cluster::route_in_group(LeaseRequest request) {
     return;
   }
   const size_t count = found->nodes.size();
-  const size_t index = request.bundle >= 0 ? std::min(static_cast<size_t>(request.bundle), count - 1)
-                                           : group_cursor_++ % count;
+  const size_t index =
+      request.bundle >= 0 ? std::min(static_cast<size_t>(request.bundle), count - 1) : group_cursor_++ % count;
   const NodeId node = found->nodes[index];
   if (node == self())
     core_.request_lease(std::move(request));
@@ -287,8 +287,7 @@ void Cluster::tick() {
 
 void Cluster::place_actor(const NodeId& node, const Actor& actor) {
   if (node != self()) return out_.send_place_actor(node, actor);
-  pending_.push_back(
-      [this, request = request_of(actor)]() mutable { core_.place_actor(std::move(request)); });
+  pending_.push_back([this, request = request_of(actor)]() mutable { core_.place_actor(std::move(request)); });
 }
 
 void Cluster::end_actor(const NodeId& node, const ActorId& actor, controller::EndKind kind) {
@@ -307,9 +306,8 @@ static std::vector<std::pair<int, ResourceSet>> bundles_of(const PlacementGroup&
 void Cluster::reserve(const NodeId& node, const PlacementGroup& group, const std::vector<size_t>& which) {
   if (node != self()) return out_.send_reserve(node, group, which);
   const bool ok = core_.reserve(group.id, bundles_of(group, which));
-  pending_.push_back([this, id = group.id, attempt = group.attempt, ok] {
-    controller_.on_reserved(id, self(), attempt, ok);
-  });
+  pending_.push_back(
+      [this, id = group.id, attempt = group.attempt, ok] { controller_.on_reserved(id, self(), attempt, ok); });
 }
 
 void Cluster::unreserve(const NodeId& node, const PlacementGroup& group, const std::vector<size_t>& which) {

@@ -17,7 +17,8 @@ std::string class_text(const SchedClass& cls) {
   return text;
 }
 
-Core::Core(NodeConfig config, Out& out) : config_(std::move(config)), out_(out), pool_(config_.resources), last_lease_(config_.lease_base) {}
+Core::Core(NodeConfig config, Out& out)
+    : config_(std::move(config)), out_(out), pool_(config_.resources), last_lease_(config_.lease_base) {}
 
 // ---- classes -----------------------------------------------------------------------------------------------
 

@@ -92,9 +92,8 @@ Status Daemon::start() {
 Status Daemon::open_door() {
   if (options_.port < 0) return ok_status();
   const std::string& host = options_.bind.empty() ? options_.address : options_.bind;
-  auto opened = rpc::Door::open(*reactor_, host, options_.port, [this](const rpc::Preface& preface, int fd) {
-    service_->on_arrival(preface, fd);
-  });
+  auto opened = rpc::Door::open(*reactor_, host, options_.port,
+                                [this](const rpc::Preface& preface, int fd) { service_->on_arrival(preface, fd); });
   if (!opened.ok()) return opened.error();
   door_ = std::move(opened).value();
   return ok_status();

@@ -124,8 +124,9 @@ const std::map<std::string, Option>& options() {
           return !v.empty();
         }}},
       {"--join",
-       {"HOST:PORT", "join the cluster of the head that listens there; needs --port, and the cluster's token in the "
-                     "session directory",
+       {"HOST:PORT",
+        "join the cluster of the head that listens there; needs --port, and the cluster's token in the "
+        "session directory",
         [](Options& o, const string& v) {
           o.join = v;
           return v.find(':') != string::npos;

@@ -162,8 +162,8 @@ class Service : public rpc::Handler,
   void on_watch_group(const NodeId& from, const rpc::Frame& frame);
   // to other nodes
   void send_to(Program& program, MessageType type, uint32_t call_id, const Builder& table, rpc::Bytes raw = {});
-  void relay(const NodeId& node, Program& program, MessageType type, uint32_t call_id, rpc::Bytes table,
-             rpc::Bytes raw, bool stay = false);
+  void relay(const NodeId& node, Program& program, MessageType type, uint32_t call_id, rpc::Bytes table, rpc::Bytes raw,
+             bool stay = false);
   void introduce(const NodeId& node, Program& program);
   bool relay_to_head(Program& program, const rpc::Frame& frame);
   void tell_job(const NodeId& node, const controller::Job& job);

@@ -32,8 +32,8 @@ Status resolve(const std::string& host, int port, int flags, Addresses* out) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = flags | AI_NUMERICSERV;
-  const int failure = getaddrinfo(host.empty() ? nullptr : host.c_str(), std::to_string(port).c_str(), &hints,
-                                  &out->first);
+  const int failure =
+      getaddrinfo(host.empty() ? nullptr : host.c_str(), std::to_string(port).c_str(), &hints, &out->first);
   if (failure == 0) return ok_status();
   return Error{ErrorCode::kNotFound, "the host '" + host + "' has no address: " + gai_strerror(failure)};
 }
