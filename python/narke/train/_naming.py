@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import datetime
 from typing import Any
 
-__all__ = ["run_name", "timestamp", "trainable_name"]
+__all__ = ["run_name", "timestamp", "trainable_name", "unique"]
 
 
 def trainable_name(trainable: Any) -> str:
@@ -22,5 +23,10 @@ def timestamp() -> str:
 
 
 def run_name() -> str:
-    """A name for a run that was given none."""
-    return f"ray_train_run-{timestamp()}"
+    """A name for a run that was given none; no two are equal."""
+    return unique("ray_train_run-")
+
+
+def unique(start: str) -> str:
+    """A name of a run: a beginning, the time, and what tells it from another run of the same second."""
+    return f"{start}{timestamp()}_{secrets.token_hex(2)}"

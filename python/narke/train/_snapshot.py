@@ -30,12 +30,18 @@ class Entry:
         metrics: reported with it, as far as JSON holds them.
         index: of the report, counted over all attempts of the run.
         status: of `ReportedCheckpointStatus`, by name.
+        path: where it is if not in the run's folder.
     """
 
     checkpoint_dir_name: str
     metrics: dict[str, Any]
     index: int = 0
     status: str = "COMMITTED"
+    path: str | None = None
+
+    def where(self, folder: str) -> str:
+        """The checkpoint's folder, given the run's."""
+        return self.path or f"{folder}/{self.checkpoint_dir_name}"
 
 
 @dataclass
@@ -46,6 +52,7 @@ class Snapshot:
         checkpoint_results: kept ones, the best last.
         latest_checkpoint_result: the last one, None before the first.
         reports: how many reports the run had in all its attempts.
+        checkpoints: how many checkpoints it had.
         last_metrics: of the last report.
         finished: whether the run ended by itself.
         error: text of what it ended with.
@@ -54,6 +61,7 @@ class Snapshot:
     checkpoint_results: list[Entry] = field(default_factory=list)
     latest_checkpoint_result: Entry | None = None
     reports: int = 0
+    checkpoints: int = 0
     last_metrics: dict[str, Any] = field(default_factory=dict)
     finished: bool = False
     error: str | None = None
@@ -96,14 +104,13 @@ def result_parts(snapshot: Snapshot, filesystem: pyarrow.fs.FileSystem, folder: 
     from narke.train._checkpoint import Checkpoint
 
     best = [
-        (Checkpoint(f"{folder}/{each.checkpoint_dir_name}", filesystem), each.metrics)
-        for each in snapshot.checkpoint_results
+        (Checkpoint(each.where(folder), filesystem), each.metrics) for each in snapshot.checkpoint_results
     ]
     latest = snapshot.latest_checkpoint_result
     rows = sorted(snapshot.checkpoint_results, key=lambda each: each.index)
     return {
         "metrics": dict(latest.metrics if latest else snapshot.last_metrics) or None,
-        "checkpoint": Checkpoint(f"{folder}/{latest.checkpoint_dir_name}", filesystem) if latest else None,
+        "checkpoint": Checkpoint(latest.where(folder), filesystem) if latest else None,
         "best_checkpoints": best,
         "metrics_dataframe": pd.DataFrame([each.metrics for each in rows]) if rows else None,
         "error": RuntimeError(snapshot.error) if snapshot.error else None,

@@ -24,6 +24,7 @@ __all__ = [
     "StorageContext",
     "copy_folder",
     "delete",
+    "delete_if_empty",
     "exists",
     "filesystem_and_path",
     "is_local",
@@ -145,6 +146,12 @@ def delete(filesystem: pyarrow.fs.FileSystem, path: str) -> None:
         filesystem.delete_file(path)
 
 
+def delete_if_empty(filesystem: pyarrow.fs.FileSystem, path: str) -> None:
+    """Delete a local folder if nothing is in it."""
+    if is_local(filesystem) and os.path.isdir(path) and not os.listdir(path):
+        os.rmdir(path)
+
+
 def make_folder(filesystem: pyarrow.fs.FileSystem, path: str) -> None:
     """Make a folder and those above it; nothing happens if it is there.
 
@@ -244,14 +251,18 @@ class StorageContext:
 
     @property
     def trial_fs_path(self) -> str:
-        """The trial's folder.
+        """The trial's folder; the experiment's if the trial's name is empty.
 
         Raises:
             RuntimeError: no trial is set.
         """
         if self.trial_dir_name is None:
             raise RuntimeError("this storage is an experiment's: it has no trial_dir_name yet")
-        return _join(self.experiment_fs_path, self.trial_dir_name)
+        return (
+            _join(self.experiment_fs_path, self.trial_dir_name)
+            if self.trial_dir_name
+            else self.experiment_fs_path
+        )
 
     @property
     def checkpoint_dir_name(self) -> str:

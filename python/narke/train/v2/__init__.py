@@ -1,0 +1,1 @@
+"""The present generation of Train, by module."""

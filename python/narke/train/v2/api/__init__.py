@@ -1,0 +1,1 @@
+"""What the present generation of Train shows."""

@@ -1,0 +1,7 @@
+"""Results, under the name of this module."""
+
+from __future__ import annotations
+
+from narke.train._result import Result
+
+__all__ = ["Result"]

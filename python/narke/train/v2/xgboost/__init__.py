@@ -1,0 +1,1 @@
+"""The present generation's trainer of this framework."""
