@@ -28,6 +28,7 @@ __all__ = ["Controller", "Outcome", "RunSpec"]
 _log = logging.getLogger(__name__)
 
 _IDLE_S = 0.5  # how long the loop waits when nobody reports
+_QUIET_S, _DRAIN_S = 0.05, 0.5  # after a failure: how long others may be silent, and be listened to at all
 _ROWS = 100_000  # reports whose metrics are kept
 _WINDOW = 1000  # reports a worker may be ahead
 _RESTART_ROOM_S = 100.0  # how long lost nodes may take to come back
@@ -287,10 +288,9 @@ class _Attempt:
             self._run._progress.flush()
             refs = self._run._validations.refs()
             ready, _ = narke.wait([*self._streams, *refs], timeout=_IDLE_S)
-            self._run._validations.collect()
-            for stream in ready:
-                if stream in self._streams:
-                    self._receive(stream)
+            if self._run._validations.collect():
+                self._acknowledge()
+            self._receive_all(ready)
             if self._errors:
                 return self._failed()
             if self._stopped:
@@ -298,6 +298,11 @@ class _Attempt:
             if self._may_grow():
                 return _Ended("resize")
         return _Ended("done")
+
+    def _receive_all(self, ready: list[Any]) -> None:
+        for stream in ready:
+            if stream in self._streams:
+                self._receive(stream)
 
     def _receive(self, stream: Any) -> None:
         rank = self._streams[stream]
@@ -307,6 +312,7 @@ class _Attempt:
             del self._streams[stream]
             return
         except RayError as error:
+            del self._streams[stream]
             self._errors[rank] = error
             self._texts.append(f"rank {rank}: {error}")
             return
@@ -357,6 +363,12 @@ class _Attempt:
                 worker.actor.collected.remote(number, given[0])
 
     def _failed(self) -> _Ended:
+        end = time.monotonic() + _DRAIN_S
+        while self._streams and time.monotonic() < end:  # what was reported before the failure still counts
+            ready, _ = narke.wait(list(self._streams), timeout=_QUIET_S)
+            if not ready:
+                break
+            self._receive_all(ready)
         for worker in self._group:
             worker.actor.abort.remote()
         first = "; ".join(

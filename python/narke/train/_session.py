@@ -42,11 +42,11 @@ def current() -> Session | None:
     return _current
 
 
-def set_current(session: Session | None) -> Session | None:
+def set_current(session: Any) -> Session | None:
     """Make a session the one of this process.
 
     Args:
-        session: None ends the present one.
+        session: a `Session`; None ends the present one.
 
     Returns:
         the one before.

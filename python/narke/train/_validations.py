@@ -50,10 +50,11 @@ class Validations:
         """References that become ready when a validation ends."""
         return list(self._open)
 
-    def collect(self) -> None:
-        """Take in what has ended, and end what takes too long."""
-        if not self._open:
-            return
+    def collect(self) -> bool:
+        """Take in what has ended, and end what takes too long; tells whether there was something."""
+        before = len(self._open)
+        if not before:
+            return False
         done, _ = narke.wait(list(self._open), num_returns=len(self._open), timeout=0)
         for ref in done:
             entry, _ = self._open.pop(ref)
@@ -63,6 +64,7 @@ class Validations:
                 del self._open[ref]
                 narke.cancel(ref, force=False)
                 self._vault.validated(entry, {}, ReportedCheckpointStatus.VALIDATION_TIMEOUT)
+        return len(self._open) < before
 
     def _ended(self, entry: Entry, ref: Any) -> None:
         try:

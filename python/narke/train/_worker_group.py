@@ -106,6 +106,7 @@ class WorkerGroup:
         return [Worker(self._actors[at], infos[at], place) for at, place in zip(order, places, strict=True)]
 
     def _actor(self, index: int) -> Any:
+        assert self._group is not None
         where = PlacementGroupSchedulingStrategy(
             placement_group=self._group,
             placement_group_bundle_index=index,

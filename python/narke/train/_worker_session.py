@@ -130,6 +130,7 @@ class WorkerSession:
         validation: Any,
     ) -> None:
         self._waiting_for = index
+        where: tuple[Any, str] | None
         if mode is CheckpointUploadMode.NO_UPLOAD:
             where = _location(checkpoint)
             self.events.put(("report", index, payload, name, True, where, validation))

@@ -81,6 +81,7 @@ class BaseTrainer:
         self.data_config: Any = DataConfig()
         self.validation_config: Any = None
         self._restored: str | None = None
+        self._trial_dir: str | None = None
         _check(self)
 
     def _default_run_config(self) -> Any:
@@ -95,7 +96,7 @@ class BaseTrainer:
     @property
     def running_in_local_mode(self) -> bool:
         """Whether the training function runs in this process, without workers."""
-        return getattr(self.scaling_config, "max_workers", self.scaling_config.num_workers) == 0
+        return self._workers()[1] == 0
 
     @property
     def train_run_context(self) -> TrainRunContext:
@@ -161,7 +162,7 @@ class BaseTrainer:
             session = _local.LocalSession(self._name(), self.datasets, self.starting_checkpoint)
             outcome = _local.run_here(self._function(), session, self.backend_config.train_func_context)
             return self._as_result(outcome, None)
-        vault = self._vault(self._storage())
+        vault = self._vault(self._make_storage())
         files = RunFiles(self, vault)
         outcome = Controller(self._spec(vault, files)).run()
         files.close(outcome.error)
@@ -173,8 +174,7 @@ class BaseTrainer:
         from narke.train import _controller
 
         failure, scaling = self.run_config.failure_config, self.scaling_config
-        least = getattr(scaling, "min_workers", scaling.num_workers)
-        most = getattr(scaling, "max_workers", scaling.num_workers)
+        least, most = self._workers()
         return _controller.RunSpec(
             run_id=self._run_id,
             name=vault.storage.experiment_dir_name,
@@ -199,11 +199,19 @@ class BaseTrainer:
             validation=self.validation_config,
         )
 
+    def _workers(self) -> tuple[int, int]:
+        """The least and the greatest number of workers."""
+        return 1, 1
+
+    def _bundle(self) -> dict[str, float]:
+        """What a worker holds."""
+        return self.scaling_config._trainer_resources_not_none or {"CPU": 1}
+
     def _group(self, most: int) -> GroupSpec:
         scaling = self.scaling_config
         selectors = getattr(scaling, "_label_selector_per_worker", lambda _n: None)(most)
         return GroupSpec(
-            bundle=scaling._resources_per_worker_not_none or {"CPU": 0.001},
+            bundle=self._bundle() or {"CPU": 0.001},
             strategy=str(scaling.placement_strategy),
             selectors=selectors,
             runtime_env=getattr(self.run_config, "worker_runtime_env", None),
@@ -224,7 +232,7 @@ class BaseTrainer:
     def _name(self) -> str:
         return self.run_config.name or _naming.unique(f"{type(self).__name__}_")
 
-    def _storage(self) -> _storage.StorageContext:
+    def _make_storage(self) -> _storage.StorageContext:
         config = self.run_config
         if self._restored is not None:
             parent, _, name = self._restored.rstrip("/").rpartition("/")
@@ -334,6 +342,7 @@ class BaseTrainer:
     def _arguments(self) -> dict[str, Any]:
         """What this trainer can be made of again, without datasets."""
         parameters = inspect.signature(type(self).__init__).parameters
+        more = next((name for name, each in parameters.items() if each.kind is each.VAR_KEYWORD), None)
         known = {
             name: getattr(self, _ATTRIBUTES.get(name, name))
             for name, each in parameters.items()
@@ -341,7 +350,7 @@ class BaseTrainer:
             and each.kind is not inspect.Parameter.VAR_KEYWORD
             and hasattr(self, _ATTRIBUTES.get(name, name))
         }
-        return {**known, "dataset_names": sorted(self.datasets)}
+        return {**known, **(getattr(self, more, {}) if more else {}), "dataset_names": sorted(self.datasets)}
 
 
 _ATTRIBUTES = {

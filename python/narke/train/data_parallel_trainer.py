@@ -64,6 +64,14 @@ class DataParallelTrainer(BaseTrainer):
     def _function(self) -> Callable[[], Any]:
         return _bound(self.train_loop_per_worker, self.train_loop_config)
 
+    def _workers(self) -> tuple[int, int]:
+        scaling = self.scaling_config
+        count = scaling.num_workers
+        return getattr(scaling, "min_workers", count), getattr(scaling, "max_workers", count)
+
+    def _bundle(self) -> dict[str, float]:
+        return self.scaling_config._resources_per_worker_not_none
+
     def training_loop(self) -> None:
         """The function that each worker runs, called here."""
         self._function()()

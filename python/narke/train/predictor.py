@@ -123,10 +123,10 @@ class Predictor(abc.ABC):
         found = self._predict_numpy(arrays, **kwargs)
         return convert_batch_type_to_pandas(found) if is_frame else found
 
-    def _predict_pandas(self, data: pd.DataFrame, **kwargs: Any) -> pd.DataFrame:
+    def _predict_pandas(self, *args: Any, **kwargs: Any) -> pd.DataFrame:
         raise NotImplementedError
 
-    def _predict_numpy(self, data: Any, **kwargs: Any) -> Any:
+    def _predict_numpy(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError
 
     def __reduce__(self) -> Any:

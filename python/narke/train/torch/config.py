@@ -27,8 +27,8 @@ class TorchConfigContextManager:
 
         use_own_gpu()
 
-    def __exit__(self, type: Any, value: Any, traceback: Any) -> bool:
-        return False
+    def __exit__(self, type: Any, value: Any, traceback: Any) -> None:
+        return None
 
 
 @dataclass

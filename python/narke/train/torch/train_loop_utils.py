@@ -126,7 +126,7 @@ def _split(loader: Any) -> Any:
             "add_dist_sampler=False and split the data yourself"
         )
     context = get_context()
-    sampler = DistributedSampler(
+    sampler: Any = DistributedSampler(
         loader.dataset,
         num_replicas=context.get_world_size(),
         rank=context.get_world_rank(),
