@@ -59,7 +59,9 @@ bool enter(const Newborn& self, Outfit& outfit, const Generators& generators) {
     return PyErr_SetFromErrnoWithFilename(PyExc_OSError, outfit.cwd.c_str()), false;
   if (!seed(generators) || !own_session(outfit.session.get())) return false;
   outfit.engine.worker = self.id;
-  return open_engine(outfit.engine);
+  if (!open_engine(outfit.engine)) return false;
+  current_session()->has_accelerators = outfit.has_accelerators;
+  return true;
 }
 
 }  // namespace
@@ -72,6 +74,7 @@ bool read_outfit(PyObject* prepared, Outfit* out) {
       !read_text(prepared, "token", &out->engine.token) ||
       !read_text(prepared, "session_dir", &out->engine.session_dir) || !read_text(prepared, "cwd", &out->cwd))
     return false;
+  if (!read_bool(prepared, "has_accelerators", &out->has_accelerators)) return false;
   out->session = PyRef::borrow(field(prepared, "session"));
   out->set_up = PyRef::borrow(field(prepared, "set_up"));
   return out->session ? true : (PyErr_Format(PyExc_ValueError, "prepare() gave no session"), false);

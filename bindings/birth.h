@@ -15,6 +15,7 @@ namespace narke::py {
 struct Outfit {
   worker::EngineConfig engine;  // all but the worker's id
   std::string cwd;
+  bool has_accelerators = true;  // leases may change what CUDA_VISIBLE_DEVICES says
   PyRef session;  // the narke._private.session.Session that is current already
   PyRef set_up;   // called without arguments before the first call is taken; null: nothing is left to do
 };

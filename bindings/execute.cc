@@ -65,7 +65,7 @@ worker::Lent lent_copy(Session& session) {
   return session.engine->executor().lent();
 }
 
-// Environment variables and the like that come with a lease; once for each.
+// Which accelerators the code that runs next may see; once for each lease.
 bool apply_lease(Session& session, bool is_actor) {
   uint64_t lease;
   {
@@ -75,11 +75,10 @@ bool apply_lease(Session& session, bool is_actor) {
   if (!is_actor && lease == applied_lease) return true;
   applied_lease = lease;
   worker::Lent lent = lent_copy(session);
+  if (!session.has_accelerators && lent.instances.empty()) return true;
   PyObject* apply = attribute("narke._private.execution", "apply_lease");
   if (apply == nullptr) return false;
-  PyRef instances = instances_dict(lent), resources = resources_dict(lent);
-  PyRef done = PyRef::steal(PyObject_CallFunctionObjArgs(apply, instances.get(), resources.get(), nullptr));
-  return static_cast<bool>(done);
+  return static_cast<bool>(PyRef::steal(PyObject_CallOneArg(apply, instances_dict(lent).get())));
 }
 
 PyObject* load_function(Session& session, const FunctionId& id) {

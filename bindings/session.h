@@ -33,6 +33,7 @@ struct Session {
   std::string actor_methods;  // what a handle must know of them
   std::string actor_owner;    // packed address
   bool actor_exits = false;
+  bool has_accelerators = true;  // code that runs must be told which of them its lease holds
   bool orphaned = false;      // this process was forked from the one that is connected: nothing may be touched
 
   void ref() { ++refs_; }

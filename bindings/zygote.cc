@@ -15,6 +15,7 @@
 #include "bindings/birth.h"
 #include "bindings/flex.h"
 #include "bindings/fork_hooks.h"
+#include "bindings/heap.h"
 #include "bindings/spec.h"
 #include "rpc/frame.h"
 
@@ -109,7 +110,9 @@ class Zygote {
   bool on_pause() {
     if (!news_.empty()) return tell(), true;
     is_quiet_ = true;
-    return static_cast<bool>(PyRef::steal(PyObject_CallNoArgs(on_quiet_)));
+    if (!PyRef::steal(PyObject_CallNoArgs(on_quiet_))) return false;
+    settle_heap();
+    return true;
   }
 
   bool tell() {
@@ -235,7 +238,14 @@ PyObject* native_zygote_serve(PyObject*, PyObject* args) {
   return zygote.serve();
 }
 
+PyObject* native_lay_out_heap(PyObject*, PyObject*) {
+  lay_out_heap();
+  Py_RETURN_NONE;
+}
+
 PyMethodDef methods[] = {
+    {"lay_out_heap", native_lay_out_heap, METH_NOARGS,
+     "lay_out_heap()\n--\n\nLets what is allocated from now on lie so that forks of this process copy little."},
     {"zygote_serve", native_zygote_serve, METH_VARARGS,
      "zygote_serve(link, quiet_ms, on_quiet, prepare, seed, mt19937, /)\n--\n\n"
      "Forks workers until the node is gone: None. In a worker: its exit status, when it has ended."},

@@ -6,11 +6,9 @@ find_package(OpenSSL REQUIRED)
 find_package(SQLite3 REQUIRED)
 
 find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)
-find_library(XXHASH_LIBRARY xxhash REQUIRED)
-add_library(xxhash UNKNOWN IMPORTED)
-set_target_properties(xxhash PROPERTIES
-  IMPORTED_LOCATION ${XXHASH_LIBRARY}
-  INTERFACE_INCLUDE_DIRECTORIES ${XXHASH_INCLUDE_DIR})
+add_library(xxhash INTERFACE IMPORTED)  # its header is all that is used
+target_include_directories(xxhash INTERFACE ${XXHASH_INCLUDE_DIR})
+target_compile_definitions(xxhash INTERFACE XXH_INLINE_ALL)
 
 if(NARKE_TESTS)
   find_package(GTest REQUIRED)

@@ -6,18 +6,20 @@ and lets `importlib.metadata` find a distribution ``ray``. Pickles name modules 
 
 from __future__ import annotations
 
+import functools
 import importlib
-import importlib.abc
 import importlib.machinery
-import importlib.metadata
 import importlib.util
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from narke._private.versions import API_VERSION
+
+if TYPE_CHECKING:  # slow to import, and seldom needed
+    import importlib.metadata
 
 __all__ = ["install", "is_installed"]
 
@@ -53,7 +55,7 @@ def install() -> None:
             sys.modules.setdefault(_ALIAS + name[len(_REAL) :], module)
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder:
     """Finds modules under the alias, and the alias's distribution."""
 
     def find_spec(
@@ -70,7 +72,7 @@ class _Finder(importlib.abc.MetaPathFinder):
             return None
         return importlib.machinery.ModuleSpec(
             fullname,
-            _Loader(real),
+            _Loader(real),  # type: ignore[arg-type]  # importlib.abc is as slow to import as a small program
             origin=found.origin,
             is_package=found.submodule_search_locations is not None,
         )
@@ -81,10 +83,10 @@ class _Finder(importlib.abc.MetaPathFinder):
         """The distribution ``ray`` when it is asked for."""
         name = getattr(context, "name", None)
         if name is None or name.lower().replace("_", "-") == _ALIAS:
-            yield _Distribution()
+            yield _distribution_class()()
 
 
-class _Loader(importlib.abc.Loader):
+class _Loader:
     """Gives the real module under another name without running or changing it."""
 
     def __init__(self, real: str) -> None:
@@ -110,15 +112,21 @@ class _Loader(importlib.abc.Loader):
         return spec.loader.get_code(self._real) if spec is not None and spec.loader is not None else None  # type: ignore[attr-defined]
 
 
-class _Distribution(importlib.metadata.Distribution):
-    """What package tools see of ``ray``."""
+@functools.cache
+def _distribution_class() -> type[importlib.metadata.Distribution]:
+    import importlib.metadata
 
-    def read_text(self, filename: str) -> str | None:
-        if filename in ("METADATA", "PKG-INFO"):
-            return f"Metadata-Version: 2.1\nName: {_ALIAS}\nVersion: {API_VERSION}\n"
-        if filename == "top_level.txt":
-            return f"{_ALIAS}\n"
-        return None
+    class _Distribution(importlib.metadata.Distribution):
+        """What package tools see of ``ray``."""
 
-    def locate_file(self, path: Any) -> Any:
-        return os.path.join(os.path.dirname(os.path.abspath(__file__)), path)
+        def read_text(self, filename: str) -> str | None:
+            if filename in ("METADATA", "PKG-INFO"):
+                return f"Metadata-Version: 2.1\nName: {_ALIAS}\nVersion: {API_VERSION}\n"
+            if filename == "top_level.txt":
+                return f"{_ALIAS}\n"
+            return None
+
+        def locate_file(self, path: Any) -> Any:
+            return os.path.join(os.path.dirname(os.path.abspath(__file__)), path)
+
+    return _Distribution

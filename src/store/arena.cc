@@ -1,6 +1,5 @@
 #include "store/arena.h"
 
-#define XXH_INLINE_ALL
 #include <algorithm>
 #include <bit>
 #include <new>

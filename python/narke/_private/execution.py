@@ -222,20 +222,20 @@ def system_error(kind: str, message: str, **ids: Any) -> bytes:
 _node_gpus: list[str] = []
 
 
-def note_accelerators() -> None:
-    """Remember what CUDA_VISIBLE_DEVICES means before the first lease changes it."""
+def note_accelerators() -> bool:
+    """Remember what CUDA_VISIBLE_DEVICES means before the first lease changes it; whether there is anything to hide."""
     global _node_gpus
     from narke._private import machine
 
     _node_gpus = machine.gpu_ids()
+    return bool(_node_gpus) or "CUDA_VISIBLE_DEVICES" in os.environ
 
 
-def apply_lease(instances: dict[str, list[int]], resources: dict[str, float]) -> None:
+def apply_lease(instances: dict[str, list[int]]) -> None:
     """Let the code that runs next see the accelerators its lease holds, and no others.
 
     Args:
         instances: indices by kind; a kind that is absent is not held.
-        resources: what the lease holds altogether.
     """
     held = instances.get("GPU") or []
     if held or _node_gpus or "CUDA_VISIBLE_DEVICES" in os.environ:

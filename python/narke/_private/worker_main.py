@@ -48,7 +48,8 @@ def prepare(config: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
         job: what the driver said of the job.
 
     Returns:
-        node_socket, token, session_dir, cwd; session; set_up: what is left to be called in the worker, or None.
+        node_socket, token, session_dir, cwd; session; set_up: what is left to be called in the worker, or None;
+        has_accelerators: whether leases change what CUDA_VISIBLE_DEVICES says.
 
     Raises:
         OSError: the token, or the environment's working directory, cannot be read.
@@ -64,14 +65,16 @@ def prepare(config: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
     here = _session(config, job, env)
     session.open_session(here)
     runtime_envs.enter(env)
-    execution.note_accelerators()
+    set_up = _set_up(job, env)
     return {
         "node_socket": config["node_socket"],
         "token": _token(config["token_path"]),
         "session_dir": config["session_dir"],
         "cwd": env.get("working_dir") or config.get("cwd"),
         "session": here,
-        "set_up": _set_up(job, env),
+        "set_up": set_up,
+        # What runs in a worker before its first call may change the variables.
+        "has_accelerators": execution.note_accelerators() or set_up is not None,
     }
 
 

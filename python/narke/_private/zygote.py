@@ -33,6 +33,7 @@ _EVERY_WORKER = (
 )
 _SOME_WORKERS = ("asyncio", "concurrent.futures.thread", "uuid", "narke._alias")
 _QUIET_MS = 250  # without a request for so long, the zygote has time for the rest of its imports
+_REHEARSALS = 16  # CPython specialises a function's code when it has run 8 times
 _SINGLE_THREAD = dict.fromkeys(
     ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
 )
@@ -42,12 +43,16 @@ def main(argv: list[str]) -> int:
     """Serve the node until it is gone; returns the process's exit status. In a forked worker it does not return."""
     link = int(argv[-1])
     os.set_inheritable(link, False)
+    from narke import _native
+
+    _native.lay_out_heap()
     hooks = _ForkHooks()
     with hooks.collected():
         _preload()
     hooks.register()
     _end_with_parent()
     _open_output()
+    _rehearse()
     gc.collect()
     gc.freeze()
     return _serve(link, hooks)
@@ -67,6 +72,23 @@ def _open_output() -> None:
 
     process.open_output()
     worker_main.replace_hot_functions()
+
+
+def _rehearse() -> None:
+    """Do what workers do first, often enough for Python to have looked up and specialised what it does only once."""
+    from narke._private import execution, serialization
+
+    class Sample:
+        def __init__(self) -> None:
+            self.value = 1
+
+        def method(self) -> int:
+            return self.value
+
+    pickled_class, pickled_function = (serialization.cloud_pickle(made) for made in (Sample, lambda x: x))
+    for _ in range(_REHEARSALS):
+        execution.load_class(pickled_class)().method()
+        execution.load_function(pickled_function)(1)
 
 
 class _ForkHooks:
