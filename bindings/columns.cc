@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "bindings/session.h"
+#include "data/crc32c.h"
 #include "data/gather.h"
 #include "data/hash.h"
 #include "data/order.h"
@@ -384,7 +385,14 @@ PyObject* columns_reduce(PyObject*, PyObject* args) {
   });
 }
 
+PyObject* bytes_crc32c(PyObject*, PyObject* object) {
+  View view;
+  if (!view.open(object, false)) return nullptr;
+  return PyLong_FromUnsignedLong(data::crc32c(view.span<const uint8_t>()));
+}
+
 PyMethodDef methods[] = {
+    {"bytes_crc32c", bytes_crc32c, METH_O, "bytes_crc32c(bytes, /)\n--\n\nCRC-32C."},
     {"columns_locate", columns_locate, METH_VARARGS,
      "columns_locate(rows, lengths, out, /)\n--\n\nPlaces (chunk, row) of rows numbered through chunks."},
     {"columns_gather", columns_gather, METH_VARARGS,

@@ -177,8 +177,8 @@ def test_strategies_that_do_not_fit(fn, compute, concurrency):
 def test_names_that_are_not_built_do_not_exist():
     import narke.data
 
-    with pytest.raises(AttributeError, match="read_mongo"):
-        narke.data.read_mongo  # noqa: B018
+    with pytest.raises(AttributeError, match="read_bigquery"):
+        narke.data.read_bigquery  # noqa: B018
     assert all(hasattr(narke.data, name) for name in narke.data.__all__)
 
 

@@ -55,8 +55,9 @@ class DataContext:
         read_op_min_num_blocks: most read tasks that are made only to spread work over CPUs.
         default_hash_shuffle_parallelism: most partitions of a grouping when none are asked for.
         execution_options: bounds of the executor.
-        enable_progress_bars: accepted for Ray's programs; this executor has none.
+        enable_progress_bars: show a line of progress on a terminal.
         max_tasks_in_flight_per_actor: calls queued at each actor of a pool; None gives two.
+        max_errored_blocks: blocks that may be lost to errors of functions and files; negative: any number.
     """
 
     target_max_block_size: int = DEFAULT_TARGET_MAX_BLOCK_SIZE
@@ -66,6 +67,7 @@ class DataContext:
     execution_options: ExecutionOptions = dataclasses.field(default_factory=ExecutionOptions)
     enable_progress_bars: bool = True
     max_tasks_in_flight_per_actor: int | None = None
+    max_errored_blocks: int = 0
     _config: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @staticmethod

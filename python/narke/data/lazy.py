@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from narke.data import columns
+from narke.data.single import Single
 
 Load = Callable[[], "pa.ChunkedArray | pa.Array"]
 
@@ -59,7 +60,7 @@ class LazyBlock:
         return LazyBlock(self.num_rows, parts, self.nbytes)
 
 
-class LazyBatch(dict):
+class LazyBatch(Single, dict):
     """A batch, a dict from column name to array, of which arrays are made when they are first asked for."""
 
     def __init__(self, block: LazyBlock, writable: bool = False):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from narke.data.compute import ActorPoolStrategy, Compute, TaskPoolStrategy
-from narke.data.transforms import Step
+from narke.data.transforms import Step, step_title
 
 
 class Bundle(NamedTuple):
@@ -58,7 +58,7 @@ class Read(Node):
 
     @property
     def name(self) -> str:
-        return "->".join([f"Read{self.source.get_name()}", *(step_name(s) for s in self.steps)])
+        return "->".join([f"Read{self.source.get_name()}", *(step_title(s) for s in self.steps)])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Map(Node):
 
     @property
     def name(self) -> str:
-        return "->".join(step_name(s) for s in self.steps)
+        return "->".join(step_title(s) for s in self.steps)
 
     @property
     def in_actors(self) -> bool:
@@ -114,19 +114,6 @@ class Gather(Node):
 @dataclasses.dataclass(frozen=True)
 class Union(Node):
     """The blocks of the first input, then of the second, and so on."""
-
-
-def step_name(step: Step) -> str:
-    """How stats call a step."""
-    title = {
-        "batches": "MapBatches",
-        "groups": "MapGroups",
-        "rows": "Map",
-        "flat": "FlatMap",
-        "filter": "Filter",
-    }.get(step.kind.removeprefix("owned_"))
-    called = getattr(step.fn, "__name__", type(step.fn).__name__)
-    return f"{title}({called})" if title else called
 
 
 def explain(node: Node, depth: int = 0) -> str:

@@ -179,10 +179,11 @@ def read_source(
 
 
 def __getattr__(name: str) -> Any:
-    """The readers of files, whose modules take a while to import."""
-    if name.startswith("read_"):
-        from narke.data import _read_files
+    """The readers of files and tables, whose modules take a while to import."""
+    if name.startswith(("read_", "from_")):
+        from narke.data import _read_files, _read_tables
 
-        if name in _read_files.__all__:
-            return getattr(_read_files, name)
+        for module in (_read_files, _read_tables):
+            if name in module.__all__:
+                return getattr(module, name)
     raise AttributeError(f"narke.data.read_api has no {name!r}")

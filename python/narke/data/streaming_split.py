@@ -57,7 +57,7 @@ class Shares:
 def _run_slices(bundles: list[Bundle], edges: list[int]) -> list[Bundle]:
     run = tasks.remote(tasks.run_slices, {"num_returns": "streaming", "num_cpus": 0})
     generators = [run.remote(*work.args) for work in exchange.slices(bundles, edges)]
-    return [described_bundle(next(g), g) for g in generators]
+    return [described_bundle(next(g), g)[0] for g in generators]
 
 
 class SplitCoordinator:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Iterator
@@ -12,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from narke.data import blocks as blk
-from narke.data import grouping
+from narke.data import columns, grouping
 from narke.data.blocks import Block
 from narke.data.lazy import LazyBatch, LazyBlock
+from narke.data.single import Single, SingleBatch, SingleRow
 
 BlockStream = Iterable[Block]
 
@@ -141,47 +143,114 @@ def _with_arguments(call: Any, args: tuple, kwargs: dict) -> Any:
 
 
 def _batches(step: Step, call: Any, index: int, blocks: BlockStream) -> Iterator[Block]:
-    for batch in blk.rebatch(blocks, step.batch_size):
-        if isinstance(batch, LazyBlock):
-            yield from _called(call, LazyBatch(batch))
-        else:
-            yield from _called(call, blk.to_batch(batch, step.batch_format))
+    return _over_batches(step, call, index, blocks, False)
 
 
 def _owned_batches(step: Step, call: Any, index: int, blocks: BlockStream) -> Iterator[Block]:
-    for batch in blk.rebatch(blocks, step.batch_size):
-        if isinstance(batch, LazyBlock):
-            yield from _called(call, LazyBatch(batch, writable=True))
-        else:
-            yield from _called(call, blk.writable(blk.to_batch(batch, step.batch_format)))
+    return _over_batches(step, call, index, blocks, True)
+
+
+def _over_batches(step: Step, call: Any, index: int, blocks: BlockStream, writable: bool) -> Iterator[Block]:
+    row = 0
+    for block in blk.rebatch(blocks, step.batch_size):
+        with _located(step, index, f"the batch of rows {row} to {row + block.num_rows}"):
+            yield from _called(call, _batch_of(block, step.batch_format, writable))
+        row += block.num_rows
+
+
+def _batch_of(block: Any, batch_format: str | None, writable: bool) -> Any:
+    """What the function sees of a block."""
+    if isinstance(block, LazyBlock):
+        return LazyBatch(block, writable)
+    batch = blk.to_batch(block, batch_format)
+    if writable:
+        batch = blk.writable(batch)
+    return SingleBatch(batch) if type(batch) is dict and len(batch) == 1 else batch
 
 
 def _groups(step: Step, call: Any, index: int, blocks: BlockStream) -> Iterator[Block]:
-    for group in grouping.iter_groups(blocks, step.keys):
-        yield from _called(call, blk.to_batch(group, step.batch_format))
+    return _over_groups(step, call, index, blocks, False)
 
 
 def _owned_groups(step: Step, call: Any, index: int, blocks: BlockStream) -> Iterator[Block]:
+    return _over_groups(step, call, index, blocks, True)
+
+
+def _over_groups(step: Step, call: Any, index: int, blocks: BlockStream, writable: bool) -> Iterator[Block]:
     for group in grouping.iter_groups(blocks, step.keys):
-        yield from _called(call, blk.writable(blk.to_batch(group, step.batch_format)))
+        where = {key: columns.to_values(group.column(key).slice(0, 1))[0] for key in step.keys}
+        with _located(step, index, f"the group of {where}"):
+            batch = blk.to_batch(group, step.batch_format)
+            yield from _called(call, blk.writable(batch) if writable else batch)
+
+
+@contextlib.contextmanager
+def _located(step: Step, index: int, what: str) -> Iterator[None]:
+    """Errors inside say which function failed, and over what."""
+    try:
+        yield
+    except Exception as error:
+        note = f"This was raised by {step_title(step)} over {what} of task {index}."
+        if note not in getattr(error, "__notes__", ()) and hasattr(error, "add_note"):
+            error.add_note(note)
+        raise
+
+
+def step_title(step: Step) -> str:
+    """How stats and errors call a step."""
+    title = TITLES.get(step.kind.removeprefix("owned_"))
+    called = getattr(step.fn, "__name__", type(step.fn).__name__)
+    return f"{title}({called})" if title else called
+
+
+TITLES = {
+    "batches": "MapBatches",
+    "groups": "MapGroups",
+    "rows": "Map",
+    "flat": "FlatMap",
+    "filter": "Filter",
+}
 
 
 def _called(call: Any, batch: Any) -> Iterator[Any]:
     result = call(batch)
     if isinstance(result, Iterator):
-        yield from (_as_block(part) for part in result)
+        yield from (_as_block(part, batch) for part in result)
     else:
-        yield _as_block(result)
+        yield _as_block(result, batch)
 
 
-def _as_block(result: Any) -> Any:
-    lazy = result.to_block() if isinstance(result, LazyBatch) else None
-    return blk.from_batch(result) if lazy is None else lazy
+def _as_block(result: Any, batch: Any) -> Any:
+    """The block of what a function gave; a bare array is the column of that name, or "item"."""
+    if isinstance(result, LazyBatch):
+        lazy = result.to_block()
+        return blk.from_batch(dict(result)) if lazy is None else lazy
+    if isinstance(result, np.ndarray) or hasattr(result, "detach"):
+        if isinstance(batch, Single) and len(batch) == 1:  # type: ignore[arg-type]
+            return blk.from_batch({next(iter(batch)): result})  # type: ignore[call-overload]
+    return blk.from_batch(result)
 
 
 def _rows(step: Step, call: Any, index: int, blocks: BlockStream) -> Iterator[Block]:
     for block in blocks:
-        yield blk.from_rows([_as_row(call(row)) for row in blk.iter_rows(block)])
+        yield blk.from_rows([_as_row(out) for out in _each_row(step, call, index, block)])
+
+
+def _each_row(step: Step, call: Any, index: int, block: Block) -> Iterator[Any]:
+    """What the function gives for each row of a block."""
+    row, at = None, 0
+    rows = blk.iter_rows(block)
+    if block.num_columns == 1:
+        rows = map(SingleRow, rows)
+    try:
+        for at, row in enumerate(rows):  # noqa: B007  # named in the error
+            yield call(row)
+    except Exception as error:
+        if hasattr(error, "add_note"):
+            error.add_note(
+                f"This was raised by {step_title(step)} over row {at} of task {index}: {row!r:.200}"
+            )
+        raise
 
 
 def _as_row(value: Any) -> Any:
@@ -194,15 +263,13 @@ def _as_row(value: Any) -> Any:
 
 def _flat(step: Step, call: Any, index: int, blocks: BlockStream) -> Iterator[Block]:
     for block in blocks:
-        yield blk.from_rows([_as_row(out) for row in blk.iter_rows(block) for out in call(row)])
+        yield blk.from_rows([_as_row(o) for outs in _each_row(step, call, index, block) for o in outs])
 
 
 def _filter(step: Step, call: Any, index: int, blocks: BlockStream) -> Iterator[Block]:
     for block in blocks:
-        mask = np.fromiter(
-            (bool(call(row)) for row in blk.iter_rows(block)), dtype=bool, count=block.num_rows
-        )
-        yield block.filter(pa.array(mask))
+        kept = (bool(held) for held in _each_row(step, call, index, block))
+        yield block.filter(pa.array(np.fromiter(kept, dtype=bool, count=block.num_rows)))
 
 
 def _block(step: Step, call: Any, index: int, blocks: BlockStream) -> Iterator[Block]:

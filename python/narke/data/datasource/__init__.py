@@ -1,6 +1,34 @@
 """Data sources (what read tasks there are) and sinks (what is done with each block)."""
 
-from narke.data.datasource.datasource import Datasource, ReadTask
-from narke.data.datasource.sinks import SaveMode
+from narke.data.datasource.datasink import Datasink, DummyOutputDatasink, WriteResult, WriteReturnType
+from narke.data.datasource.datasource import Datasource, RandomIntRowDatasource, Reader, ReadTask
+from narke.data.datasource.file_based_datasource import FileBasedDatasource, FileShuffleConfig
+from narke.data.datasource.file_datasink import BlockBasedFileDatasink, RowBasedFileDatasink, SaveMode
+from narke.data.datasource.filename_provider import FilenameProvider
+from narke.data.datasource.partitioning import (
+    Partitioning,
+    PartitionStyle,
+    PathPartitionFilter,
+    PathPartitionParser,
+)
 
-__all__ = ["Datasource", "ReadTask", "SaveMode"]
+__all__ = [
+    "BlockBasedFileDatasink",
+    "Datasink",
+    "Datasource",
+    "DummyOutputDatasink",
+    "FileBasedDatasource",
+    "FileShuffleConfig",
+    "FilenameProvider",
+    "PartitionStyle",
+    "Partitioning",
+    "PathPartitionFilter",
+    "PathPartitionParser",
+    "RandomIntRowDatasource",
+    "ReadTask",
+    "Reader",
+    "RowBasedFileDatasink",
+    "SaveMode",
+    "WriteResult",
+    "WriteReturnType",
+]

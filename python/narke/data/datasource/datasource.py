@@ -90,6 +90,63 @@ class Datasource:
         return None
 
 
+class Reader:
+    """The older form of a source, made by `Datasource.create_reader`; override both methods."""
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        """Bytes of all blocks together, or None."""
+        raise NotImplementedError
+
+    def get_read_tasks(self, parallelism: int) -> list[ReadTask]:
+        """About `parallelism` tasks that read everything between them."""
+        raise NotImplementedError
+
+
+class ReaderSource(Datasource):
+    """A source of the older form, whose `create_reader` takes the arguments of reading."""
+
+    def __init__(self, source: Any, read_args: dict[str, Any]):
+        self._name = type(source).__name__.removesuffix("Datasource")
+        self._reader = source.create_reader(**read_args)
+
+    def get_name(self) -> str:
+        return self._name
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        return self._reader.estimate_inmemory_data_size()
+
+    def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None) -> list[ReadTask]:
+        return self._reader.get_read_tasks(parallelism)
+
+
+class RandomIntRowDatasource(Datasource):
+    """Random integers of 64 bits in columns "c_0", "c_1" and so on.
+
+    Args:
+        n: rows. num_columns: columns.
+    """
+
+    def __init__(self, n: int, num_columns: int):
+        self._rows, self._columns = n, num_columns
+
+    def estimate_inmemory_data_size(self) -> int:
+        return 8 * self._rows * self._columns
+
+    def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None) -> list[ReadTask]:
+        count = max(1, min(parallelism, self._rows))
+        edges = [self._rows * i // count for i in range(count + 1)]
+        return [self._task(high - low) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+
+    def _task(self, rows: int) -> ReadTask:
+        names = [f"c_{i}" for i in range(self._columns)]
+
+        def read() -> Iterator[pa.Table]:
+            rng = np.random.default_rng()
+            yield pa.table({name: rng.integers(0, 2**62, rows) for name in names})
+
+        return ReadTask(read, BlockMetadata(rows, 8 * rows * self._columns))
+
+
 def make_read_tasks(source: Datasource, parallelism: int, row_limit: int | None) -> list[ReadTask]:
     """`get_read_tasks`, also of sources that know no row limit."""
     accepted = inspect.signature(source.get_read_tasks).parameters

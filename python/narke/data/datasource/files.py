@@ -15,6 +15,7 @@ from narke.data import blocks as blk
 from narke.data import columns
 from narke.data.block import BlockMetadata
 from narke.data.datasource.datasource import Datasource, ReadTask
+from narke.data.datasource.partitioning import constant
 from narke.data.datasource.paths import File
 
 
@@ -77,18 +78,23 @@ class FileRead:
 
     def __call__(self) -> Iterator[pa.Table]:
         for file in self.files:
-            with self.system.open_input_stream(file.path, **self.stream_args) as stream:
-                for block in self.reader.read(stream, file.path):
-                    yield add_file_columns(block, file, self.include_paths)
+            try:
+                with self.system.open_input_stream(file.path, **self.stream_args) as stream:
+                    for block in self.reader.read(stream, file.path):
+                        yield add_file_columns(block, file, self.include_paths)
+            except FileNotFoundError:
+                raise
+            except (OSError, ValueError, EOFError, TypeError) as error:  # Arrow's are of these, too
+                raise ValueError(f"{file.path} cannot be read as {self.reader.name}: {error}") from error
 
 
 def add_file_columns(block: pa.Table, file: File, include_paths: bool) -> pa.Table:
     """The block with what its folders' names say, and with its path when asked."""
     for key, value in file.partition:
         if key not in block.column_names:
-            block = block.append_column(key, pa.array([value] * block.num_rows, pa.string()))
+            block = block.append_column(key, constant(value, block.num_rows))
     if include_paths:
-        block = block.append_column("path", pa.array([file.path] * block.num_rows, pa.string()))
+        block = block.append_column("path", constant(file.path, block.num_rows))
     return block
 
 
@@ -104,7 +110,13 @@ class CsvReader(Reader):
         from pyarrow import csv
 
         args = {"read_options": csv.ReadOptions(use_threads=False), **self._args}
-        yield csv.read_csv(stream, **args)
+        data = stream.read()
+        if not data.strip():
+            yield pa.table({})
+            return
+        table = csv.read_csv(pa.BufferReader(data), **args)
+        table.column_names  # noqa: B018  # raises here, where the file is known, if names are not UTF-8
+        yield table
 
 
 class JsonReader(Reader):

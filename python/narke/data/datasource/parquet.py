@@ -18,6 +18,7 @@ from narke.data import columns as _columns  # noqa: F401  # makes Arrow know the
 from narke.data.block import BlockMetadata
 from narke.data.datasource.datasource import Datasource, ReadTask
 from narke.data.datasource.files import add_file_columns
+from narke.data.datasource.partitioning import constant
 from narke.data.datasource.paths import File
 from narke.data.lazy import LazyBlock
 
@@ -62,7 +63,8 @@ class ParquetSource(Datasource):
         return "Parquet"
 
     def _pieces_of(self, index: int) -> tuple[list[Piece], pa.Schema]:
-        with self._system.open_input_file(self._files[index].path) as stream:
+        path = self._files[index].path
+        with named(path), self._system.open_input_file(path) as stream:
             found = pq.ParquetFile(stream)
             groups = [found.metadata.row_group(i) for i in range(found.metadata.num_row_groups)]
             pieces = [Piece(index, i, g.num_rows, g.total_byte_size) for i, g in enumerate(groups)]
@@ -170,9 +172,9 @@ class ParquetRead:
         for name in self._own_columns(schema, file) or schema.names:
             parts[name] = functools.partial(load, name)
         for key, value in file.partition:
-            parts.setdefault(key, functools.partial(_repeated, value, about.num_rows))
+            parts.setdefault(key, functools.partial(constant, value, about.num_rows))
         if self.include_paths:
-            parts["path"] = functools.partial(_repeated, path, about.num_rows)
+            parts["path"] = functools.partial(constant, path, about.num_rows)
         block = LazyBlock(about.num_rows, parts, about.total_byte_size)
         names = None if self.names is None else [*self.names, *(["path"] if self.include_paths else [])]
         return block if names is None else block.select(names)
@@ -222,7 +224,3 @@ def named(path: str) -> Iterator[None]:
 def _has_dots(schema: pa.Schema) -> bool:
     """Whether a name has dots, which Parquet takes for a path into nested columns."""
     return any("." in name for name in schema.names)
-
-
-def _repeated(value: str, rows: int) -> pa.Array:
-    return pa.repeat(pa.scalar(value), rows)

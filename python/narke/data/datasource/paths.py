@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 from pyarrow import fs
 
+from narke.data.datasource.partitioning import Partitioning, PathPartitionParser
+
 
 class File(NamedTuple):
-    """A file: path in its filesystem, bytes, and the values in its folders' names (``year=2020``)."""
+    """A file: path in its filesystem, bytes, and the values by key in its folders' names."""
 
     path: str
     size: int
-    partition: tuple[tuple[str, str], ...] = ()
+    partition: tuple[tuple[str, Any], ...] = ()
 
 
 def resolve(path: str, filesystem: Any) -> tuple[fs.FileSystem, str]:
@@ -57,14 +59,15 @@ def expand(
     filesystem: Any,
     extensions: Iterable[str] | None,
     ignore_missing: bool,
-    partitioned: bool,
+    partitioning: Partitioning | None,
+    partition_filter: Any = None,
 ) -> tuple[fs.FileSystem, list[File]]:
     """The files that paths mean; folders give what is in them, in order of name.
 
     Args:
         extensions: endings (without dot) of the files to take; None takes all.
         ignore_missing: leave out paths that do not exist.
-        partitioned: read values from folder names.
+        partitioning: what folder names mean; None: nothing. partition_filter: chooses among paths.
 
     Raises:
         FileNotFoundError: a path does not exist. ValueError: there is no file with such an ending.
@@ -72,12 +75,16 @@ def expand(
     found: list[File] = []
     for path in paths:
         system, inner = resolve(path, filesystem)
-        found.extend(_files_at(system, inner, ignore_missing, partitioned))
+        found.extend(_files_at(system, inner, ignore_missing))
     if extensions is not None:
         endings = tuple("." + e.lower().lstrip(".") for e in extensions)
         taken = [f for f in found if f.path.lower().endswith(endings)]
     else:
         taken = found
+    if partition_filter is not None:
+        chosen = set(partition_filter([f.path for f in taken]))
+        taken = [f for f in taken if f.path in chosen]
+    taken = [f._replace(partition=_values(f.path, partitioning)) for f in taken] if partitioning else taken
     if not taken and not ignore_missing:
         raise ValueError(
             f"no files to read in {paths}" + (f" with extensions {list(extensions)}" if extensions else "")
@@ -85,25 +92,55 @@ def expand(
     return system, taken
 
 
-def _files_at(system: fs.FileSystem, path: str, ignore_missing: bool, partitioned: bool) -> list[File]:
+def _files_at(system: fs.FileSystem, path: str, ignore_missing: bool) -> list[File]:
+    if any(sign in path for sign in "*?["):
+        return _matching(system, path, ignore_missing)
     info = system.get_file_info(path)
     if info.type == fs.FileType.NotFound:
         if ignore_missing:
             return []
         raise FileNotFoundError(f"there is no file or folder {path!r}")
     if info.type == fs.FileType.File:
-        return [File(info.path, info.size, _partition(info.path, "") if partitioned else ())]
+        return [File(info.path, info.size)]
+    return _files_below(system, path)
+
+
+def _files_below(system: fs.FileSystem, path: str) -> list[File]:
     inside = system.get_file_info(fs.FileSelector(path, recursive=True))
     files = [i for i in inside if i.type == fs.FileType.File and not _hidden(i.path[len(path) :])]
     files.sort(key=lambda i: i.path)
-    return [File(i.path, i.size, _partition(i.path, path) if partitioned else ()) for i in files]
+    return [File(i.path, i.size) for i in files]
+
+
+def _matching(system: fs.FileSystem, pattern: str, ignore_missing: bool) -> list[File]:
+    """Files whose paths match a pattern of ``*``, ``?``, ``[...]`` and ``**``, listed from its first plain folder."""
+    if system.get_file_info(pattern).type == fs.FileType.File:
+        return [File(pattern, system.get_file_info(pattern).size)]
+    parts = pattern.split("/")
+    plain = next(i for i, part in enumerate(parts) if any(sign in part for sign in "*?["))
+    base = "/".join(parts[:plain]) or "/"
+    wanted = re.compile(_as_regex(pattern))
+    if system.get_file_info(base).type != fs.FileType.Directory:
+        found: list[File] = []
+    else:
+        found = [f for f in _files_below(system, base) if wanted.fullmatch(f.path)]
+    if not found and not ignore_missing:
+        raise FileNotFoundError(f"no file matches {pattern!r}")
+    return found
+
+
+def _as_regex(pattern: str) -> str:
+    made = []
+    for part in re.split(r"(\*\*/?|\*|\?|\[[^]]*\])", pattern):
+        simple = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(part)
+        is_set = part.startswith("[") and part.endswith("]")
+        made.append(simple or (part.replace("[!", "[^") if is_set else re.escape(part)))
+    return "".join(made)
+
+
+def _values(path: str, partitioning: Partitioning) -> tuple[tuple[str, Any], ...]:
+    return tuple(PathPartitionParser(partitioning)(path).items())
 
 
 def _hidden(inner: str) -> bool:
     return any(part.startswith((".", "_")) for part in inner.split("/") if part)
-
-
-def _partition(path: str, base: str) -> tuple[tuple[str, str], ...]:
-    folders = path[len(base) :].split("/")[:-1]
-    pairs = (folder.split("=", 1) for folder in folders if "=" in folder)
-    return tuple((key, unquote(value)) for key, value in pairs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from narke.data.compute import ActorPoolStrategy, task_limit
 from narke.data.context import STORE_FRACTION, DataContext
 from narke.data.datasource.datasource import make_read_tasks
 from narke.data.execute.operators import (
+    ErrorBudget,
     GatherOp,
     LimitOp,
     Operator,
@@ -20,6 +22,7 @@ from narke.data.execute.operators import (
     UnionOp,
 )
 from narke.data.execute.pool import PoolOp
+from narke.data.execute.progress import Progress
 from narke.data.plan import Blocks, Bundle, Gather, Limit, Map, Node, Read, Union
 from narke.data.transforms import Chain
 
@@ -149,7 +152,7 @@ class Execution:
         context: settings.
     """
 
-    def __init__(self, plan: Node, context: DataContext):
+    def __init__(self, plan: Node, context: DataContext, name: str | None = None):
         if not narke.is_initialized():
             narke.init()
         self._cluster = Cluster(context)
@@ -157,23 +160,36 @@ class Execution:
         self._sink = builder.build(plan)
         self._operators = builder.operators
         self._budget = self._cluster.bytes / max(1, len(self._operators))
+        errors = ErrorBudget(context.max_errored_blocks)
+        for operator in self._operators:
+            operator.errors = errors
+        bar = context.enable_progress_bars
+        self._progress = Progress(name or plan.name, self._operators, bar)
+        self._begun_s = time.perf_counter()
 
     def __iter__(self) -> Iterator[Bundle]:
+        state = "FINISHED"  # also when the consumer has had enough
         try:
             while True:
                 self._start_what_fits()
+                self._progress.update()
                 if self._sink.outputs:
                     yield self._sink.outputs.popleft()
                 elif self._sink.done:
                     return
                 else:
                     self._wait()
+        except Exception:
+            state = "FAILED"
+            raise
         finally:
             self.close()
+            self._progress.end(state)
 
     def stats(self) -> str:
         """What each operator did, one a line."""
-        return "\n".join(str(op.stats) for op in self._operators)
+        lines = [str(op.stats) for op in self._operators]
+        return "\n".join([*lines, f"Execution: {time.perf_counter() - self._begun_s:.2f}s in all"])
 
     def close(self) -> None:
         """End tasks and actors that are still running; again does nothing."""
@@ -221,6 +237,6 @@ class Execution:
             owners[waitable].on_ready(waitable)
 
 
-def execute(plan: Node, context: DataContext) -> Execution:
-    """Begin to run an optimised plan."""
-    return Execution(plan, context)
+def execute(plan: Node, context: DataContext, name: str | None = None) -> Execution:
+    """Begin to run an optimised plan; `name` is how progress calls it."""
+    return Execution(plan, context, name)

@@ -6,21 +6,29 @@ is ready.
 
 from __future__ import annotations
 
+import logging
+import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import narke
+from narke import exceptions
 from narke.data.execute import tasks
 from narke.data.plan import Bundle, Work
 
+logger = logging.getLogger("narke.data")
+
 
 class OpStats:
-    """What one operator did: tasks, blocks, rows and bytes that came out."""
+    """What one operator did: tasks, what came out, seconds that its tasks took, errors that were passed over."""
 
     def __init__(self, name: str):
         self.name = name
-        self.tasks = self.blocks = self.rows = self.size_bytes = 0
+        self.tasks = self.blocks = self.rows = self.size_bytes = self.errors = 0
+        self.busy_s = self.slowest_s = 0.0
+        self.begun_s = self.ended_s = 0.0
 
     def add(self, bundle: Bundle) -> None:
         """Count a block."""
@@ -28,8 +36,33 @@ class OpStats:
         self.rows += bundle.rows
         self.size_bytes += bundle.size_bytes
 
+    def took(self, seconds: float) -> None:
+        """Count the time that a block took to make."""
+        self.busy_s += seconds
+        self.slowest_s = max(self.slowest_s, seconds)
+        self.ended_s = time.perf_counter()
+
     def __str__(self) -> str:
-        return f"{self.name}: {self.tasks} tasks, {self.blocks} blocks, {self.rows} rows, {self.size_bytes} bytes"
+        text = f"{self.name}: {self.tasks} tasks, {self.blocks} blocks, {self.rows} rows, {self.size_bytes} bytes"
+        if self.tasks:
+            wall = max(0.0, self.ended_s - self.begun_s)
+            text += f", {wall:.2f}s wall, {self.busy_s:.2f}s in tasks, slowest block {self.slowest_s:.3f}s"
+        return text + (f", {self.errors} errors passed over" if self.errors else "")
+
+
+class ErrorBudget:
+    """How many blocks may be lost to errors before the execution fails; negative is without end."""
+
+    def __init__(self, most: int):
+        self._left = most if most >= 0 else math.inf
+
+    def spend(self, name: str, error: BaseException) -> bool:
+        """Whether the error of an operator's task may be passed over."""
+        if self._left <= 0:
+            return False
+        self._left -= 1
+        logger.warning("a block of %s was lost to an error, %s more may be: %s", name, self._left, error)
+        return True
 
 
 class Operator:
@@ -39,6 +72,7 @@ class Operator:
         self.upstreams = upstreams
         self.outputs: deque[Bundle] = deque()
         self.stats = OpStats(name)
+        self.errors = ErrorBudget(0)
         self.stopped = False
 
     @property
@@ -138,6 +172,7 @@ class Ordered(Operator):
         self._made[self._started] = deque()
         self._started += 1
         self.stats.tasks += 1
+        self.stats.begun_s = self.stats.begun_s or time.perf_counter()
 
     def on_ready(self, waitable: Any) -> None:
         index = self._running.get(waitable)
@@ -148,8 +183,19 @@ class Ordered(Operator):
             del self._running[waitable]
             self._ended(waitable)
         else:
-            self._made[index].append(described_bundle(block, waitable))
+            self._take(block, waitable, index)
         self._release()
+
+    def _take(self, block: Any, generator: Any, index: int) -> None:
+        try:
+            bundle, seconds = described_bundle(block, generator)
+        except exceptions.RayTaskError as error:
+            if not self.errors.spend(self.stats.name, error):
+                raise
+            self.stats.errors += 1
+            return
+        self.stats.took(seconds)
+        self._made[index].append(bundle)
 
     def _ended(self, waitable: Any) -> None:
         """A task has ended."""
@@ -174,8 +220,8 @@ class Ordered(Operator):
         self._made.clear()
 
 
-def described_bundle(block: Any, generator: Any) -> Bundle:
-    """The bundle of a block and of what the task says of it next.
+def described_bundle(block: Any, generator: Any) -> tuple[Bundle, float]:
+    """The bundle of a block and of what the task says of it next, and the seconds it took to make.
 
     Raises:
         the task's error, which takes the place of its last block.
@@ -186,7 +232,8 @@ def described_bundle(block: Any, generator: Any) -> Bundle:
         raise RuntimeError(
             "a task of the dataset ended after a block without describing it; please report this"
         )
-    return Bundle(block, *narke.get(about))
+    known, seconds = narke.get(about)
+    return Bundle(block, *known), seconds
 
 
 class TaskOp(Ordered):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -13,11 +14,13 @@ from narke.data.transforms import Chain
 
 
 def described(stream: Iterable[Block]) -> Iterator[Any]:
-    """Each block followed by its (rows, bytes, schema)."""
+    """Each block followed by its (rows, bytes, schema) and the seconds that it took to make."""
+    begun = time.perf_counter()
     for block in stream:
         small = blk.compact(block)
         yield small
-        yield small.num_rows, small.nbytes, small.schema
+        yield (small.num_rows, small.nbytes, small.schema), time.perf_counter() - begun
+        begun = time.perf_counter()
 
 
 def run_read(chain: Chain, index: int, read_task: Callable[[], Iterable[Any]]) -> Iterator[Any]:

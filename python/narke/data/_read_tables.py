@@ -1,0 +1,233 @@
+"""Functions that make datasets of tables and of other libraries' data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import narke
+from narke.data import blocks as blk
+from narke.data._arguments import remote_arguments, unsupported
+from narke.data.dataset import Dataset, MaterializedDataset
+from narke.data.datasource import tables
+from narke.data.datasource.datasource import Datasource
+from narke.data.read_api import from_arrow, from_pandas, from_pandas_refs, read_source
+
+__all__ = [
+    "from_daft",
+    "from_dask",
+    "from_huggingface",
+    "from_modin",
+    "from_spark",
+    "from_tf",
+    "from_torch",
+    "read_clickhouse",
+    "read_delta",
+    "read_iceberg",
+    "read_lance",
+    "read_mongo",
+    "read_sql",
+]
+
+_SHARED = """
+
+    Further arguments: `concurrency`, most read tasks at once; `override_num_blocks`, number of read tasks where the
+    source can be divided; `num_cpus` and the like, and `ray_remote_args`, resources of read tasks.
+    """
+
+
+def _dataset(source: Datasource, options: dict[str, Any]) -> Dataset:
+    blocks, parallelism = options.pop("override_num_blocks", None), options.pop("parallelism", -1)
+    concurrency, given = options.pop("concurrency", None), options.pop("ray_remote_args", None) or {}
+    return read_source(source, parallelism, concurrency, blocks, remote_arguments({**given, **options}))
+
+
+def read_sql(
+    sql: str,
+    connection_factory: Callable[[], Any],
+    *,
+    sql_params: Any = None,
+    shard_keys: list[str] | None = None,
+    shard_hash_fn: str = "MD5",
+    **options: Any,
+) -> Dataset:
+    """A dataset of a query's rows, through Python's DB-API.
+
+    Args:
+        sql: the query. connection_factory: makes a connection; runs in the tasks. sql_params: of the query.
+        shard_keys: columns by whose hash the query is divided among `override_num_blocks` tasks; else one task reads.
+        shard_hash_fn: the database's function for that hash, whose result must be a number.
+    """
+    source = tables.SqlSource(sql, connection_factory, sql_params, shard_keys, shard_hash_fn)
+    return _dataset(source, options)
+
+
+REMOTE = ("parallelism", "num_cpus", "num_gpus", "memory", "concurrency", "override_num_blocks", "label_selector",
+          "fallback_strategy", "max_calls", "resources", "accelerator_type", "runtime_env",
+          "ray_remote_args")  # fmt: skip
+
+
+def read_mongo(
+    uri: str, database: str, collection: str, *, pipeline: Any = None, schema: Any = None, **options: Any
+) -> Dataset:
+    """A dataset of a MongoDB collection; needs pymongo. `pipeline`: an aggregation; other options are the client's."""
+    unsupported({"schema": schema}, ("schema",))
+    own = {name: options.pop(name) for name in REMOTE if name in options}
+    return _dataset(tables.mongo_source(uri, database, collection, pipeline, options), own)
+
+
+def read_clickhouse(
+    *,
+    table: str,
+    dsn: str,
+    columns: list[str] | None = None,
+    filter: str | None = None,
+    order_by: tuple[list[str], bool] | None = None,
+    client_settings: dict[str, Any] | None = None,
+    client_kwargs: dict[str, Any] | None = None,
+    **options: Any,
+) -> Dataset:
+    """A dataset of a ClickHouse table; needs clickhouse-connect.
+
+    Args:
+        table, dsn: what to read. columns: by default all. filter: SQL of a condition.
+        order_by: (columns, descending). client_settings, client_kwargs: the client's.
+    """
+    query = f"SELECT {', '.join(columns or ['*'])} FROM {table}"
+    query += f" WHERE {filter}" if filter else ""
+    if order_by:
+        names, descending = order_by
+        query += f" ORDER BY {', '.join(f'{n} DESC' if descending else n for n in names)}"
+    return _dataset(tables.clickhouse_source(query, dsn, client_settings, client_kwargs), options)
+
+
+def read_lance(
+    uri: str,
+    *,
+    version: int | str | None = None,
+    columns: list[str] | None = None,
+    filter: str | None = None,
+    storage_options: dict[str, str] | None = None,
+    scanner_options: dict[str, Any] | None = None,
+    **options: Any,
+) -> Dataset:
+    """A dataset of a Lance dataset at a version, with columns and filter (SQL) read by Lance; needs pylance."""
+    source = tables.lance_source(uri, version, columns, filter, storage_options, scanner_options or {})
+    return _dataset(source, options)
+
+
+def read_iceberg(
+    *,
+    table_identifier: str,
+    row_filter: Any = None,
+    selected_fields: tuple[str, ...] = ("*",),
+    snapshot_id: int | None = None,
+    scan_kwargs: dict[str, Any] | None = None,
+    catalog_kwargs: dict[str, Any] | None = None,
+    catalog: Any = None,
+    **options: Any,
+) -> Dataset:
+    """A dataset of an Iceberg table; needs pyiceberg.
+
+    Args:
+        table_identifier: "namespace.table". row_filter, selected_fields, snapshot_id, scan_kwargs: of its scan.
+        catalog_kwargs: of `pyiceberg.catalog.load_catalog`.
+    """
+    unsupported({"catalog": catalog}, ("catalog",))
+    source = tables.iceberg_source(
+        table_identifier, row_filter, selected_fields, snapshot_id, scan_kwargs, catalog_kwargs or {}
+    )
+    return _dataset(source, options)
+
+
+def read_delta(
+    path: str,
+    version: int | None = None,
+    *,
+    storage_options: dict[str, str] | None = None,
+    columns: list[str] | None = None,
+    catalog: Any = None,
+    **options: Any,
+) -> Dataset:
+    """A dataset of a Delta Lake table at a version; needs deltalake. Further options are those of `read_parquet`."""
+    from narke.data._read_files import read_parquet_files
+
+    unsupported({"catalog": catalog}, ("catalog",))
+    names, values, schema = tables.delta_files(path, version, storage_options)
+    keys = list(values[0]) if values else []
+    made = read_parquet_files(path, names, values, columns, options)
+    if made is None:
+        return from_arrow(schema.empty_table() if columns is None else schema.empty_table().select(columns))
+    return made if columns is None or not keys else made.select_columns(columns)
+
+
+def from_huggingface(
+    dataset: Any,
+    parallelism: int = -1,
+    concurrency: int | None = None,
+    override_num_blocks: int | None = None,
+) -> Dataset:
+    """A dataset of a Hugging Face `datasets.Dataset` (its Arrow tables, in place) or `IterableDataset`."""
+    if hasattr(dataset, "keys"):
+        raise TypeError(f"this is a dict of the datasets {list(dataset.keys())}: choose one of them")
+    if not hasattr(dataset, "data"):
+        return _dataset(tables.iterable_source("HuggingFace", lambda: dataset), {})
+    if dataset._indices is not None:
+        dataset = dataset.flatten_indices()
+    return from_arrow(dataset.with_format("arrow")[:], override_num_blocks=override_num_blocks)
+
+
+def from_torch(dataset: Any, local_read: bool = False) -> Dataset:
+    """A dataset of a torch dataset, items in column "item"; one task reads it. `local_read` is of no consequence."""
+
+    def items() -> Any:
+        if hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__"):
+            return (dataset[i] for i in range(len(dataset)))
+        return iter(dataset)
+
+    wrapped = tables.iterable_source("Torch", lambda: ({blk.ITEM: item} for item in items()))
+    return _dataset(wrapped, {})
+
+
+def from_tf(dataset: Any) -> MaterializedDataset:
+    """A dataset of a tf.data.Dataset, which is read here and must fit in memory."""
+    from narke.data.read_api import from_items
+
+    return from_items(list(dataset.as_numpy_iterator()))
+
+
+def from_dask(df: Any) -> MaterializedDataset:
+    """A dataset of a Dask DataFrame, a block a partition."""
+    import dask
+
+    from narke.util.dask import ray_dask_get
+
+    parts = dask.compute(*df.to_delayed(), scheduler=ray_dask_get)
+    return from_pandas([part for part in parts if len(part)] or list(parts[:1]))
+
+
+def from_modin(df: Any) -> MaterializedDataset:
+    """A dataset of a Modin DataFrame, a block a partition."""
+    from modin.distributed.dataframe.pandas.partitions import unwrap_partitions
+
+    refs = unwrap_partitions(df, axis=0)
+    if refs and isinstance(refs[0], narke.ObjectRef):
+        return from_pandas_refs(list(refs))
+    return from_pandas(df._to_pandas())
+
+
+def from_daft(df: Any) -> MaterializedDataset:
+    """A dataset of a Daft DataFrame, which is computed here."""
+    return from_arrow(df.to_arrow())
+
+
+def from_spark(df: Any, *, parallelism: int | None = None, override_num_blocks: int | None = None) -> Any:
+    """A dataset of a Spark DataFrame, which reaches the driver as Arrow tables."""
+    count = override_num_blocks or parallelism
+    if hasattr(df, "toArrow"):
+        return from_arrow(df.toArrow(), override_num_blocks=count)
+    return from_pandas(df.toPandas(), override_num_blocks=count)
+
+
+for _function in (read_sql, read_mongo, read_clickhouse, read_lance, read_iceberg):
+    _function.__doc__ = (_function.__doc__ or "") + _SHARED
