@@ -11,7 +11,8 @@ namespace narke::transfer {
 
 struct TransferConfig {
   std::string address;                 // "host:port" at which other nodes reach this one's data connections
-  uint64_t chunk_bytes = 4 << 20;      // larger objects are asked for in pieces of this size
+  uint64_t chunk_bytes = 1 << 20;      // larger objects are asked for in pieces of this size
+  uint64_t window_bytes = 4 << 20;     // asked for on one connection before the first of it has come
   int connections = 4;                 // most to one peer
   int threads = 2;                     // that move bytes
   uint64_t pull_bytes = 0;             // most bytes of objects on their way here; 0: a quarter of the store

@@ -33,7 +33,7 @@ Status Link::step(int64_t now_ms) {
   if (Status moved = read(now_ms); !moved.ok()) return moved;
   if (Status moved = write(now_ms); !moved.ok()) return moved;
   // The asker gives up first: it can say to whom this matters.
-  int64_t patience_ms = side_ == Side::kAsker ? config_.stall_ms : 2 * config_.stall_ms;
+  int64_t patience_ms = side_ == Side::kAsker ? config_.stall_ms : 3 * config_.stall_ms;
   if (!is_busy() || now_ms - moved_ms_ < patience_ms) return ok_status();
   return Error{ErrorCode::kTimeout, "no byte moved for " + std::to_string(patience_ms) + " ms"};
 }
@@ -205,7 +205,7 @@ void Link::draft_next() {
 }
 
 Result<size_t> Link::write_once() {
-  uint64_t body = is_up() && queue_.front().body != nullptr ? queue_.front().header.length : 0;
+  uint64_t body = is_up() && queue_.front().header.kind == Kind::kData ? queue_.front().header.length : 0;
   uint64_t total = draft_.size() + body;
   Stream::Moved moved;
   if (written_ < draft_.size()) {

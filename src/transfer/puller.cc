@@ -1,7 +1,6 @@
 #include "transfer/puller.h"
 
 #include <algorithm>
-#include <unordered_set>
 #include <utility>
 
 namespace narke::transfer {
@@ -169,6 +168,7 @@ void Puller::on_space(const ObjectId& id, store::SecondaryStatus status, uint8_t
 
 void Puller::on_exists(Pull& pull) {
   pull.stage = Stage::kLocal;
+  local_.insert(pull.id);
   pull.since_ms = clock_ms();
   look_local(pull, pull.since_ms);
 }
@@ -177,7 +177,7 @@ void Puller::look_local(Pull& pull, int64_t now_ms) {
   switch (store_.presence(pull.id)) {
     case store::ObjectPresence::kSealed:
     case store::ObjectPresence::kSpilled: return end(pull.id, ok_status(), true);
-    case store::ObjectPresence::kAbsent: return make_space(pull);
+    case store::ObjectPresence::kAbsent: leave_stage(pull); return make_space(pull);
     case store::ObjectPresence::kWriting: break;
   }
   if (now_ms - pull.since_ms < config_.stall_ms) return;
@@ -219,28 +219,36 @@ void Puller::begin_moving(Pull& pull, uint8_t* data) {
 void Puller::resume_moving(Pull& pull) {
   pull.stage = Stage::kMoving;
   if (pull.missing == 0) return finish(pull);
-  peers_[pull.from].moving.push_back(pull.id);
-  pump(pull);
+  std::string from = pull.from;
+  peers_[from].moving.push_back(pull.id);
+  pump(from);
 }
 
-// Asks for as many chunks as the links to the source should carry.
-void Puller::pump(Pull& pull) {
-  for (; pull.next < pull.chunks.size(); ++pull.next) {
-    if (pull.chunks[pull.next] != Chunk::kMissing) continue;
-    uint64_t length = chunk_length(pull, pull.next), offset = pull.next * config_.chunk_bytes;
-    LinkId link = pick(pull.from, length);
-    if (link == 0) return;
-    pull.chunks[pull.next] = Chunk::kAsked;
-    Header header{.kind = Kind::kGet, .id = pull.id, .offset = offset, .length = length};
-    header.edition = pull.edition;
-    request(link, header, {pull.id, Kind::kGet, pull.next, length, pull.body}, pull.body->data + offset);
+// Asks for as many chunks as the links to this source should carry, one of each pull in turn: a small object does not
+// wait for a large one.
+void Puller::pump(const std::string& address) {
+  auto peer = peers_.find(address);
+  if (peer == peers_.end()) return;
+  std::deque<ObjectId>& moving = peer->second.moving;
+  while (!moving.empty()) {
+    Pull& pull = *find(moving.front());
+    while (pull.next < pull.chunks.size() && pull.chunks[pull.next] != Chunk::kMissing) ++pull.next;
+    if (pull.next < pull.chunks.size()) {
+      LinkId link = pick(address, chunk_length(pull, pull.next));
+      if (link == 0) return;
+      get(pull, link, pull.next++);
+      moving.push_back(pull.id);
+    }
+    moving.pop_front();
   }
 }
 
-void Puller::pump_peer(const std::string& address) {
-  auto peer = peers_.find(address);
-  if (peer == peers_.end()) return;
-  for (const ObjectId& id : peer->second.moving) pump(*find(id));
+void Puller::get(Pull& pull, LinkId link, uint64_t chunk) {
+  uint64_t length = chunk_length(pull, chunk), offset = chunk * config_.chunk_bytes;
+  pull.chunks[chunk] = Chunk::kAsked;
+  Header header{.kind = Kind::kGet, .id = pull.id, .offset = offset, .length = length};
+  header.edition = pull.edition;
+  request(link, header, {pull.id, Kind::kGet, chunk, length, pull.body}, pull.body->data + offset);
 }
 
 void Puller::on_data(Pull& pull, const Asked& asked) {
@@ -277,7 +285,7 @@ LinkId Puller::pick(const std::string& address, uint64_t bytes) {
   bool may_open = peer.links.size() < static_cast<size_t>(config_.connections);
   if (best == 0 || (may_open && bytes >= kSmall)) return open(address);
   const Connection& at = links_[best];
-  return at.bytes + bytes <= 2 * config_.chunk_bytes && at.asked.size() < kMostOfLink ? best : 0;
+  return at.bytes + bytes <= config_.window_bytes && at.asked.size() < kMostOfLink ? best : 0;
 }
 
 void Puller::request(LinkId link, Header header, Asked asked, uint8_t* into) {
@@ -312,7 +320,7 @@ void Puller::on_answer(LinkId link, const Header& header, const std::string& tex
     pull->offers.push_back(link);
   }
   if (pull = find(asked.id); pull != nullptr && pull->stage == Stage::kDraining) drain(*pull);
-  pump_peer(address);
+  pump(address);
 }
 
 void Puller::on_closed(LinkId link, const Error& error) {
@@ -338,11 +346,13 @@ void Puller::on_closed(LinkId link, const Error& error) {
 
 void Puller::close_idle(int64_t now_ms) {
   for (auto& [link, connection] : links_) {
+    if (!connection.asked.empty() || now_ms - connection.idle_since_ms < config_.idle_ms) continue;
     bool is_kept = std::any_of(pulls_.begin(), pulls_.end(), [link = link](const auto& entry) {
       const auto& offers = entry.second.offers;
       return std::find(offers.begin(), offers.end(), link) != offers.end();
     });
-    if (connection.asked.empty() && !is_kept && now_ms - connection.idle_since_ms >= config_.idle_ms) io_.close(link);
+    connection.idle_since_ms = now_ms;  // looked at again after as long
+    if (!is_kept) io_.close(link);
   }
 }
 
@@ -351,6 +361,7 @@ void Puller::close_idle(int64_t now_ms) {
 void Puller::leave_stage(Pull& pull) {
   if (pull.stage == Stage::kQueued) remove(queued_, pull.id);
   if (pull.stage == Stage::kAdmission) remove(admission_, pull.id);
+  if (pull.stage == Stage::kLocal) local_.erase(pull.id);
   if (pull.stage == Stage::kMoving) remove(peers_[pull.from].moving, pull.id);
 }
 
@@ -401,10 +412,7 @@ void Puller::end(const ObjectId& id, Status status, bool has_it) {
 
 void Puller::tick(int64_t now_ms) {
   while (!kept_.empty() && kept_.front().first <= now_ms) kept_.pop_front();
-  std::vector<ObjectId> local;
-  for (auto& [id, pull] : pulls_)
-    if (pull.stage == Stage::kLocal) local.push_back(id);
-  for (const ObjectId& id : local) look_local(*find(id), now_ms);
+  for (const ObjectId& id : std::vector(local_.begin(), local_.end())) look_local(*find(id), now_ms);
   close_idle(now_ms);
 }
 

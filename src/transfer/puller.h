@@ -7,8 +7,8 @@
 // Draining waits for what was asked of a failed source: its links may still write into the object's memory. Chunks
 // that have come are kept when the next source offers the same edition. Every stage ends: links have deadlines
 // (LinkConfig::stall_ms), the store answers (ServerConfig::full_wait_ms), Local has stall_ms.
-// Bounds: most_pulls at a time, pull_bytes of memory for those that are not whole yet, two chunks and
-// kMostOfLink requests on a connection; the rest waits in order.
+// Bounds: most_pulls at a time, pull_bytes of memory for those that are not whole yet, window_bytes and kMostOfLink
+// requests on a connection; the rest waits in order.
 // Threads: the daemon's. done() is called through `post`.
 #pragma once
 
@@ -17,6 +17,7 @@
 #include <functional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "transfer/bodies.h"
@@ -85,7 +86,7 @@ class Puller {
   };
   struct Peer {
     std::vector<LinkId> links;
-    std::deque<ObjectId> moving;  // pulls that take from it, oldest first
+    std::deque<ObjectId> moving;  // pulls with chunks to be asked of it; the first is next
   };
 
   Pull* find(const ObjectId& id);
@@ -105,8 +106,8 @@ class Puller {
   void begin_moving(Pull& pull, uint8_t* data);
   void resume_moving(Pull& pull);
   void drop_body(Pull& pull, const std::string& why);
-  void pump(Pull& pull);
-  void pump_peer(const std::string& address);
+  void pump(const std::string& address);
+  void get(Pull& pull, LinkId link, uint64_t chunk);
 
   LinkId any_link(const std::string& address);
   LinkId pick(const std::string& address, uint64_t bytes);
@@ -129,6 +130,7 @@ class Puller {
   uint64_t in_flight_ = 0;  // bytes admitted
   std::unordered_map<ObjectId, Pull> pulls_;
   std::deque<ObjectId> queued_, admission_;
+  std::unordered_set<ObjectId> local_;
   size_t active_ = 0;  // pulls that are not queued
   std::unordered_map<LinkId, Connection> links_;
   std::unordered_map<std::string, Peer> peers_;

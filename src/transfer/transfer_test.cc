@@ -195,8 +195,9 @@ TEST_F(TransferTest, ForgottenPullsEndWithoutATrace) {
   Node &a = add(), &b = add();
   a.put(object(1), 20 * kMiB, 1);
   a.gate.bytes = 5 << 20;
-  auto answer = start(b, object(1), {a.address()}), never = start(b, object(2), {a.address()});
+  auto answer = start(b, object(1), {a.address()});
   ASSERT_TRUE(run([&] { return a.gate.bytes <= 0; }));
+  auto never = start(b, object(2), {a.address()});
   b.transfers->forget(object(1));
   b.transfers->forget(object(2));
   b.transfers->forget(object(3));
