@@ -401,7 +401,9 @@ PyObject* read_reference(Session& session, const wire::Arg& arg) {
     object = session.engine->objects().receive(id, owner, true);
     worker::Objects::add_use(*object);
     bool is_new = !object->is_ready() && !object->owned;
-    if (is_new && session.engine->is_stored(id)) session.engine->objects().set_stored(*object);
+    NodeId here = session.engine->self().node;
+    NodeId node = arg.node() == nullptr ? here : NodeId::from_wire(arg.node());
+    if (is_new && (node != here || session.engine->is_stored(id))) session.engine->objects().set_stored(*object, node);
   }
   PyObject* value = get_object(session, *object, worker::kNoDeadline);
   session.engine->drop_use(*object);

@@ -55,6 +55,7 @@ Result<std::unique_ptr<Daemon>> Daemon::make(const Options& options) {
 }
 
 Status Daemon::start() {
+  node_ = random_node_id();
   if (Status prepared = prepare_session(); !prepared.ok()) return prepared;
   // Blocked before any thread begins, so that the store's threads do not take them.
   sigset_t signals;
@@ -64,7 +65,6 @@ Status Daemon::start() {
   signal(SIGPIPE, SIG_IGN);
   signals_ = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
 
-  node_ = random_node_id();
   reactor_ = std::make_unique<rpc::Reactor>(rpc::Identity{token_, cluster_id_, as_program(node_)});
   if (Status opened = open_door(); !opened.ok()) return opened;
   service_ = std::make_unique<Service>(*reactor_, service_config(), [this](const std::string& m) { log(m); });
@@ -82,7 +82,16 @@ Status Daemon::start() {
   tick();
   store_tick();
   guard_memory();
-  if (door_) service_->begin_rounds();
+  if (door_) {
+    transfer::TransferConfig config;
+    config.address = service_endpoint();
+    config.log = [this](const std::string& message) { log(message); };
+    auto transfers = transfer::Transfers::make(*reactor_, *store_, token_, config);
+    if (!transfers.ok()) return transfers.error();
+    transfers_ = std::move(transfers).value();
+    service_->attach_transfers(*transfers_);
+    service_->begin_rounds();
+  }
   if (Status joining = join_cluster(); !joining.ok()) return joining;
   log("ready, pid " + std::to_string(getpid()) + ", resources " + options_.resources.text());
   return ok_status();
@@ -123,6 +132,7 @@ Status Daemon::prepare_session() {
     return Error{ErrorCode::kFailed,
                  "cannot make the session directory " + options_.session_dir + ": " + error.message()};
   log_file_.open(path("logs/narke-node.log"), std::ios::app);
+  std::ofstream(path("node_id")) << node_.hex() << "\n";
   std::ifstream existing(path("token"), std::ios::binary);
   token_.assign(std::istreambuf_iterator<char>(existing), {});
   const auto space = [](char c) { return std::isspace(static_cast<unsigned char>(c)) != 0; };
@@ -167,7 +177,7 @@ ServiceConfig Daemon::service_config() {
   std::memcpy(&config.node.lease_base, node_.data(), sizeof(config.node.lease_base));
   config.node.lease_base = config.node.lease_base >> 1 & ~uint64_t{0xffffffff};
   config.is_head = options_.join.empty();
-  if (door_) config.endpoint = rpc::host_port_text(options_.address, door_->port());
+  if (door_) config.endpoint = service_endpoint();
   config.node.resources = resources;
   config.node.labels = options_.labels;
   config.node.labels["ray.io/node-id"] = config.node.node.hex();
@@ -184,6 +194,8 @@ ServiceConfig Daemon::service_config() {
   config.hostname = host;
   return config;
 }
+
+std::string Daemon::service_endpoint() const { return rpc::host_port_text(options_.address, door_->port()); }
 
 void Daemon::say_ready(const std::string& error) {
   if (options_.ready_fd < 0) return;
@@ -270,6 +282,7 @@ void Daemon::shut_down() {
 
 Daemon::~Daemon() {
   door_.reset();
+  transfers_.reset();
   service_.reset();
   processes_.reset();
   store_.reset();

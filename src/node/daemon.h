@@ -12,6 +12,7 @@
 #include "rpc/reactor.h"
 #include "rpc/tcp.h"
 #include "store/server.h"
+#include "transfer/transfer.h"
 
 namespace narke::node {
 
@@ -30,6 +31,7 @@ class Daemon {
   Status prepare_session();
   Status make_store();
   ServiceConfig service_config();
+  std::string service_endpoint() const;  // HOST:PORT of the door
   void log(const std::string& message);
   void watch_signals();
   Status watch_owner();
@@ -54,6 +56,7 @@ class Daemon {
   std::unique_ptr<Service> service_;
   std::unique_ptr<Processes> processes_;
   std::unique_ptr<store::Server> store_;
+  std::unique_ptr<transfer::Transfers> transfers_;
   rpc::Reactor::TimerId store_timer_ = 0;
   int signals_ = -1;
   int owner_ = -1;

@@ -58,9 +58,12 @@ struct Option {
   std::function<bool(Options&, const std::string&)> apply;
 };
 
-const std::map<std::string, Option>& options() {
+using OptionTable = std::map<std::string, Option>;
+
+// What the node is and has.
+OptionTable node_options() {
   using std::string;
-  static const std::map<string, Option> table = {
+  return {
       {"--session-dir",
        {"DIR", "where the socket, token, logs and spill files live; required",
         [](Options& o, const string& v) {
@@ -91,12 +94,6 @@ const std::map<std::string, Option>& options() {
           o.zygote.push_back(v);
           return true;
         }}},
-      {"--address",
-       {"IP", "this host's address as others see it; default 127.0.0.1",
-        [](Options& o, const string& v) {
-          o.address = v;
-          return !v.empty();
-        }}},
       {"--label",
        {"KEY=VALUE", "a label of this node; may be repeated",
         [](Options& o, const string& v) { return set_label(v, &o.labels); }}},
@@ -114,6 +111,19 @@ const std::map<std::string, Option>& options() {
       {"--max-workers",
        {"N", "most worker processes at once; default 4096",
         [](Options& o, const string& v) { return parse_number(v, &o.max_workers) && o.max_workers > 0; }}},
+  };
+}
+
+// Where it is and whom it belongs to.
+OptionTable cluster_options() {
+  using std::string;
+  return {
+      {"--address",
+       {"IP", "this host's address as others see it; default 127.0.0.1",
+        [](Options& o, const string& v) {
+          o.address = v;
+          return !v.empty();
+        }}},
       {"--port",
        {"PORT", "listen for other hosts; 0 takes any free port; without it no other host can reach this node",
         [](Options& o, const string& v) { return parse_number(v, &o.port) && o.port >= 0 && o.port <= 65535; }}},
@@ -138,6 +148,14 @@ const std::map<std::string, Option>& options() {
           return true;
         }}},
   };
+}
+
+const OptionTable& options() {
+  static const OptionTable table = [] {
+    OptionTable all = node_options();
+    all.merge(cluster_options());
+    return all;
+  }();
   return table;
 }
 

@@ -211,7 +211,7 @@ Program* Service::admit(rpc::Connection& link, const wire::Register& request) {
   program->id = WorkerId::from_wire(request.worker());
   program->kind = request.kind();
   program->pid = request.pid();
-  program->endpoint = text_of(request.endpoint());
+  program->endpoint = config_.endpoint.empty() ? text_of(request.endpoint()) : config_.endpoint;
   program->node = cluster_.self();
   program->key = ++last_key_;
   by_key_[program->key] = program->id;
@@ -285,6 +285,8 @@ bool Service::dispatch(Program& program, const rpc::Frame& frame) {
     case MessageType::Unblocked: core.on_unblocked(program.id); return true;
     case MessageType::Control: return on_control(program, frame);
     case MessageType::Goodbye: on_goodbye(program, frame.call_id); return true;
+    case MessageType::PullObject: return on_pull(program, frame);
+    case MessageType::EraseObjects: return on_erase(frame);
     default: return dispatch_actor(program, frame);
   }
 }

@@ -20,6 +20,7 @@
 #include "rpc/reactor.h"
 #include "rpc/tcp.h"
 #include "store/server.h"
+#include "transfer/transfer.h"
 
 namespace narke::node {
 
@@ -52,6 +53,7 @@ class Service : public rpc::Handler,
   Cluster& cluster() { return cluster_; }
   const Cluster& cluster() const { return cluster_; }
   // ---- with other hosts (service_cluster.cc)
+  void attach_transfers(transfer::Transfers& transfers) { transfers_ = &transfers; }
   // Somebody has come through the door.
   void on_arrival(const rpc::Preface& preface, int fd);
   // Joins the cluster of the head at HOST:PORT; joined(error) is told how it went.
@@ -139,6 +141,11 @@ class Service : public rpc::Handler,
   void on_node_link_closed(const NodeId& node, const Error& why) override;
   std::string endpoint_of(const NodeId& node) override;
 
+  // objects of other nodes
+  bool on_pull(Program& program, const rpc::Frame& frame);
+  bool on_erase(const rpc::Frame& frame);
+  void erase_at(const std::string& endpoint, const wire::ObjectId& id);
+  void pulled(const WorkerId& program, const ObjectId& id, const std::string& error);
   // from other nodes
   void on_head_frame(const NodeId& from, const rpc::Frame& frame);
   void on_member_frame(const NodeId& from, const rpc::Frame& frame);
@@ -195,6 +202,7 @@ class Service : public rpc::Handler,
   std::function<void(int)> driver_gone_;
   Processes* processes_ = nullptr;
   store::Server* store_ = nullptr;
+  transfer::Transfers* transfers_ = nullptr;  // null: no other host can be reached
   Cluster cluster_;
   Peers peers_;
   NodeId head_;  // nil until it is known

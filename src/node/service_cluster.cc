@@ -249,6 +249,7 @@ void Service::end_remote_program(const WorkerId& id, const std::string& message)
 void Service::forget_program(const WorkerId& id) {
   cluster_.on_program_gone(id);
   store_->erase_owned(store::owner_key(id), steady_now_ns());
+  if (transfers_) transfers_->forget_owner(store::owner_key(id));
   const auto at = programs_.find(id);
   if (at != programs_.end() && at->second->link == nullptr) programs_.erase(at);
 }
@@ -297,6 +298,7 @@ void Service::on_job_news(const rpc::Frame& frame) {
 void Service::on_arrival(const rpc::Preface& preface, int fd) {
   Program* program = preface.kind == rpc::LinkKind::kProgram ? find(preface.target) : nullptr;
   if (preface.kind == rpc::LinkKind::kNode) return peers_.adopt(fd);
+  if (preface.kind == rpc::LinkKind::kData) return transfers_->serve(fd);
   if (program != nullptr && program->link != nullptr) {
     Builder& b = fresh();
     b.Finish(wire::CreateIncomingLink(b));
@@ -347,7 +349,6 @@ void Service::on_join(const NodeId& from, const rpc::Frame& frame) {
   const ResourceSet total = resources_of(table->resources());
   node.mirror = std::make_shared<ResourcePool>(ResourcePool::mirror(total, total));
   node.pool = node.mirror.get();
-  cluster_.add_node(std::move(node));
   heard_ms_[from] = now_ms();
   log_("node " + from.hex().substr(0, 8) + " has joined from " + text_of(table->endpoint()));
   Builder b(256);
@@ -360,6 +361,7 @@ void Service::on_join(const NodeId& from, const rpc::Frame& frame) {
   tell_view(from, true);
   for (const auto& [number, job] : cluster_.controller().jobs.all())
     if (job.running) tell_job(from, job);
+  cluster_.add_node(std::move(node));  // last: what waited for such a node is sent there at once
   changed_.push_back(from);
 }
 
@@ -710,11 +712,75 @@ void Service::on_group_news(const rpc::Frame& frame) {
   cluster_.on_group_news(std::move(group));
 }
 
+// ---- objects -----------------------------------------------------------------------------------------------
+
+bool Service::on_pull(Program& program, const rpc::Frame& frame) {
+  const auto* table = frame.as<wire::PullObject>();
+  if (table == nullptr || table->id() == nullptr || table->owner() == nullptr) return false;
+  const ObjectId id = ObjectId::from_wire(table->id());
+  const std::string source = endpoint_of(NodeId::from_wire(table->node()));
+  if (transfers_ == nullptr || source.empty()) {
+    pulled(program.id, id, "the node that had it is not in the cluster any more");
+    return true;
+  }
+  const uint64_t owner = store::owner_key(WorkerId::from_wire(table->owner()));
+  transfers_->pull(id, {source}, owner, [this, to = program.id, id](const Status& done) {
+    pulled(to, id, done.ok() ? "" : done.error().message);
+  });
+  return true;
+}
+
+void Service::pulled(const WorkerId& to, const ObjectId& object, const std::string& error) {
+  Program* program = find(to);
+  if (program == nullptr || program->link == nullptr) return;
+  Builder& b = fresh();
+  const auto id = wired<wire::ObjectId>(object);
+  const auto message = b.CreateString(error);
+  b.Finish(wire::CreateObjectPulled(b, &id, error.empty(), message));
+  program->link->send(MessageType::ObjectPulled, 0, b);
+}
+
+// The node that has the first copy knows to whom it gave others, and these know to whom they did.
+bool Service::on_erase(const rpc::Frame& frame) {
+  const auto* table = frame.as<wire::EraseObjects>();
+  if (table == nullptr || table->ids() == nullptr) return false;
+  if (transfers_ == nullptr) return true;
+  const NodeId where = NodeId::from_wire(table->node());
+  if (where != cluster_.self()) {
+    Builder b(256);
+    std::vector<wire::ObjectId> ids;
+    for (const wire::ObjectId* id : *table->ids()) ids.push_back(*id);
+    const auto packed = b.CreateVectorOfStructs(ids);
+    b.Finish(wire::CreateEraseObjects(b, packed, table->node()));
+    peers_.send(where, MessageType::EraseObjects, 0, b);
+    return true;
+  }
+  for (const wire::ObjectId* wire_id : *table->ids()) {
+    const ObjectId id = ObjectId::from_wire(wire_id);
+    for (const std::string& endpoint : transfers_->given(id)) erase_at(endpoint, *wire_id);
+    store_->erase(id, steady_now_ns());
+  }
+  return true;
+}
+
+void Service::erase_at(const std::string& endpoint, const wire::ObjectId& id) {
+  for (const controller::Node& node : cluster_.controller().nodes.all()) {
+    if (node.endpoint != endpoint) continue;
+    Builder b(128);
+    const auto to = wired<wire::NodeId>(node.id);
+    const auto ids = b.CreateVectorOfStructs(&id, 1);
+    b.Finish(wire::CreateEraseObjects(b, ids, &to));
+    peers_.send(node.id, MessageType::EraseObjects, 0, b);
+  }
+}
+
 // ---- dispatch ----------------------------------------------------------------------------------------------
 
 void Service::on_node_frame(const NodeId& from, const rpc::Frame& frame) {
   if (frame.type == MessageType::Relay)
     on_relay(from, frame);
+  else if (frame.type == MessageType::EraseObjects)
+    on_erase(frame);
   else if (frame.type == MessageType::ProgramCame)
     on_program_came(from, frame);
   else if (cluster_.is_head())

@@ -103,6 +103,7 @@ Status Engine::register_here(const EngineConfig& config) {
     }
     self_.node = NodeId::from_wire(reply->node());
     job_ = JobId::from_wire(reply->job());
+    if (reply->endpoint() != nullptr && reply->endpoint()->size() > 0) self_.endpoint = reply->endpoint()->str();
     if (reply->config() != nullptr)
       job_config_.assign(reinterpret_cast<const char*>(reply->config()->data()), reply->config()->size());
     result = ok_status();

@@ -110,8 +110,6 @@ class Engine final : public Links,
   void drop_use(Object& object);
   // Until `count` of the objects are ready; `objects` may be reordered.
   Waited wait_some(std::vector<Object*>& objects, size_t count, Deadline deadline);
-  // A reference among a call's arguments that the submitter says is in the store.
-  ObjectPtr receive_stored(const ObjectId& id, const Address& owner);
   void on_ready_token(Object& object, uint64_t token);
   std::vector<uint64_t> take_tokens();
   int token_fd() const { return token_fd_; }
@@ -197,7 +195,7 @@ class Engine final : public Links,
   store::Client* store() { return store_.get(); }
 
   // ---- what the parts ask of the engine ----
-  void erase_stored(const ObjectId& id) override;
+  void erase_stored(const ObjectId& id, const NodeId& node, bool spread) override;
   void actor_out_of_scope(const ObjectId& id) override;
   void recover(Object& object) override;
   bool is_stored(const ObjectId& id) override;
@@ -205,7 +203,7 @@ class Engine final : public Links,
   void became_ready() override;
   Peer* peer(const Address& address) override;
   void fail(Task& task, ValuePtr error) override;
-  void fail_worker_died(TaskPtr task, const WorkerId& worker) override;
+  void fail_worker_died(TaskPtr task, const Address& worker) override;
   void on_open(rpc::Connection& link) override;
   void on_frame(rpc::Connection& link, const rpc::Frame& frame) override;
   void on_closed(rpc::Connection& link, const Error& why) override;
@@ -226,6 +224,7 @@ class Engine final : public Links,
   Status start(const EngineConfig& config);
   Status listen();
   Status register_here(const EngineConfig& config);
+  Result<rpc::ConnectionPtr> connect(const Address& address);
   void start_background();
 
   int lead(Lock& lock, int timeout_ms);
@@ -244,13 +243,14 @@ class Engine final : public Links,
   void pin(Task& task);
   void unpin(Task& task);
   void on_task_reply(rpc::Connection& link, const rpc::Frame& frame);
-  void finish(Task& task, const wire::TaskReply& reply, rpc::Bytes raw);
+  // node: where what is in a store is.
+  void finish(Task& task, const wire::TaskReply& reply, rpc::Bytes raw, const NodeId& node);
   void finish_failed(Task& task, const wire::TaskReply& reply, rpc::Bytes raw);
   void finish_stream(Task& task);
   bool keep_lineage(Task& task);
   void settled(Task& task);
   void maybe_end_actor(Actor& actor);
-  void on_stream_item(const rpc::Frame& frame);
+  void on_stream_item(rpc::Connection& link, const rpc::Frame& frame);
   void add_stream_item(Task& task, ObjectPtr item);
   void wake_stream(Task& task);
   void ack_stream(Task& task, bool stop);
@@ -259,6 +259,13 @@ class Engine final : public Links,
   void cancel_children(const TaskId& parent, bool force);
   void on_node_frame(rpc::Connection& link, const rpc::Frame& frame);
   void on_node_closed(const Error& why);
+  void on_incoming_link();
+  void on_node_gone(const rpc::Frame& frame);
+  // An object of another node's store comes to this node's. False: it is on its way; `why`: it cannot be had.
+  bool pull(Object& object, std::string* why);
+  void on_pulled(const rpc::Frame& frame);
+  // The daemon reaches other hosts.
+  bool has_neighbours() const { return !self_.endpoint.empty() && self_.endpoint[0] != '@'; }
   void on_peer_closed(Peer& peer, const Error& why);
   void introduce(rpc::Connection& link);
   void on_introduce(rpc::Connection& link, const rpc::Frame& frame);
@@ -290,6 +297,11 @@ class Engine final : public Links,
   std::unordered_map<WorkerId, Peer*> peers_;
   std::unordered_map<uint32_t, NodeCallback> node_calls_;
   std::unordered_map<TaskId, Task*> streams_;
+  struct Pull {
+    bool done = false;
+    std::string why;  // not empty: it failed
+  };
+  std::unordered_map<ObjectId, Pull> pulls_;
 
   Leader leader_ = Leader::kNone;
   uint64_t lead_count_ = 0;

@@ -1,4 +1,5 @@
 // The engine's links: the node, other programs, what arrives over them.
+#include "rpc/tcp.h"
 #include "worker/engine.h"
 
 namespace narke::worker {
@@ -16,6 +17,15 @@ std::string text_of(const flatbuffers::String* s) { return s == nullptr ? std::s
 
 // ---- links ----
 
+// Programs of one host meet at a socket whose name follows from the id; others through the door of their node.
+static std::string local_endpoint(const WorkerId& worker) { return "@narke-program-" + worker.hex().substr(0, 40); }
+
+Result<rpc::ConnectionPtr> Engine::connect(const Address& address) {
+  if (address.endpoint[0] == '@') return reactor_.connect(address.endpoint, this);
+  if (address.node == self_.node) return reactor_.connect(local_endpoint(address.worker), this);
+  return reactor_.connect_tcp(address.endpoint, rpc::write_preface({rpc::LinkKind::kProgram, address.worker}), this);
+}
+
 Peer* Engine::peer(const Address& address) {
   auto found = peers_.find(address.worker);
   if (found != peers_.end() && !found->second->link->is_closed()) {
@@ -23,7 +33,7 @@ Peer* Engine::peer(const Address& address) {
     return found->second;
   }
   if (address.endpoint.empty() || stopped_) return nullptr;
-  Result<rpc::ConnectionPtr> link = reactor_.connect(address.endpoint, this);
+  Result<rpc::ConnectionPtr> link = connect(address);
   if (!link) return nullptr;
   auto owned = std::make_unique<Peer>();
   Peer* peer = owned.get();
@@ -139,7 +149,7 @@ void Engine::on_frame(rpc::Connection& link, const rpc::Frame& frame) {
     case wire::MessageType::BorrowAck: return objects_.on_borrow_ack(link, frame.call_id);
     case wire::MessageType::RemoveBorrow: return objects_.on_remove_borrow(frame);
     case wire::MessageType::Introduce: return on_introduce(link, frame);
-    case wire::MessageType::StreamItem: return on_stream_item(frame);
+    case wire::MessageType::StreamItem: return on_stream_item(link, frame);
     case wire::MessageType::StreamAck: return executor_.on_stream_ack(frame);
     default: return link.close({ErrorCode::kRefused, "a message that programs do not send each other"});
   }
@@ -180,11 +190,29 @@ void Engine::on_node_frame(rpc::Connection& link, const rpc::Frame& frame) {
       leaving_ = true;
       executor_.set_leaving();
       return executor_.give_back_queued();
+    case wire::MessageType::IncomingLink: return on_incoming_link();
+    case wire::MessageType::NodeGone: return on_node_gone(frame);
+    case wire::MessageType::ObjectPulled: return on_pulled(frame);
     case wire::MessageType::LogLines: return on_log_lines(frame);
     case wire::MessageType::Notice: return on_notice(frame);
     case wire::MessageType::Goodbye: goodbye_ = true; return;
     default: return;
   }
+}
+
+void Engine::on_incoming_link() {
+  int fd = node_->take_fd();
+  if (fd >= 0) reactor_.adopt(fd, true, this);
+}
+
+// Links to a host that is gone may stay open for long: they end now.
+void Engine::on_node_gone(const rpc::Frame& frame) {
+  const auto* gone = frame.as<wire::NodeGone>();
+  if (gone == nullptr || gone->node() == nullptr) return;
+  NodeId node = NodeId::from_wire(gone->node());
+  std::string why = "its node is gone: " + text_of(gone->why());
+  for (auto& [link, peer] : links_)
+    if (peer->address.node == node) link->close({ErrorCode::kDisconnected, why});
 }
 
 uint32_t Engine::call_node(wire::MessageType type, const flatbuffers::FlatBufferBuilder& table, rpc::Bytes raw,

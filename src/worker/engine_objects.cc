@@ -76,6 +76,7 @@ ObjectPtr Engine::put_stored(const ObjectId& id, std::vector<ObjectPtr> containe
 Engine::Viewed Engine::view(Object& object, Deadline deadline) {
   Lock held = lock();
   Viewed out;
+  std::string lost;
   if (!store_ || object.state.load() != ObjectState::kStore) {
     out.changed = true;
     return out;
@@ -87,11 +88,16 @@ Engine::Viewed Engine::view(Object& object, Deadline deadline) {
         if (r.status == store::GetResult::Status::kWait) return false;
         if (r.status == store::GetResult::Status::kOk) out.view = r.view;
         if (r.status == store::GetResult::Status::kFull) out.full = r.error;
-        if (r.status == store::GetResult::Status::kAbsent) out.changed = true;
+        if (r.status == store::GetResult::Status::kAbsent) {
+          if (objects_.node_of(object) != self_.node && !pull(object, &lost)) return false;
+          if (!lost.empty() || objects_.node_of(object) == self_.node) out.changed = true;
+          return out.changed;
+        }
         return true;
       },
       deadline);
   if (out.waited != Waited::kReady) store_->forget(object.id);
+  if (auto pulled = pulls_.find(object.id); pulled != pulls_.end() && pulled->second.done) pulls_.erase(pulled);
   if (out.changed) objects_.on_lost(object);
   out.mapping = store_->mapping();
   return out;
@@ -108,14 +114,6 @@ Engine::Viewed Engine::try_view(Object& object) {
   out.view = r.view;
   out.mapping = store_->mapping();
   return out;
-}
-
-ObjectPtr Engine::receive_stored(const ObjectId& id, const Address& owner) {
-  Lock held = lock();
-  ObjectPtr object = objects_.receive(id, owner, true);
-  objects_.set_stored(*object);
-  Objects::add_use(*object);
-  return object;
 }
 
 namespace {
@@ -205,8 +203,49 @@ void Engine::drop_from_store(Object& object) {
     wait(held, [&] { return !is_stored(object.id); }, Clock::now() + std::chrono::milliseconds(1));
 }
 
-void Engine::erase_stored(const ObjectId& id) {
-  if (store_ && node()) store_->erase(id);
+void Engine::erase_stored(const ObjectId& id, const NodeId& where, bool spread) {
+  if (!store_ || !node()) return;
+  if (where == self_.node) store_->erase(id);
+  if (!has_neighbours() || (where == self_.node && !spread)) return;
+  flatbuffers::FlatBufferBuilder b(128);
+  auto wire_id = id.to_wire<wire::ObjectId>();
+  auto ids = b.CreateVectorOfStructs(&wire_id, 1);
+  auto wire_node = where.to_wire<wire::NodeId>();
+  b.Finish(wire::CreateEraseObjects(b, ids, &wire_node));
+  node_->send(wire::MessageType::EraseObjects, 0, b);
+}
+
+// ---- objects of other nodes ----
+
+bool Engine::pull(Object& object, std::string* why) {
+  auto found = pulls_.find(object.id);
+  if (found != pulls_.end() && !found->second.done) return false;
+  if (found != pulls_.end()) {
+    *why = std::move(found->second.why);
+    pulls_.erase(found);
+    if (!why->empty() || is_stored(object.id)) return true;
+  }
+  rpc::ConnectionPtr link = node();
+  if (!link) return *why = "the node is gone", true;
+  pulls_[object.id];
+  flatbuffers::FlatBufferBuilder b(160);
+  auto id = object.id.to_wire<wire::ObjectId>();
+  auto from = objects_.node_of(object).to_wire<wire::NodeId>();
+  auto owner = objects_.owner_of(object).worker.to_wire<wire::WorkerId>();
+  b.Finish(wire::CreatePullObject(b, &id, &from, &owner));
+  link->send(wire::MessageType::PullObject, 0, b);
+  link->flush();
+  return false;
+}
+
+void Engine::on_pulled(const rpc::Frame& frame) {
+  const auto* pulled = frame.as<wire::ObjectPulled>();
+  if (pulled == nullptr || pulled->id() == nullptr) return;
+  auto found = pulls_.find(ObjectId::from_wire(pulled->id()));
+  if (found == pulls_.end()) return;
+  found->second.done = true;
+  if (pulled->ok()) return;
+  found->second.why = pulled->message() == nullptr ? "it could not be had" : pulled->message()->str();
 }
 
 bool Engine::is_stored(const ObjectId& id) {

@@ -191,7 +191,7 @@ void Engine::on_task_reply(rpc::Connection& link, const rpc::Frame& frame) {
       submitter_.requeue(task);
     }
   } else if (status == wire::TaskStatus::Done || status == wire::TaskStatus::Exiting) {
-    finish(*task, *reply, frame.raw);
+    finish(*task, *reply, frame.raw, peer->address.node);
   } else {
     finish_failed(*task, *reply, frame.raw);
   }
@@ -218,7 +218,7 @@ void Engine::settled(Task& task) {
   if (!keep_lineage(task)) unpin(task);
 }
 
-void Engine::finish(Task& task, const wire::TaskReply& reply, rpc::Bytes raw) {
+void Engine::finish(Task& task, const wire::TaskReply& reply, rpc::Bytes raw, const NodeId& node) {
   size_t at = 0;
   size_t count = reply.results() == nullptr ? 0 : reply.results()->size();
   TaskPtr alive(&task);
@@ -232,7 +232,7 @@ void Engine::finish(Task& task, const wire::TaskReply& reply, rpc::Bytes raw) {
         object.extra().task = alive;
         ++task.lineage_holders;
       }
-      objects_.set_stored(object);
+      objects_.set_stored(object, node);
       continue;
     }
     size_t size = std::min<size_t>(result->size(), raw.size() - at);
@@ -279,9 +279,12 @@ void Engine::fail(Task& task, ValuePtr error) {
   settled(task);
 }
 
-void Engine::fail_worker_died(TaskPtr task, const WorkerId& worker) {
+void Engine::fail_worker_died(TaskPtr task, const Address& worker) {
   flexbuffers::Builder body;
-  body.Map([&] { body.Blob("worker_id", worker.data(), WorkerId::kSize); });
+  body.Map([&] {
+    body.Blob("worker_id", worker.worker.data(), WorkerId::kSize);
+    body.Blob("node_id", worker.node.data(), NodeId::kSize);
+  });
   body.Finish();
   flatbuffers::FlatBufferBuilder b(256);
   auto method = b.CreateString("worker_fate");
@@ -317,7 +320,7 @@ void Engine::add_stream_item(Task& task, ObjectPtr item) {
   wake_stream(task);
 }
 
-void Engine::on_stream_item(const rpc::Frame& frame) {
+void Engine::on_stream_item(rpc::Connection& link, const rpc::Frame& frame) {
   const auto* message = frame.as<wire::StreamItem>();
   if (message == nullptr || message->task() == nullptr || message->result() == nullptr) return;
   auto found = streams_.find(TaskId::from_wire(message->task()));
@@ -329,7 +332,7 @@ void Engine::on_stream_item(const rpc::Frame& frame) {
   Objects::add_use(*item);
   objects_.set_contained(*item, std::move(contained));
   if (message->result()->kind() == wire::ResultKind::Store)
-    objects_.set_stored(*item);
+    objects_.set_stored(*item, static_cast<Peer*>(link.context)->address.node);
   else
     objects_.set_value(
         *item, Value::copy(frame.raw),

@@ -99,6 +99,7 @@ class Object {
   // What few objects need.
   struct Extra {
     Address owner;                                // borrowed objects
+    NodeId node;                                  // kStore: whose store has it; nil: this program's node
     std::unordered_map<WorkerId, int> borrowers;  // owned objects: may pass through negative counts
     std::vector<ObjectPtr> contained;             // references inside the value; each counts as a use
     std::vector<ReadyListener*> listeners;

@@ -128,7 +128,7 @@ void Objects::release(Object& object) {
   } else if (extra != nullptr && extra->is_actor) {
     out_.actor_out_of_scope(object.id);
   } else if (object.state.load(std::memory_order_relaxed) == ObjectState::kStore) {
-    out_.erase_stored(object.id);
+    out_.erase_stored(object.id, node_of(object), object.escaped);
   }
   if (extra != nullptr) {
     release_contained(object);
@@ -151,8 +151,17 @@ void Objects::set_value(Object& object, ValuePtr value, ObjectState state) {
   became_ready(object);
 }
 
-void Objects::set_stored(Object& object) {
+NodeId Objects::node_of(Object& object) {
+  Object::Extra* extra = object.find_extra();
+  return extra == nullptr || extra->node.is_nil() ? links_.self().node : extra->node;
+}
+
+void Objects::set_stored(Object& object, const NodeId& node) {
   if (object.is_ready()) return;
+  if (node != links_.self().node && !node.is_nil())
+    object.extra().node = node;
+  else if (Object::Extra* extra = object.find_extra())
+    extra->node = NodeId();
   object.state.store(ObjectState::kStore, std::memory_order_release);
   became_ready(object);
   if (object.owned && object.uses.load() == 0) maybe_release(object);
@@ -196,7 +205,8 @@ void Objects::fetch(Object& object, bool recover) {
   add_to_table(object);
   flatbuffers::FlatBufferBuilder b(128);
   auto id = object.id.to_wire<wire::ObjectId>();
-  b.Finish(wire::CreateGetObject(b, &id, true, recover));
+  auto tried = node_of(object).to_wire<wire::NodeId>();
+  b.Finish(wire::CreateGetObject(b, &id, true, recover, &tried));
   link->send(wire::MessageType::GetObject, link->next_call_id(), b);
 }
 
@@ -340,7 +350,8 @@ void Objects::reply(rpc::Connection& to, uint32_t call_id, Object& object) {
   }
   auto refs = contained.empty() ? 0 : b.CreateVector(contained);
   auto id = object.id.to_wire<wire::ObjectId>();
-  b.Finish(wire::CreateObjectReply(b, &id, status_of(object), refs));
+  auto node = node_of(object).to_wire<wire::NodeId>();
+  b.Finish(wire::CreateObjectReply(b, &id, status_of(object), refs, &node));
   to.send(wire::MessageType::ObjectReply, call_id, b, object.value ? object.value->bytes() : rpc::Bytes());
 }
 
@@ -357,8 +368,12 @@ void Objects::on_get_object(rpc::Connection& from, const rpc::Frame& frame) {
   ObjectId id = ObjectId::from_wire(request->id());
   ObjectPtr object = find(id);
   if (!object) return reply_missing(from, frame.call_id, id);
-  bool is_lost = request->recover() && object->state.load() == ObjectState::kStore && !out_.is_stored(id);
-  if (is_lost) on_lost(*object);
+  if (request->recover() && object->state.load() == ObjectState::kStore) {
+    // What is told of a place where the object is not (any more) changes nothing.
+    NodeId node = node_of(*object);
+    bool same = request->tried() == nullptr || NodeId::from_wire(request->tried()) == node;
+    if (same && (node != links_.self().node || !out_.is_stored(id))) on_lost(*object);
+  }
   if (object->is_ready()) return reply(from, frame.call_id, *object);
   auto* waiting = new Request;
   waiting->objects = this;
@@ -381,7 +396,8 @@ void Objects::on_object_reply(const rpc::Frame& frame) {
   switch (reply->status()) {
     case wire::ObjectStatus::Value: return set_value(*object, Value::copy(frame.raw));
     case wire::ObjectStatus::Error: return set_value(*object, Value::copy(frame.raw), ObjectState::kError);
-    case wire::ObjectStatus::Store: return set_stored(*object);
+    case wire::ObjectStatus::Store:
+      return set_stored(*object, reply->node() ? NodeId::from_wire(reply->node()) : links_.self().node);
     default:
       set_value(*object,
                 make_failure("ObjectFreedError",

@@ -32,7 +32,8 @@ class Objects {
   class Out {
    public:
     virtual ~Out() = default;
-    virtual void erase_stored(const ObjectId& id) = 0;        // the owner gives up a value in the store
+    // The owner gives up a value in the store of `node`; spread: other nodes may have copies.
+    virtual void erase_stored(const ObjectId& id, const NodeId& node, bool spread) = 0;
     virtual void actor_out_of_scope(const ObjectId& id) = 0;  // nobody holds the actor's handle
     virtual void recover(Object& object) = 0;                 // run its task again
     virtual bool is_stored(const ObjectId& id) = 0;
@@ -61,7 +62,10 @@ class Objects {
 
   // ---- becoming ready ----
   void set_value(Object& object, ValuePtr value, ObjectState state = ObjectState::kValue);
-  void set_stored(Object& object);
+  // node: whose store has it.
+  void set_stored(Object& object, const NodeId& node);
+  // Where a stored object is.
+  NodeId node_of(Object& object);
   void set_contained(Object& object, std::vector<ObjectPtr> contained);
   void listen(Object& object, ReadyListener* listener);
   void unlisten(Object& object, ReadyListener* listener);

@@ -50,14 +50,14 @@ TEST_F(ObjectsTest, the_last_use_gives_an_owned_object_up) {
 TEST_F(ObjectsTest, a_stored_value_is_erased_from_the_store) {
   ObjectPtr object = a_.objects.make_owned(numbered<ObjectId>(1));
   Objects::add_use(*object);
-  a_.objects.set_stored(*object);
+  a_.objects.set_stored(*object, NodeId());
   a_.objects.drop_use(*object);
   EXPECT_THAT(a_.out.erased, ElementsAre(object->id));
 }
 
 TEST_F(ObjectsTest, a_result_nobody_wants_is_erased_when_it_is_stored) {
   ObjectPtr object = a_.objects.make_owned(numbered<ObjectId>(1));
-  a_.objects.set_stored(*object);
+  a_.objects.set_stored(*object, NodeId());
   EXPECT_THAT(a_.out.erased, ElementsAre(object->id));
 }
 
@@ -286,7 +286,7 @@ TEST_F(ObjectsTest, the_owner_recovers_a_value_that_a_borrower_misses) {
   network_.deliver_all();
   EXPECT_THAT(a_.out.recovered, ElementsAre(object->id));
   EXPECT_FALSE(borrowed->is_ready());
-  a_.objects.set_stored(*object);
+  a_.objects.set_stored(*object, NodeId());
   network_.deliver_all();
   EXPECT_EQ(borrowed->state.load(), ObjectState::kStore);
 }
@@ -491,7 +491,7 @@ class Crowd {
     if (owners_.size() > 40) return;
     ObjectPtr object = member.program.objects.make_owned(numbered<ObjectId>(++last_object_));
     Objects::add_use(*object);
-    member.program.objects.set_stored(*object);  // the end of a stored object is reported
+    member.program.objects.set_stored(*object, NodeId());  // the end of a stored object is reported
     owners_[object->id] = &member;
     member.held.push_back(object);
   }

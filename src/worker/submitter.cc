@@ -261,7 +261,7 @@ void Submitter::on_worker_leaves(Lease& lease) {
 
 void Submitter::on_worker_lost(Lease& lease, std::vector<TaskPtr> calls) {
   LeaseClass& c = *lease.lease_class;
-  WorkerId worker = lease.peer->address.worker;
+  Address worker = lease.peer->address;
   lease.peer = nullptr;
   give_back(lease, true, false);
   // The first call was running: it has used up an attempt. The others wait behind it and can be repeated.

@@ -63,7 +63,7 @@ class Submitter {
     // Completes the task's returns with an error, its arguments released.
     virtual void fail(Task& task, ValuePtr error) = 0;
     // The same with what the node knows of the worker's end.
-    virtual void fail_worker_died(TaskPtr task, const WorkerId& worker) = 0;
+    virtual void fail_worker_died(TaskPtr task, const Address& worker) = 0;
     virtual JobId job() = 0;
   };
 

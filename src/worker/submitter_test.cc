@@ -26,10 +26,10 @@ struct FakeOut : Submitter::Out {
   FakeOut(Network& network, FakeLinks& links) : peers(network, links) {}
   Peer* peer(const Address& address) override { return peers.peer(address); }
   void fail(Task& task, ValuePtr error) override { peers.fail(task, std::move(error)); }
-  void fail_worker_died(TaskPtr task, const WorkerId& worker) override { died.emplace_back(std::move(task), worker); }
+  void fail_worker_died(TaskPtr task, const Address& worker) override { died.emplace_back(std::move(task), worker); }
   JobId job() override { return {}; }
   FakePeers peers;
-  std::vector<std::pair<TaskPtr, WorkerId>> died;
+  std::vector<std::pair<TaskPtr, Address>> died;
 };
 
 constexpr uint64_t kShortNs = 10'000, kLongNs = 50'000'000;
@@ -322,7 +322,7 @@ TEST_F(SubmitterTest, a_task_without_retries_fails_with_its_worker) {
   lose(1);
   ASSERT_EQ(out_.died.size(), 1u);
   EXPECT_EQ(number_of(*out_.died[0].first), 1u);
-  EXPECT_EQ(out_.died[0].second, numbered<WorkerId>(worker_of(1)));
+  EXPECT_EQ(out_.died[0].second.worker, numbered<WorkerId>(worker_of(1)));
 }
 
 TEST_F(SubmitterTest, endless_retries_do_not_run_out) {

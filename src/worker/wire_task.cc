@@ -40,7 +40,8 @@ PackedArgs pack_args(flatbuffers::FlatBufferBuilder& b, Task& task, Objects& obj
     if (!arg.keyword.empty()) keyword = b.CreateString(arg.keyword);
     if (arg.ref) describe_contained(b, *arg.ref, objects, nested);
     if (arg.ref && !is_inline(arg)) {
-      args.push_back(wire::CreateArg(b, wire::ArgKind::Store, 0, objects.describe(b, *arg.ref), keyword));
+      auto node = objects.node_of(*arg.ref).to_wire<wire::NodeId>();
+      args.push_back(wire::CreateArg(b, wire::ArgKind::Store, 0, objects.describe(b, *arg.ref), keyword, &node));
       continue;
     }
     size_t size = arg.ref ? arg.ref->value->bytes().size() : arg.size;

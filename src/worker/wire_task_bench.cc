@@ -27,7 +27,7 @@ struct Alone : Links {
 };
 
 struct Unasked : Objects::Out {
-  void erase_stored(const ObjectId&) override {}
+  void erase_stored(const ObjectId&, const NodeId&, bool) override {}
   void actor_out_of_scope(const ObjectId&) override {}
   void recover(Object&) override {}
   bool is_stored(const ObjectId&) override { return false; }

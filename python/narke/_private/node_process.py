@@ -28,6 +28,9 @@ class NodeOptions(NamedTuple):
         labels: key to value.
         address: this machine's address.
         owner_pid: the driver it ends with; None to live until stopped.
+        port: where it listens for other hosts, 0 for any free port; None: it does not.
+        bind: the address it listens on; `address` by default.
+        join: ``host:port`` of the head whose cluster it joins; None to begin one.
     """
 
     session_dir: str
@@ -36,6 +39,9 @@ class NodeOptions(NamedTuple):
     labels: dict[str, str] | None = None
     address: str = "127.0.0.1"
     owner_pid: int | None = None
+    port: int | None = None
+    bind: str | None = None
+    join: str | None = None
 
     def arguments(self) -> list[str]:
         """The command line after the program's name."""
@@ -49,6 +55,9 @@ class NodeOptions(NamedTuple):
             words += ["--labels", ",".join(f"{key}={value}" for key, value in self.labels.items())]
         if self.owner_pid is not None:
             words += ["--owner-pid", str(self.owner_pid)]
+        for option, value in (("--port", self.port), ("--bind", self.bind), ("--join", self.join)):
+            if value is not None:
+                words += [option, str(value)]
         return words
 
 
@@ -144,7 +153,7 @@ def start_node(options: NodeOptions, meanwhile: Callable[[], object] = lambda: N
 def _await_ready(reader: int, process: subprocess.Popen[bytes], errors: str) -> None:
     deadline = time.monotonic() + _START_DEADLINE_S
     said = b""
-    while b"ready" not in said:
+    while not said.endswith(b"\n"):
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([reader], [], [], left)[0]:
             raise RuntimeError(
@@ -157,6 +166,9 @@ def _await_ready(reader: int, process: subprocess.Popen[bytes], errors: str) -> 
                 f"The node ended with status {status} before it was ready.{_last_words(errors)}"
             )
         said += piece
+    if not said.startswith(b"ready"):
+        process.wait(_STOP_DEADLINE_S)
+        raise RuntimeError(said.decode(errors="replace").removeprefix("error ").strip())
 
 
 def _last_words(path: str) -> str:

@@ -52,8 +52,12 @@ def base_dir(temp_dir: str | None = None) -> str:
     return path
 
 
-def create_session(base: str) -> str:
+def create_session(base: str, token: str | None = None) -> str:
     """Make a new session folder with its token; returns its path.
+
+    Args:
+        base: where sessions live.
+        token: that of the cluster to join; a new one, or the environment's, by default.
 
     Raises:
         ValueError: the path is too long for a socket in it.
@@ -69,8 +73,41 @@ def create_session(base: str) -> str:
     _remove_old(base)
     for folder in (path, os.path.join(path, "sockets"), os.path.join(path, "logs")):
         os.makedirs(folder, mode=0o700)
-    write_private(os.path.join(path, "token"), os.environ.get("RAY_AUTH_TOKEN") or os.urandom(32).hex())
+    write_private(os.path.join(path, "token"), token or given_token() or os.urandom(32).hex())
     return path
+
+
+def given_token() -> str | None:
+    """The token that the user has set: NARKE_AUTH_TOKEN or RAY_AUTH_TOKEN, or the file that one of
+    NARKE_AUTH_TOKEN_PATH and RAY_AUTH_TOKEN_PATH names; None without one.
+
+    Raises:
+        narke.exceptions.AuthenticationError: the file cannot be read or is empty.
+    """
+    for prefix in ("NARKE", "RAY"):
+        if token := os.environ.get(f"{prefix}_AUTH_TOKEN"):
+            return token.strip()
+        if path := os.environ.get(f"{prefix}_AUTH_TOKEN_PATH"):
+            return read_token(path)
+    return None
+
+
+def read_token(path: str) -> str:
+    """What a file with a token holds.
+
+    Raises:
+        narke.exceptions.AuthenticationError: it cannot be read or is empty.
+    """
+    from narke.exceptions import AuthenticationError
+
+    try:
+        with open(path, encoding="ascii") as file:
+            token = file.read().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AuthenticationError(f"The token file {path} cannot be read: {error}") from error
+    if not token:
+        raise AuthenticationError(f"The token file {path} is empty; copy the cluster's token into it")
+    return token
 
 
 def _remove_old(base: str) -> None:
@@ -119,8 +156,14 @@ def token_of(session_dir: str) -> bytes:
         raise AuthenticationError(f"The token of {session_dir} cannot be read: {error}") from error
 
 
-def publish(session_dir: str, ip: str, port: int | None = None) -> str:
+def publish(session_dir: str, ip: str, port: int | None = None, also: int | None = None) -> str:
     """Give the session an address of this machine and write it down; returns ``ip:port``.
+
+    Args:
+        session_dir: its folder.
+        ip: the address of this machine.
+        port: the wanted port; any free one by default.
+        also: a second port by which it is found.
 
     Raises:
         RuntimeError: the wanted port belongs to another running session, or none is free.
@@ -131,6 +174,8 @@ def publish(session_dir: str, ip: str, port: int | None = None) -> str:
     for number in candidates:
         if _claim(os.path.join(ports, str(number)), session_dir):
             address = f"{ip}:{number}"
+            if also and also != number:
+                _claim(os.path.join(ports, str(also)), session_dir)
             write_info(session_dir, address=address, ip=ip, port=number)
             return address
     raise RuntimeError(
@@ -202,13 +247,37 @@ def set_latest(session_dir: str) -> None:
 def latest(base: str) -> str | None:
     """The running session that ``narke start`` made last; None without one."""
     path = os.path.realpath(os.path.join(base, "latest"))
-    return path if os.path.isdir(path) and is_alive(path) else None
+    return path if os.path.isdir(path) and is_here(path) and is_alive(path) else None
 
 
 def find_by_address(base: str, address: str) -> str | None:
-    """The running session of this machine with that address; None without one."""
+    """The running session of this machine with that address, or a node of this machine that has joined the cluster
+    there; None without one."""
     port = address.rpartition(":")[2]
     if not port.isdigit():
         return None
     path = os.path.realpath(os.path.join(base, "ports", port))
-    return path if os.path.isdir(path) and is_alive(path) else None
+    if os.path.isdir(path) and is_here(path) and is_alive(path):
+        return path
+    return _member_of(base, address)
+
+
+def _member_of(base: str, address: str) -> str | None:
+    for name in sorted(os.listdir(base), reverse=True):
+        path = os.path.join(base, name)
+        if name.startswith("session_") and read_info(path).get("address") == address:
+            if is_here(path) and is_alive(path):
+                return path
+    return None
+
+
+def is_here(session_dir: str) -> bool:
+    """Whether the session's node has an address of this host: network namespaces may share a file system."""
+    ip = read_info(session_dir).get("ip", "127.0.0.1")
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((ip, 0))
+        except OSError:
+            return False
+    return True

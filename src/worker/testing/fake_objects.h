@@ -15,7 +15,7 @@ struct FakeObjectsOut : Objects::Out {
   int ready = 0;
   bool stored = true;  // what is_stored() says
 
-  void erase_stored(const ObjectId& id) override { erased.push_back(id); }
+  void erase_stored(const ObjectId& id, const NodeId&, bool) override { erased.push_back(id); }
   void actor_out_of_scope(const ObjectId& id) override { out_of_scope.push_back(id); }
   void recover(Object& object) override { recovered.push_back(object.id); }
   bool is_stored(const ObjectId&) override { return stored; }

@@ -1,4 +1,4 @@
-"""``narke start``: a node of this machine, the first of a cluster."""
+"""``narke start``: a node of this machine, the first of a cluster or one more."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from typing import Any
 __all__ = ["main", "parse"]
 
 _DEFAULT_PORT = 6379
-# Options of `ray start` that have no meaning on one machine; they are taken and change nothing.
+# Options of `ray start` for what a node here does not have (it listens on one port alone); they change nothing.
 _IGNORED_VALUES = (
-    "--ray-client-server-port",
     "--node-manager-port",
     "--object-manager-port",
     "--min-worker-port",
@@ -46,15 +45,14 @@ _IGNORED_FLAGS = ("--no-redirect-output", "--disable-usage-stats", "--no-monitor
 def main(argv: list[str]) -> int:
     """Start the node; with --block, stay until it ends."""
     options = parse(argv)
-    if options.address:
-        print(
-            f"narke start: this version runs one node for each cluster, so none can join {options.address}. Start a "
-            "cluster with `narke start --head`.",
-            file=sys.stderr,
-        )
-        return 2
-    node, address = _start(options)
-    print(_greeting(address))
+    from narke.exceptions import AuthenticationError
+
+    try:
+        node, address = _start(options)
+    except (AuthenticationError, RuntimeError, ValueError) as error:
+        print(f"narke start: {error}", file=sys.stderr)
+        return 1
+    print(_joined(address) if options.address else _greeting(address), flush=True)
     return _stay(node) if options.block else 0
 
 
@@ -66,9 +64,19 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """
     parser = argparse.ArgumentParser(prog="narke start", description=__doc__)
     parser.add_argument("--head", action="store_true", help="begin a cluster")
-    parser.add_argument("--address", help="cluster to join")
-    parser.add_argument("--port", type=int, help=f"port in the cluster's address; {_DEFAULT_PORT} by default")
-    parser.add_argument("--node-ip-address", help="this machine's address")
+    parser.add_argument("--address", help="HOST:PORT of the head whose cluster to join")
+    parser.add_argument(
+        "--port",
+        type=int,
+        help=f"the one port to listen on; {_DEFAULT_PORT} for a head, any free one else by default",
+    )
+    parser.add_argument(
+        "--node-ip-address", help="this machine's address as others reach it; the node listens there"
+    )
+    parser.add_argument(
+        "--token-file", help="file with the cluster's token; default: the environment's, or a new one"
+    )
+    parser.add_argument("--ray-client-server-port", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--num-cpus", type=float, help="CPUs to offer; all by default")
     parser.add_argument("--num-gpus", type=float, help="GPUs to offer; all by default")
     parser.add_argument("--memory", type=float, help="memory to offer, in bytes")
@@ -82,8 +90,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
     for name in _IGNORED_FLAGS:
         parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    if not options.head and not options.address:
-        parser.error("give --head to begin a cluster")
+    if options.head == bool(options.address):
+        parser.error("give either --head to begin a cluster or --address=HOST:PORT to join one")
+    if options.port is not None and not 0 <= options.port <= 65535:
+        parser.error(f"--port must be from 0 to 65535, not {options.port}")
     return options
 
 
@@ -109,7 +119,8 @@ def _start(options: argparse.Namespace) -> tuple[Any, str]:
     init_options._check_resources(options.resources)
     init_options._check_store(options.object_store_memory)
     ip = options.node_ip_address or machine.own_address()
-    session_dir = sessions_dir.create_session(sessions_dir.base_dir(options.temp_dir))
+    base = sessions_dir.base_dir(options.temp_dir)
+    session_dir = sessions_dir.create_session(base, _token(options, base))
     shape = init_options.node_shape(
         num_cpus=options.num_cpus,
         num_gpus=options.num_gpus,
@@ -118,25 +129,62 @@ def _start(options: argparse.Namespace) -> tuple[Any, str]:
         object_store_memory=options.object_store_memory,
         memory=options.memory,
         ip=ip,
-        is_head=True,
+        is_head=options.head,
     )
-    address = sessions_dir.publish(session_dir, ip, options.port or _DEFAULT_PORT)
+    if options.head:
+        port = options.port or _DEFAULT_PORT
+        address = sessions_dir.publish(session_dir, ip, port, options.ray_client_server_port)
+    else:
+        port, address = options.port or 0, options.address
+        sessions_dir.write_info(session_dir, address=address, ip=ip)
     node = node_process.start_node(
         node_process.NodeOptions(
-            session_dir, shape.resources, shape.object_store_bytes, shape.labels, address=ip
+            session_dir,
+            shape.resources,
+            shape.object_store_bytes,
+            shape.labels,
+            address=ip,
+            port=port,
+            # Programs of this host name the head by any of its addresses; what was asked for is kept to.
+            bind=None if options.node_ip_address or not options.head else "0.0.0.0",
+            join=options.address,
         )
     )
     sessions_dir.write_info(session_dir, node_pid=node.pid, started_by="narke start")
-    sessions_dir.set_latest(session_dir)
+    if options.head or sessions_dir.latest(base) is None:
+        sessions_dir.set_latest(session_dir)
     return node, address
+
+
+def _token(options: argparse.Namespace, base: str) -> str | None:
+    """The token to use: the file's, the environment's, that of the head if it runs on this machine; None: a new one."""
+    from narke._private import sessions_dir
+
+    if options.token_file:
+        return sessions_dir.read_token(options.token_file)
+    token = sessions_dir.given_token()
+    if token is None and options.address:
+        neighbour = sessions_dir.find_by_address(base, options.address)
+        if neighbour is None:
+            raise ValueError(
+                f"the token of the cluster at {options.address} is not known here: copy the file `token` of the head's "
+                "session and give it as --token-file, or set NARKE_AUTH_TOKEN"
+            )
+        return sessions_dir.token_of(neighbour).decode()
+    return token
 
 
 def _greeting(address: str) -> str:
     return (
         f"Narke runtime started at {address}.\n\n"
         f"Programs on this machine join it with narke.init(), or ray.init(address={address!r}) under `narke run`.\n"
+        f"Other machines join with `narke start --address={address} --token-file FILE`.\n"
         "`narke status` shows it, `narke stop` ends it."
     )
+
+
+def _joined(address: str) -> str:
+    return f"Narke runtime started: this node has joined the cluster at {address}."
 
 
 def _stay(node: Any) -> int:
