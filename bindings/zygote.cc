@@ -23,7 +23,6 @@ namespace narke::py {
 namespace {
 
 constexpr uint32_t kMaxFrameBytes = 16 << 20;
-constexpr size_t kMaxNews = 4096;  // bytes that wait to be told while requests keep coming
 
 size_t padded(size_t size) { return (size + 7) & ~size_t{7}; }
 
@@ -92,23 +91,20 @@ class Zygote {
     signals_.emplace();
     while (true) {
       pollfd ends[] = {{link_, POLLIN, 0}, {signals_->fd(), POLLIN, 0}};
-      const int n = poll(ends, 2, next_pause_ms());
-      if (n == 0 && !on_pause()) return nullptr;
-      if (ends[1].revents != 0) report_children();
-      if (n <= 0 || ends[0].revents == 0) continue;
-      if (!read_request()) return PyErr_Occurred() ? nullptr : Py_NewRef(Py_None);
-      if (!on_request()) return nullptr;
-      if (is_child_) return live(newborn_, outfit_, generators);
-      if (news_.size() > kMaxNews && !tell()) Py_RETURN_NONE;
+      const int n = poll(ends, 2, is_quiet_ ? -1 : quiet_ms_);
+      if (n == 0 && !on_quiet()) return nullptr;
+      if (n > 0 && ends[1].revents != 0) report_children();
+      if (n > 0 && ends[0].revents != 0) {
+        if (!read_request()) return PyErr_Occurred() ? nullptr : Py_NewRef(Py_None);
+        if (!on_request()) return nullptr;
+        if (is_child_) return live(newborn_, outfit_, generators);
+      }
+      if (!tell()) Py_RETURN_NONE;
     }
   }
 
  private:
-  // What is to be told leaves when no request is waiting.
-  int next_pause_ms() const { return !news_.empty() ? 0 : is_quiet_ ? -1 : quiet_ms_; }
-
-  bool on_pause() {
-    if (!news_.empty()) return tell(), true;
+  bool on_quiet() {
     is_quiet_ = true;
     if (!PyRef::steal(PyObject_CallNoArgs(on_quiet_))) return false;
     settle_heap();
@@ -116,7 +112,7 @@ class Zygote {
   }
 
   bool tell() {
-    const bool told = write_all(link_, news_);
+    const bool told = news_.empty() || write_all(link_, news_);
     news_.clear();
     return told;
   }

@@ -120,6 +120,28 @@ TEST_F(DaemonTest, StartsRestartsAndBuriesAnActor) {
   EXPECT_NE(dead->as<wire::ActorUpdate>().message()->str().find("SIGABRT"), std::string::npos);
 }
 
+static int parent_of(int pid) {
+  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+  const std::string text{std::istreambuf_iterator<char>(stat), {}};
+  int parent = 0;
+  char state = 0;
+  std::istringstream(text.substr(text.rfind(')') + 1)) >> state >> parent;
+  return parent;
+}
+
+TEST_F(DaemonTest, ForksThatAZygoteTookWithItAreMadeByTheNext) {
+  auto client = driver();
+  const auto first = await_state(*client, client->create_actor("Counter"), wire::ActorState::Alive);
+  ASSERT_TRUE(first);
+  const int zygote = parent_of(first->as<wire::ActorUpdate>().pid());
+  EXPECT_EQ(kill(zygote, SIGSTOP), 0);
+  std::vector<ActorId> actors;
+  for (int i = 0; i < 8; ++i) actors.push_back(client->create_actor("Counter", 0, "", 0));
+  client->control("cluster_resources");  // the node has asked for the forks when it answers
+  EXPECT_EQ(kill(zygote, SIGKILL), 0);
+  for (const ActorId& actor : actors) EXPECT_TRUE(await_state(*client, actor, wire::ActorState::Alive));
+}
+
 TEST_F(DaemonTest, ReportsAFailedInitWithItsException) {
   auto client = driver();
   const ActorId actor = client->create_actor("Bad");

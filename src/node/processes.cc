@@ -106,6 +106,16 @@ void Processes::on_fork_failed(const WorkerId& worker, const std::string& messag
   if (workers_.erase(worker) > 0) out_.on_process_failed(worker, message);
 }
 
+// The next zygote forks it. If this one had done so already, its child is swept away as a stray.
+void Processes::on_fork_lost(const WorkerId& worker, ForkRequest request) {
+  const auto at = workers_.find(worker);
+  if (at != workers_.end() && at->second.kill_when_forked)
+    on_fork_failed(worker, "The zygote process ended before it had forked.");
+  else if (at != workers_.end())
+    waiting_.emplace_back(worker, std::move(request));
+  schedule_sweep();
+}
+
 void Processes::on_child_exited(int pid, int status) {
   const auto at = by_pid_.find(pid);
   if (at != by_pid_.end()) gone(at->second, controller::fate_of_status(pid, status));

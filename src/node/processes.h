@@ -51,6 +51,7 @@ class Processes : private ZygoteOut {
 
   void on_forked(const WorkerId& worker, int pid) override;
   void on_fork_failed(const WorkerId& worker, const std::string& message) override;
+  void on_fork_lost(const WorkerId& worker, ForkRequest request) override;
   void on_child_exited(int pid, int status) override;
   void on_zygote_gone(const std::string& why) override;
 

@@ -107,7 +107,7 @@ void Zygote::fork(const WorkerId& worker, const ForkRequest& request) {
   const auto output = builder.CreateString(request.stdout_path);
   const auto errors = builder.CreateString(request.stderr_path);
   builder.Finish(wire::CreateForkWorker(builder, &id, bytes, output, errors));
-  asked_[worker] = true;
+  asked_[worker] = request;
   link_->send(wire::MessageType::ForkWorker, 0, builder);
 }
 
@@ -132,11 +132,7 @@ void Zygote::on_forked(const rpc::Frame& frame) {
 
 void Zygote::on_closed(rpc::Connection&, const Error& why) {
   link_ = nullptr;
-  const auto asked = std::move(asked_);
-  asked_.clear();
-  for (const auto& [worker, pending] : asked)
-    out_.on_fork_failed(worker, "The zygote process ended before it had forked (" + why.message + "); see " +
-                                    config_.log_dir + "/zygote.err.");
+  for (auto& [worker, request] : std::exchange(asked_, {})) out_.on_fork_lost(worker, std::move(request));
   out_.on_zygote_gone(why.message);
 }
 

@@ -33,7 +33,8 @@ class ZygoteOut {
   virtual void on_forked(const WorkerId& worker, int pid) = 0;
   virtual void on_fork_failed(const WorkerId& worker, const std::string& message) = 0;
   virtual void on_child_exited(int pid, int status) = 0;
-  // Forks not answered yet are lost; each is reported by on_fork_failed before this.
+  // It ended before it answered; reported for each such fork before on_zygote_gone.
+  virtual void on_fork_lost(const WorkerId& worker, ForkRequest request) = 0;
   virtual void on_zygote_gone(const std::string& why) = 0;
 };
 
@@ -61,7 +62,7 @@ class Zygote : private rpc::Handler {
   ZygoteOut& out_;
   rpc::ConnectionPtr link_;  // shared with the reactor
   int pid_ = 0;
-  std::unordered_map<WorkerId, bool> asked_;
+  std::unordered_map<WorkerId, ForkRequest> asked_;
 };
 
 }  // namespace narke::node

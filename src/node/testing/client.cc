@@ -114,14 +114,15 @@ void Client::give_back(uint64_t lease) {
   send(MessageType::ReturnLease, 0, builder);
 }
 
-ActorId Client::create_actor(const std::string& class_name, int max_restarts, const std::string& name) {
+ActorId Client::create_actor(const std::string& class_name, int max_restarts, const std::string& name,
+                             sched::Amount cpus) {
   const WorkerId random = random_worker_id();
   const ActorId actor = ActorId::from_bytes(random.view().substr(0, ActorId::kSize));
   Builder builder;
   const auto owner = pack_address(builder, id_, NodeId(), "client");
   const auto text = builder.CreateString(class_name);
   const auto actor_name = builder.CreateString(name);
-  const auto placement = pack(builder, {{"CPU", sched::kOne}});
+  const auto placement = pack(builder, {{"CPU", cpus}});
   const auto id = actor.to_wire<wire::ActorId>();
   wire::ActorSpecBuilder spec(builder);
   spec.add_actor(&id);

@@ -42,7 +42,8 @@ class Client : public rpc::Handler {
                PgId group = {});
   Received lease(std::vector<std::pair<std::string, sched::Amount>> resources);
   void give_back(uint64_t lease);
-  ActorId create_actor(const std::string& class_name, int max_restarts = 0, const std::string& name = "");
+  ActorId create_actor(const std::string& class_name, int max_restarts = 0, const std::string& name = "",
+                       sched::Amount cpus = sched::kOne);
   Received control(const std::string& method, const std::function<void(flexbuffers::Builder&)>& body = {});
 
   const WorkerId& id() const { return id_; }

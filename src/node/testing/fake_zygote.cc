@@ -105,7 +105,10 @@ class FakeZygote : public rpc::Handler {
     if (request == nullptr) return;
     const WorkerId id = WorkerId::from_wire(request->worker());
     const int pid = fork();
-    if (pid == 0) _exit(become_worker(id, *request));
+    if (pid == 0) {
+      close(fd_);
+      _exit(become_worker(id, *request));
+    }
     Builder builder;
     const auto wired_id = id.to_wire<wire::WorkerId>();
     builder.Finish(wire::CreateForked(builder, &wired_id, pid));
