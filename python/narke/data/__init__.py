@@ -11,6 +11,8 @@ _HOMES = {
     "DataIterator": "iterator",
     "Dataset": "dataset",
     "DatasetContext": "context",
+    "DatasetIterator": "iterator",
+    "DatasetSummary": "stats",
     "Datasource": "datasource",
     "ExecutionOptions": "context",
     "ExecutionResources": "context",

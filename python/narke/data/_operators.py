@@ -15,7 +15,7 @@ from narke.data import exchange
 from narke.data._arguments import remote_arguments
 from narke.data.expressions import Expr, parse
 from narke.data.plan import Gather, Limit, Map, Node, Union
-from narke.data.projection import Project, Where, WithColumn, WithExpression
+from narke.data.projection import Project, Where, WithColumn, WithExpressions
 from narke.data.transforms import Step
 
 if TYPE_CHECKING:
@@ -222,7 +222,8 @@ class Operators:
         if expr is None:
             return self._mapped("filter", fn, False, options)
         predicate = parse(expr) if isinstance(expr, str) else expr
-        return self._stepped(Where(predicate), _of_tables(options), predicate=predicate)
+        known = None if predicate.needs_rows else predicate
+        return self._stepped(Where(predicate), _of_tables(options), predicate=known)
 
     def _stepped(self, fn: Callable[[pa.Table], pa.Table], options: dict[str, Any], **about: Any) -> Dataset:
         """An operator that works on whole Arrow tables."""
@@ -262,9 +263,30 @@ class Operators:
 
     def with_column(self, column_name: str, expr: Any, **options: Any) -> Dataset:
         """Add (or replace) a column by an expression."""
-        if not isinstance(expr, Expr):
-            raise TypeError(f"with_column: expr must be an expression such as col('x') + 1, not {expr!r}")
-        return self._stepped(WithExpression(column_name, expr), options, keeps_rows=True)
+        return self._with_expressions({column_name: expr}, options)
+
+    def with_columns(self, exprs: Any = None, *more_exprs: Any, **options: Any) -> Dataset:
+        """Add (or replace) columns by expressions, each of which sees those before it.
+
+        Args:
+            exprs: dict from name to expression, or a list of expressions with names. more_exprs: such expressions.
+        """
+        given = exprs if isinstance(exprs, dict) else {}
+        first = [] if exprs is None or given else [exprs] if isinstance(exprs, Expr) else list(exprs)
+        for expr in [*first, *more_exprs]:
+            if not isinstance(expr, Expr) or expr.name is None:
+                raise ValueError(f"with_columns: {expr!r} needs a name: use alias('name')")
+            given = {**given, expr.name: expr}
+        return self._with_expressions(given, options)
+
+    def _with_expressions(self, exprs: dict[str, Any], options: dict[str, Any]) -> Dataset:
+        for expr in exprs.values():
+            if not isinstance(expr, Expr):
+                raise TypeError(f"with_column: expr must be an expression such as col('x') + 1, not {expr!r}")
+        strategy = computing.choose(None, options.pop("compute", None), options.pop("concurrency", None))
+        step = Step("stream", WithExpressions(exprs))
+        remote_args = remote_arguments(options)
+        return self._derived(Map((self._plan,), (step,), strategy, remote_args, keeps_rows=True))
 
     def random_sample(self, fraction: float, *, seed: int | None = None) -> Dataset:
         """Keep each row with probability `fraction`."""

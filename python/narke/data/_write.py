@@ -7,6 +7,7 @@ from typing import Any
 
 import narke
 from narke.data._arguments import remote_arguments, unsupported
+from narke.data.checkpoint import CheckpointSink, resumed
 from narke.data.compute import TaskPoolStrategy
 from narke.data.datasource import sinks, table_sinks
 from narke.data.datasource.datasink import Datasink, SinkStep, summed
@@ -53,8 +54,12 @@ class Writing:
         """
         if not narke.is_initialized():
             narke.init()
+        config = self._context.checkpoint_config  # type: ignore[attr-defined]
+        source = self._plan
+        if config is not None:
+            datasink, source = CheckpointSink(datasink, config), resumed(source, config)
         plan = Map(
-            (self._plan,),
+            (source,),
             (Step("stream", SinkStep(datasink, uuid.uuid4().hex)),),
             TaskPoolStrategy(concurrency),
             remote_arguments(ray_remote_args or {}),

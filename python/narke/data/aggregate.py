@@ -347,15 +347,33 @@ class AsList(AggregateFnV2):
 class Unique(AggregateFnV2):
     """The different values of a column, as a list."""
 
-    def __init__(self, on: str | None = None, ignore_nulls: bool = False, alias_name: str | None = None):
+    def __init__(
+        self,
+        on: str | None = None,
+        ignore_nulls: bool = False,
+        alias_name: str | None = None,
+        encode_lists: bool | None = None,
+    ):
         super().__init__(_title("unique", on, alias_name), list, on=on, ignore_nulls=ignore_nulls)
+        self._encode_lists = encode_lists
 
     def aggregate_block(self, block: Block) -> Any:
-        found = block.column(self._on).unique()
+        column = block.column(self._on)
+        if self._encode_lists and _is_list(column.type):
+            column = pc.list_flatten(column)
+        elif _is_list(column.type):
+            return list(
+                dict.fromkeys(_hashable(v) for v in column.to_pylist() if v or not self._ignore_nulls)
+            )
+        found = column.unique()
         return (found.drop_null() if self._ignore_nulls else found).to_pylist()
 
     def combine(self, current_accumulator: Any, new: Any) -> Any:
         return list(dict.fromkeys([*current_accumulator, *new]))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
 
 
 class CountDistinct(Unique):
@@ -383,3 +401,125 @@ class Quantile(AsList):
         if not accumulator or any(value is None for value in accumulator):
             return None
         return float(np.quantile(np.asarray(accumulator, dtype=float), self._q))
+
+
+class ApproximateQuantile(AsList):
+    """Several quantiles of a column, as a list. They are exact here; all values are kept.
+
+    Args:
+        quantiles: shares from 0 to 1. quantile_precision: accepted for Ray's programs.
+    """
+
+    def __init__(
+        self,
+        on: str,
+        quantiles: list[float],
+        quantile_precision: int = 800,
+        alias_name: str | None = None,
+    ):
+        super().__init__(on, alias_name or f"approx_quantile({on})", True)
+        self._quantiles = list(quantiles)
+
+    def finalize(self, accumulator: Any) -> Any:  # type: ignore[override]
+        if not accumulator:
+            return None
+        return np.quantile(np.asarray(accumulator, dtype=float), self._quantiles).tolist()
+
+
+class ValueCounter(AggregateFnV2):
+    """How often each value of a column appears: {"values": [...], "counts": [...]}, the most frequent first."""
+
+    def __init__(self, on: str, alias_name: str | None = None):
+        super().__init__(_title("value_counter", on, alias_name), dict, on=on, ignore_nulls=True)
+
+    def aggregate_block(self, block: Block) -> Any:
+        counted = block.column(self._on).drop_null().value_counts()
+        pairs = zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True)
+        return {_hashable(value): count for value, count in pairs}
+
+    def combine(self, current_accumulator: Any, new: Any) -> Any:
+        whole = dict(current_accumulator)
+        for value, count in new.items():
+            whole[value] = whole.get(value, 0) + count
+        return whole
+
+    def ranked(self, counts: dict[Any, int]) -> list[tuple[Any, int]]:
+        """(value, count), the most frequent first."""
+        return sorted(counts.items(), key=lambda pair: -pair[1])
+
+    def finalize(self, accumulator: Any) -> Any:  # type: ignore[override]
+        ranked = self.ranked(accumulator)
+        return {"values": [value for value, _ in ranked], "counts": [count for _, count in ranked]}
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class ApproximateTopK(ValueCounter):
+    """The k most frequent values of a column: [{column: value, "count": n}, ...]. Counts are exact here.
+
+    Args:
+        k: how many. encode_lists: count the elements of lists. log_capacity: accepted for Ray's programs.
+    """
+
+    def __init__(
+        self,
+        on: str,
+        k: int,
+        log_capacity: int = 15,
+        alias_name: str | None = None,
+        encode_lists: bool = False,
+    ):
+        super().__init__(on, alias_name or f"approx_topk({on})")
+        self._k, self._encode_lists = k, encode_lists
+
+    def aggregate_block(self, block: Block) -> Any:
+        if self._encode_lists:
+            block = pa.table({self._on: pc.list_flatten(block.column(self._on))})
+        return super().aggregate_block(block)
+
+    def finalize(self, accumulator: Any) -> Any:  # type: ignore[override]
+        return [{self._on: value, "count": count} for value, count in self.ranked(accumulator)[: self._k]]
+
+
+class _Percentage(AggregateFnV2):
+    """The share of rows for which something holds, from 0 to 100."""
+
+    def holds(self, column: Any) -> Any:
+        """For how many rows of a column it holds."""
+        raise NotImplementedError
+
+    def aggregate_block(self, block: Block) -> Any:
+        column = block.column(self._on)
+        rows = len(column) - (column.null_count if self._ignore_nulls else 0)
+        return [self.holds(column), rows]
+
+    def combine(self, current_accumulator: Any, new: Any) -> Any:
+        return [current_accumulator[0] + new[0], current_accumulator[1] + new[1]]
+
+    def finalize(self, accumulator: Any) -> Any:  # type: ignore[override]
+        return 100 * accumulator[0] / accumulator[1] if accumulator[1] else None
+
+
+class MissingValuePercentage(_Percentage):
+    """The share of values that are null or NaN, from 0 to 100."""
+
+    def __init__(self, on: str, alias_name: str | None = None):
+        super().__init__(_title("missing_pct", on, alias_name), lambda: [0, 0], on=on, ignore_nulls=False)
+
+    def holds(self, column: Any) -> Any:
+        return pc.sum(pc.is_null(column, nan_is_null=True)).as_py() or 0
+
+
+class ZeroPercentage(_Percentage):
+    """The share of values that are 0, from 0 to 100; nulls are left out of the rows when `ignore_nulls`."""
+
+    def __init__(self, on: str, ignore_nulls: bool = True, alias_name: str | None = None):
+        super().__init__(_title("zero_pct", on, alias_name), lambda: [0, 0], on=on, ignore_nulls=ignore_nulls)
+
+    def holds(self, column: Any) -> Any:
+        return pc.sum(pc.equal(column, 0)).as_py() or 0
+
+
+VectorizedAggregateFnV2 = AggregateFnV2

@@ -4,8 +4,22 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import threading
+from collections.abc import Callable
 from typing import Any
+
+from narke.data.ray_settings import RaySettings, ShuffleStrategy
+
+__all__ = [
+    "DataContext",
+    "DatasetContext",
+    "ExecutionOptions",
+    "ExecutionResources",
+    "NodeIdStr",
+    "RaySettings",
+    "ShuffleStrategy",
+]
 
 DEFAULT_TARGET_MAX_BLOCK_SIZE = 128 * 1024 * 1024
 DEFAULT_TARGET_MIN_BLOCK_SIZE = 1024 * 1024
@@ -20,14 +34,126 @@ class ExecutionResources:
 
     Args:
         cpu, gpu: number of them.
-        memory: bytes of worker memory.
         object_store_memory: bytes of the object store.
+        memory: bytes of worker memory.
     """
 
     cpu: float | None = None
     gpu: float | None = None
-    memory: float | None = None
     object_store_memory: float | None = None
+    memory: float | None = None
+
+    @classmethod
+    def zero(cls) -> ExecutionResources:
+        """Nothing."""
+        return cls(0.0, 0.0, 0.0, 0.0)
+
+    @classmethod
+    def inf(cls) -> ExecutionResources:
+        """No bound."""
+        return cls(math.inf, math.inf, math.inf, math.inf)
+
+    @classmethod
+    def for_limits(
+        cls,
+        cpu: float | None = None,
+        gpu: float | None = None,
+        object_store_memory: float | None = None,
+        memory: float | None = None,
+    ) -> ExecutionResources:
+        """Bounds; what is not given has none."""
+        given = (cpu, gpu, object_store_memory, memory)
+        return cls(*(math.inf if value is None else value for value in given))
+
+    @classmethod
+    def from_resource_dict(cls, resources: dict[str, float]) -> ExecutionResources:
+        """From the options of a task ("num_cpus" and so on)."""
+        names = ("num_cpus", "num_gpus", "object_store_memory", "memory")
+        return cls(*(resources.get(name) or 0.0 for name in names))
+
+    def to_resource_dict(self) -> dict[str, float]:
+        """As options of a task, without what is not given."""
+        given = {"num_cpus": self.cpu, "num_gpus": self.gpu, "memory": self.memory}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def copy(self, **changes: float) -> ExecutionResources:
+        """The same, with some amounts changed."""
+        return dataclasses.replace(self, **changes)
+
+    def add(self, other: ExecutionResources) -> ExecutionResources:
+        """The sums."""
+        return self._with(other, lambda a, b: a + b)
+
+    combine_sum = add
+
+    @classmethod
+    def combine(cls, *all_resources: ExecutionResources) -> ExecutionResources:
+        """The sums of several."""
+        whole = cls.zero()
+        for one in all_resources:
+            whole = whole.add(one)
+        return whole
+
+    def subtract(self, other: ExecutionResources) -> ExecutionResources:
+        """The differences."""
+        return self._with(other, lambda a, b: a - b)
+
+    def max(self, other: ExecutionResources) -> ExecutionResources:
+        """The greater of each."""
+        return self._with(other, max)
+
+    def min(self, other: ExecutionResources) -> ExecutionResources:
+        """The lesser of each."""
+        return self._with(other, min)
+
+    def scale(self, f: float) -> ExecutionResources:
+        """So many times."""
+        return self._with(self, lambda a, _: a * f)
+
+    def floordiv(self, other: ExecutionResources) -> ExecutionResources:
+        """How often each of another's fits; without bound where it takes nothing."""
+        return self._with(other, lambda a, b: a // b if b else math.inf)
+
+    def satisfies_limit(self, limit: ExecutionResources) -> bool:
+        """Whether nothing is above a bound; None bounds nothing."""
+        pairs = zip(_amounts(self), dataclasses.astuple(limit), strict=True)
+        return all(most is None or amount <= most for amount, most in pairs)
+
+    def is_zero(self) -> bool:
+        """Whether there is nothing."""
+        return not any(_amounts(self))
+
+    def is_non_negative(self) -> bool:
+        """Whether nothing is below 0."""
+        return all(amount >= 0 for amount in _amounts(self))
+
+    def object_store_memory_str(self) -> str:
+        """Bytes of the object store, for people."""
+        return _size(self.object_store_memory)
+
+    def memory_str(self) -> str:
+        """Bytes of worker memory, for people."""
+        return _size(self.memory)
+
+    def _with(
+        self, other: ExecutionResources, combine: Callable[[float, float], float]
+    ) -> ExecutionResources:
+        pairs = zip(_amounts(self), _amounts(other), strict=True)
+        return ExecutionResources(*(combine(a, b) for a, b in pairs))
+
+
+def _amounts(resources: ExecutionResources) -> tuple[float, ...]:
+    return tuple(value or 0.0 for value in dataclasses.astuple(resources))
+
+
+def _size(size: float | None) -> str:
+    if size is None or size == math.inf:
+        return "inf" if size else "0.0B"
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.1f}{unit}"
+        size /= 1024
+    return f"{size:.1f}GiB"
 
 
 @dataclasses.dataclass
@@ -36,18 +162,45 @@ class ExecutionOptions:
 
     Args:
         resource_limits: upper bounds; `cpu` bounds the tasks in flight, `object_store_memory` the bytes queued.
+        exclude_resources: taken off what the cluster has.
         preserve_order: accepted for Ray's programs; blocks always come out in order here.
-        verbose_progress: accepted for Ray's programs; nothing is printed here.
+        actor_locality_enabled, locality_with_output: accepted for Ray's programs; of no consequence on one machine.
+        verbose_progress: accepted for Ray's programs; progress has one form here.
+        label_selector: labels of the nodes that all tasks go to.
     """
 
     resource_limits: ExecutionResources = dataclasses.field(default_factory=ExecutionResources)
+    exclude_resources: ExecutionResources = dataclasses.field(default_factory=ExecutionResources)
     preserve_order: bool = False
-    verbose_progress: bool = False
+    actor_locality_enabled: bool = True
+    verbose_progress: bool | None = None
+    label_selector: dict[str, str] | None = None
+    locality_with_output: Any = False
+
+    def is_resource_limits_default(self) -> bool:
+        """Whether there are no upper bounds."""
+        return all(value is None for value in dataclasses.astuple(self.resource_limits))
+
+    def validate(self) -> None:
+        """Raises ValueError when an amount is both bounded and excluded."""
+        for field in dataclasses.fields(ExecutionResources):
+            limit = getattr(self.resource_limits, field.name)
+            if limit is not None and getattr(self.exclude_resources, field.name):
+                raise ValueError(
+                    f"ExecutionOptions: {field.name} is both limited and excluded; do one of them"
+                )
+
+
+RETRIED_IO_ERRORS = (
+    "AWS Error INTERNAL_FAILURE", "AWS Error NETWORK_CONNECTION", "AWS Error SLOW_DOWN",
+    "AWS Error UNKNOWN (HTTP status 503)", "AWS Error SERVICE_UNAVAILABLE", "curlCode: 6, Couldn't resolve host name",
+    "Couldn't connect to server", "Connection reset by peer",
+)  # fmt: skip
 
 
 @dataclasses.dataclass
-class DataContext:
-    """Settings that a dataset takes with it when it is made.
+class DataContext(RaySettings):
+    """Settings that a dataset takes with it when it is made; those of `RaySettings` have no effect.
 
     Args:
         target_max_block_size: bytes above which a task starts another block.
@@ -58,6 +211,11 @@ class DataContext:
         enable_progress_bars: show a line of progress on a terminal.
         max_tasks_in_flight_per_actor: calls queued at each actor of a pool; None gives two.
         max_errored_blocks: blocks that may be lost to errors of functions and files; negative: any number.
+        retried_map_errors: True, or exception classes, of users' functions after which a task runs again.
+        max_map_retries: how often it does.
+        retried_io_errors, write_file_retry_on_errors: texts of errors after which a file is read or written again.
+        override_object_store_memory_limit_fraction: share of the object store that waiting blocks may take.
+        checkpoint_config: `narke.data.checkpoint.CheckpointConfig` by which writes can be resumed.
     """
 
     target_max_block_size: int = DEFAULT_TARGET_MAX_BLOCK_SIZE
@@ -68,6 +226,12 @@ class DataContext:
     enable_progress_bars: bool = True
     max_tasks_in_flight_per_actor: int | None = None
     max_errored_blocks: int = 0
+    retried_map_errors: Any = False
+    max_map_retries: int = 0
+    retried_io_errors: list[str] = dataclasses.field(default_factory=lambda: list(RETRIED_IO_ERRORS))
+    write_file_retry_on_errors: tuple[str, ...] = RETRIED_IO_ERRORS[:4]
+    override_object_store_memory_limit_fraction: float | None = None
+    checkpoint_config: Any = None
     _config: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @staticmethod
@@ -78,6 +242,18 @@ class DataContext:
             if _current is None:
                 _current = DataContext()
             return _current
+
+    @staticmethod
+    def current(context: DataContext) -> _Current:
+        """A `with` block in which another context is this process's."""
+        return _Current(context)
+
+    @staticmethod
+    def _set_current(context: DataContext | None) -> DataContext | None:
+        global _current
+        with _lock:
+            before, _current = _current, context
+            return before
 
     def copy(self) -> DataContext:
         """A deep copy."""
@@ -94,6 +270,19 @@ class DataContext:
     def remove_config(self, key: str) -> None:
         """Forget the value under `key`; nothing happens when there is none."""
         self._config.pop(key, None)
+
+
+class _Current:
+    def __init__(self, context: DataContext):
+        self._context = context
+        self._before: DataContext | None = None
+
+    def __enter__(self) -> DataContext:
+        self._before = DataContext._set_current(self._context)
+        return self._context
+
+    def __exit__(self, *error: object) -> None:
+        DataContext._set_current(self._before)
 
 
 DatasetContext = DataContext

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from narke.data._consume import Consuming
+from narke.data._interop import Interop
 from narke.data._operators import Operators
 from narke.data._split import Splitting
 from narke.data._write import Writing
@@ -47,7 +48,7 @@ class Schema:
         return "\n".join(lines + [f"{n:{width}}  {t}" for n, t in zip(self.names, self.types, strict=True)])
 
 
-class Dataset(Operators, Consuming, Splitting, Writing):
+class Dataset(Operators, Consuming, Splitting, Writing, Interop):
     """A lazy, distributed table: operators make new datasets, consumption runs them as a stream.
 
     Made by the functions of `narke.data`, not by its constructor.

@@ -8,7 +8,7 @@ from narke.data import aggregate as agg
 from narke.data import blocks as blk
 from narke.data import exchange, partials
 from narke.data.plan import Gather, Map
-from narke.data.projection import Project
+from narke.data.projection import Project, upsert
 from narke.data.transforms import Step
 
 if TYPE_CHECKING:
@@ -79,6 +79,14 @@ class GroupedData:
         kind = "groups" if zero_copy_batch else "owned_groups"
         return whole._mapped(kind, fn, False, options, batch_format=batch_format, keys=tuple(self._keys))
 
+    def with_column(self, column_name: str, expr: Any, **options: Any) -> Dataset:
+        """Add (or replace) a column by an expression, computed over each group."""
+
+        def add(table: Any) -> Any:
+            return upsert(table, column_name, expr.evaluate(table))
+
+        return self.map_groups(add, batch_format="pyarrow", **options)
+
     def _partitioner(self) -> Any:
         if not self._keys:
             return exchange.Repartition(1)
@@ -99,3 +107,6 @@ def partial_plan(dataset: Dataset, keys: list[str], aggs: list[agg.AggregateFn])
     pairs = tuple((name, name) for name in wanted)
     chosen = Map((dataset._plan,), (Step("block", Project(pairs)),), projection=pairs)
     return Map((chosen,), (step,))
+
+
+GroupedDataset = GroupedData

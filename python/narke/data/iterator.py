@@ -12,6 +12,7 @@ import numpy as np
 
 import narke
 from narke.data import blocks as blk
+from narke.data import tensors
 from narke.data.blocks import Block
 from narke.data.plan import Bundle
 
@@ -177,16 +178,148 @@ class Iterating(abc.ABC):
             dtypes: torch dtype for all columns, or a dict by column. device: where to; "auto" is the CPU.
             collate_fn: makes the batch of a dict of arrays itself. The rest: see `iter_batches`.
         """
-        numpy_batches = self.iter_batches(
+        plain_batches = self.iter_batches(
             prefetch_batches=prefetch_batches,
             batch_size=batch_size,
-            batch_format="numpy",
+            batch_format=getattr(collate_fn, "batch_format", "numpy"),
             drop_last=drop_last,
             local_shuffle_buffer_size=local_shuffle_buffer_size,
             local_shuffle_seed=local_shuffle_seed,
         )
-        convert = collate_fn or (lambda batch: to_torch(batch, dtypes, device, pin_memory))
-        return Again(lambda: (convert(batch) for batch in numpy_batches))
+        convert = collate_fn or (lambda batch: tensors.to_torch(batch, dtypes, device, pin_memory))
+        return Again(lambda: (convert(batch) for batch in plain_batches))
+
+    def iter_tf_batches(
+        self,
+        *,
+        prefetch_batches: int = 1,
+        batch_size: int | None = 256,
+        dtypes: Any = None,
+        drop_last: bool = False,
+        local_shuffle_buffer_size: int | None = None,
+        local_shuffle_seed: int | None = None,
+    ) -> Iterable[Any]:
+        """Batches as dicts of TensorFlow tensors; needs tensorflow.
+
+        Args:
+            dtypes: dtype for all columns, or a dict by column. The rest: see `iter_batches`.
+        """
+        plain = self.iter_batches(
+            prefetch_batches=prefetch_batches,
+            batch_size=batch_size,
+            drop_last=drop_last,
+            local_shuffle_buffer_size=local_shuffle_buffer_size,
+            local_shuffle_seed=local_shuffle_seed,
+        )
+        return Again(lambda: (tensors.to_tf(batch, dtypes) for batch in plain))
+
+    def iter_jax_batches(
+        self,
+        *,
+        prefetch_batches: int = 1,
+        batch_size: int | None = 256,
+        dtypes: Any = None,
+        collate_fn: Callable[[dict[str, np.ndarray]], Any] | None = None,
+        drop_last: bool = False,
+        local_shuffle_buffer_size: int | None = None,
+        local_shuffle_seed: int | None = None,
+        synchronize_batches: bool = False,
+        paddings: Any = None,
+    ) -> Iterable[Any]:
+        """Batches as dicts of JAX arrays of this process; needs jax.
+
+        Args:
+            dtypes: dtype for all columns, or a dict by column. collate_fn: makes the batch of a dict of arrays itself.
+            paddings: value that fills lists of a column up to one length, for all or by column.
+            synchronize_batches: not built; leave it out. The rest: see `iter_batches`.
+        """
+        if synchronize_batches:
+            raise NotImplementedError("synchronize_batches is not built; leave it out")
+        plain = self.iter_batches(
+            prefetch_batches=prefetch_batches,
+            batch_size=batch_size,
+            drop_last=drop_last,
+            local_shuffle_buffer_size=local_shuffle_buffer_size,
+            local_shuffle_seed=local_shuffle_seed,
+        )
+        convert = collate_fn or (lambda batch: tensors.to_jax(batch, dtypes, paddings))
+        return Again(lambda: (convert(batch) for batch in plain))
+
+    def to_tf(
+        self,
+        feature_columns: str | list[str],
+        label_columns: str | list[str],
+        *,
+        additional_columns: str | list[str] | None = None,
+        prefetch_batches: int = 1,
+        batch_size: int = 1,
+        drop_last: bool = False,
+        local_shuffle_buffer_size: int | None = None,
+        local_shuffle_seed: int | None = None,
+        feature_type_spec: Any = None,
+        label_type_spec: Any = None,
+        additional_type_spec: Any = None,
+    ) -> Any:
+        """A tf.data.Dataset of (features, labels) or (features, labels, additional); needs tensorflow.
+
+        Args:
+            feature_columns, label_columns, additional_columns: a name gives a tensor, a list a dict of tensors.
+            feature_type_spec, label_type_spec, additional_type_spec: tf.TypeSpecs; else a first batch shows them.
+            the rest: see `iter_batches`.
+        """
+
+        def run() -> Iterable[Any]:
+            return self.iter_batches(
+                prefetch_batches=prefetch_batches,
+                batch_size=batch_size,
+                drop_last=drop_last,
+                local_shuffle_buffer_size=local_shuffle_buffer_size,
+                local_shuffle_seed=local_shuffle_seed,
+            )
+
+        parts = [feature_columns, label_columns, additional_columns]
+        return tensors.tf_dataset(run, parts, [feature_type_spec, label_type_spec, additional_type_spec])
+
+    def to_torch(
+        self,
+        *,
+        label_column: str | None = None,
+        feature_columns: Any = None,
+        label_column_dtype: Any = None,
+        feature_column_dtypes: Any = None,
+        batch_size: int = 1,
+        prefetch_batches: int = 1,
+        drop_last: bool = False,
+        local_shuffle_buffer_size: int | None = None,
+        local_shuffle_seed: int | None = None,
+        unsqueeze_label_tensor: bool = True,
+        unsqueeze_feature_tensors: bool = True,
+    ) -> Any:
+        """A torch IterableDataset of (features, label); needs torch.
+
+        Args:
+            label_column: None gives None for labels. feature_columns: a list of names gives one tensor, a list of such
+                lists a list of tensors, a dict of them a dict; by default all but the label.
+            label_column_dtype, feature_column_dtypes: torch dtypes, in the same form.
+            unsqueeze_label_tensor, unsqueeze_feature_tensors: make columns of numbers two-dimensional.
+            the rest: see `iter_batches`.
+        """
+        plain = self.iter_batches(
+            prefetch_batches=prefetch_batches,
+            batch_size=batch_size,
+            drop_last=drop_last,
+            local_shuffle_buffer_size=local_shuffle_buffer_size,
+            local_shuffle_seed=local_shuffle_seed,
+        )
+        return tensors.torch_iterable(
+            plain,
+            label_column,
+            feature_columns,
+            label_column_dtype,
+            feature_column_dtypes,
+            unsqueeze_label_tensor,
+            unsqueeze_feature_tensors,
+        )
 
 
 class Again:
@@ -197,19 +330,6 @@ class Again:
 
     def __iter__(self) -> Iterator[Any]:
         return self._make()
-
-
-def to_torch(batch: dict[str, np.ndarray], dtypes: Any, device: Any, pin_memory: bool) -> dict[str, Any]:
-    """A dict of arrays as a dict of torch tensors, which own their memory."""
-    import torch
-
-    made = {}
-    for name, values in batch.items():
-        kind = dtypes.get(name) if isinstance(dtypes, dict) else dtypes
-        tensor = torch.as_tensor(values if values.flags.writeable else values.copy(), dtype=kind)
-        tensor = tensor.pin_memory() if pin_memory else tensor
-        made[name] = tensor if device in (None, "auto") else tensor.to(device)
-    return made
 
 
 class DataIterator(Iterating):
@@ -236,3 +356,6 @@ class DataIterator(Iterating):
     def get_context(self) -> Any:
         """The settings it runs with."""
         return self._dataset.context
+
+
+DatasetIterator = DataIterator

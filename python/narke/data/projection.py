@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -91,18 +91,26 @@ class WithColumn:
         return upsert(block, self._name, columns.to_arrow(self._fn(blk.to_batch(block, self._format))))
 
 
-class WithExpression:
-    """Adds a column by an expression."""
+class WithExpressions:
+    """A step over a task's blocks that adds columns by expressions, each of which sees those before it."""
 
     __name__ = "WithColumn"
 
-    def __init__(self, name: str, expr: Any):
-        self._name, self._expr = name, expr
+    def __init__(self, exprs: dict[str, Any]):
+        self._exprs = exprs
 
-    def __call__(self, block: Block) -> Block:
-        if not block.num_columns and not block.num_rows:
-            return block
-        return upsert(block, self._name, self._expr.evaluate(block))
+    def __call__(self, index: int, blocks: Iterable[Block]) -> Iterator[Block]:
+        place = index << PLACE_BITS
+        for block in blocks:
+            rows = block.num_rows
+            if block.num_columns or rows:
+                for name, expr in self._exprs.items():
+                    block = upsert(block, name, expr.evaluate(block, place))
+            yield block
+            place += rows
+
+
+PLACE_BITS = 33  # rows a task may have before numbers of two tasks could meet
 
 
 def upsert(block: Block, name: str, column: pa.Array | pa.ChunkedArray) -> Block:

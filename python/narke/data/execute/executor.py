@@ -35,9 +35,12 @@ class Cluster:
     def __init__(self, context: DataContext):
         total = narke.cluster_resources()
         limits = context.execution_options.resource_limits
-        self.cpus = float(limits.cpu if limits.cpu is not None else total.get("CPU", 1.0))
+        context.execution_options.validate()
+        left = total.get("CPU", 1.0) - (context.execution_options.exclude_resources.cpu or 0.0)
+        self.cpus = float(limits.cpu if limits.cpu is not None else max(1.0, left))
         store = total.get("object_store_memory", 2**30)
-        self.bytes = limits.object_store_memory or STORE_FRACTION * store
+        share = context.override_object_store_memory_limit_fraction or STORE_FRACTION
+        self.bytes = limits.object_store_memory or share * store
 
     def task_slots(self) -> float:
         """CPUs' worth of tasks to have in flight: a little more than run, so that none waits for this loop."""
@@ -80,6 +83,11 @@ class Builder:
         options = dict(remote_args)
         if self._actor_cpus > self._cluster.cpus - 1:
             options["num_cpus"] = 0
+        if self._context.max_map_retries and self._context.retried_map_errors:
+            options.setdefault("retry_exceptions", self._context.retried_map_errors)
+            options.setdefault("max_retries", self._context.max_map_retries)
+        if self._context.execution_options.label_selector:
+            options.setdefault("label_selector", self._context.execution_options.label_selector)
         return options
 
     def _chain(self, node: Read | Map, row_limit: int | None = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,39 +15,45 @@ if TYPE_CHECKING:
     from narke.data.dataset import Dataset
 
 
-def learned_values(ds: Dataset, columns: list[str]) -> dict[str, dict[Any, int]]:
+def learned_values(ds: Dataset, columns: list[str], encode_lists: bool = True) -> dict[str, dict[Any, int]]:
     """For each column, ``unique_values(column)``: from value to its place in sorted order.
 
     Raises:
         ValueError: a column has nulls, which have no place.
     """
-    found = ds.aggregate(*(agg.Unique(c, alias_name=c) for c in columns))
+    found = ds.aggregate(*(agg.Unique(c, alias_name=c, encode_lists=encode_lists) for c in columns))
     for name, values in found.items():
         if any(value is None for value in values or []):
             raise ValueError(f"column {name!r} has nulls: fill them first, for example with SimpleImputer")
-    return {f"unique_values({n})": {v: i for i, v in enumerate(sorted(vs or []))} for n, vs in found.items()}
+    return {f"unique_values({name})": _places(values or []) for name, values in found.items()}
+
+
+def _places(values: list[Any]) -> dict[Any, int]:
+    keys = (tuple(value) if isinstance(value, list) else value for value in values)
+    return {key: place for place, key in enumerate(sorted(keys))}
 
 
 class OrdinalEncoder(Columnwise):
     """Each category to a number; those that were not seen to NaN.
 
     Args:
-        columns, output_columns: see `Columnwise`. encode_lists: lists are encoded value by value; only True is built.
+        columns, output_columns: see `Columnwise`. encode_lists: lists are encoded value by value, else as a whole.
     """
 
     def __init__(
         self, columns: list[str], *, encode_lists: bool = True, output_columns: list[str] | None = None
     ):
-        if not encode_lists:
-            raise NotImplementedError("encode_lists=False is not built; leave it out")
         super().__init__(columns, output_columns)
+        self.encode_lists = encode_lists
 
     def _fit(self, ds: Dataset) -> dict[str, Any]:
-        return learned_values(ds, self.columns)
+        return learned_values(ds, self.columns, self.encode_lists)
 
     def _column(self, name: str, values: Any) -> Any:
         places = self.stats_[f"unique_values({name})"]
         if len(values) and isinstance(values.iloc[0], (list, np.ndarray)):
+            if not self.encode_lists:
+                return values.map(lambda items: places.get(tuple(items)))
             return values.map(lambda items: [places.get(item) for item in items])
         return values.map(places)
 
@@ -136,3 +143,60 @@ class OneHotEncoder(Columnwise):
         known = ~np.isnan(at)
         made[np.flatnonzero(known), at[known].astype(int)] = 1
         return list(made)
+
+
+class MultiHotEncoder(OneHotEncoder):
+    """Each list of categories to a vector that counts them; those that were not seen are left out.
+
+    Args:
+        columns, output_columns: see `Columnwise`. max_categories: see `OneHotEncoder`.
+    """
+
+    def _fit(self, ds: Dataset) -> dict[str, Any]:
+        counters = [
+            agg.ApproximateTopK(c, sys.maxsize, alias_name=c, encode_lists=True) for c in self.columns
+        ]
+        found = ds.aggregate(*counters)
+        learned = {}
+        for name in self.columns:
+            kept = sorted(
+                row[name] for row in found[name][: self.max_categories.get(name)] if row[name] is not None
+            )
+            learned[f"unique_values({name})"] = {value: place for place, value in enumerate(kept)}
+        return learned
+
+    def _column(self, name: str, values: Any) -> Any:
+        places = self.stats_[f"unique_values({name})"]
+        made = np.zeros((len(values), len(places)), dtype=np.uint8)
+        for row, items in enumerate(values):
+            for item in items if isinstance(items, (list, np.ndarray)) else [items]:
+                if item in places:
+                    made[row, places[item]] += 1
+        return list(made)
+
+
+class Categorizer(Columnwise):
+    """Columns to pandas categories, learned or given.
+
+    Args:
+        columns, output_columns: see `Columnwise`. dtypes: by column, the CategoricalDtype; others are learned.
+    """
+
+    def __init__(
+        self,
+        columns: list[str],
+        dtypes: dict[str, Any] | None = None,
+        output_columns: list[str] | None = None,
+    ):
+        super().__init__(columns, output_columns)
+        self.dtypes = dict(dtypes or {})
+
+    def _fit(self, ds: Dataset) -> dict[str, Any]:
+        import pandas as pd
+
+        missing = [c for c in self.columns if c not in self.dtypes]
+        found = ds.aggregate(*(agg.Unique(c, True, c) for c in missing)) if missing else {}
+        return {**self.dtypes, **{name: pd.CategoricalDtype(sorted(found[name] or [])) for name in missing}}
+
+    def _column(self, name: str, values: Any) -> Any:
+        return values.astype(self.stats_[name])

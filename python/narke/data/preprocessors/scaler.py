@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from narke.data import aggregate as agg
 from narke.data.preprocessors.columnwise import Columnwise
 
@@ -41,3 +43,67 @@ class MaxAbsScaler(Columnwise):
 
     def _column(self, name: str, values: Any) -> Any:
         return values / (self.stats_[f"abs_max({name})"] or 1)
+
+
+class RobustScaler(Columnwise):
+    """By the median and the distance between two quantiles, which outliers move little.
+
+    Args:
+        columns, output_columns: see `Columnwise`. quantile_range: the two shares.
+        quantile_precision: accepted for Ray's programs; quantiles are exact here.
+    """
+
+    def __init__(
+        self,
+        columns: list[str],
+        quantile_range: tuple[float, float] = (0.25, 0.75),
+        output_columns: list[str] | None = None,
+        quantile_precision: int = 800,
+    ):
+        super().__init__(columns, output_columns)
+        self.quantile_range = quantile_range
+
+    def _fit(self, ds: Dataset) -> dict[str, Any]:
+        low, high = self.quantile_range
+        wanted = [agg.ApproximateQuantile(c, [low, 0.5, high], alias_name=c) for c in self.columns]
+        found = ds.aggregate(*wanted)
+        names = ("low_quantile", "median", "high_quantile")
+        return {f"{n}({c})": found[c][i] for c in self.columns for i, n in enumerate(names)}
+
+    def _column(self, name: str, values: Any) -> Any:
+        spread = self.stats_[f"high_quantile({name})"] - self.stats_[f"low_quantile({name})"]
+        centred = values - self.stats_[f"median({name})"]
+        return centred / spread if spread else centred * 0.0
+
+
+class PowerTransformer(Columnwise):
+    """A power of each number, which makes skew distributions more even.
+
+    Args:
+        columns, output_columns: see `Columnwise`. power: lambda of the formula.
+        method: "yeo-johnson" (https://doi.org/10.1093/biomet/87.4.954) or "box-cox", for positive numbers.
+    """
+
+    _is_fittable = False
+
+    def __init__(
+        self,
+        columns: list[str],
+        power: float,
+        method: str = "yeo-johnson",
+        *,
+        output_columns: list[str] | None = None,
+    ):
+        super().__init__(columns, output_columns)
+        if method not in ("yeo-johnson", "box-cox"):
+            raise ValueError(f"method must be 'yeo-johnson' or 'box-cox', not {method!r}")
+        self.power, self.method = power, method
+
+    def _column(self, name: str, values: Any) -> Any:
+        x, p = values.to_numpy(float), self.power
+        if self.method == "box-cox":
+            return np.log(x) if p == 0 else (np.power(x, p) - 1) / p
+        up, down = np.where(x >= 0, x, 0.0), np.where(x < 0, -x, 0.0)
+        positive = np.log1p(up) if p == 0 else ((up + 1) ** p - 1) / p
+        negative = -np.log1p(down) if p == 2 else -((down + 1) ** (2 - p) - 1) / (2 - p)
+        return np.where(x >= 0, positive, negative)
