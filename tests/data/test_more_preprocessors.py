@@ -100,7 +100,7 @@ def test_counting_aggregations():
         agg.ApproximateQuantile("x", [0.0, 0.5]),
         agg.ApproximateTopK("l", 1, encode_lists=True, alias_name="top"),
     )
-    assert got["value_counter(x)"] == {"values": [5.0, 0.0], "counts": [2, 1]}
+    assert got["value_counter(x)"] == {"values": [0.0, 5.0, None], "counts": [1, 2, 1]}
     assert got["approx_topk(x)"] == [{"x": 5.0, "count": 2}]
     assert got["missing_pct(x)"] == 25.0
     assert got["zero_pct(x)"] == pytest.approx(100 / 3)

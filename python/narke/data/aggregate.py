@@ -427,13 +427,13 @@ class ApproximateQuantile(AsList):
 
 
 class ValueCounter(AggregateFnV2):
-    """How often each value of a column appears: {"values": [...], "counts": [...]}, the most frequent first."""
+    """How often each value of a column, null among them, appears: {"values": [...], "counts": [...]}."""
 
     def __init__(self, on: str, alias_name: str | None = None):
         super().__init__(_title("value_counter", on, alias_name), dict, on=on, ignore_nulls=True)
 
     def aggregate_block(self, block: Block) -> Any:
-        counted = block.column(self._on).drop_null().value_counts()
+        counted = block.column(self._on).value_counts()
         pairs = zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True)
         return {_hashable(value): count for value, count in pairs}
 
@@ -443,13 +443,8 @@ class ValueCounter(AggregateFnV2):
             whole[value] = whole.get(value, 0) + count
         return whole
 
-    def ranked(self, counts: dict[Any, int]) -> list[tuple[Any, int]]:
-        """(value, count), the most frequent first."""
-        return sorted(counts.items(), key=lambda pair: -pair[1])
-
     def finalize(self, accumulator: Any) -> Any:  # type: ignore[override]
-        ranked = self.ranked(accumulator)
-        return {"values": [value for value, _ in ranked], "counts": [count for _, count in ranked]}
+        return {"values": list(accumulator), "counts": list(accumulator.values())}
 
 
 def _hashable(value: Any) -> Any:
@@ -480,7 +475,9 @@ class ApproximateTopK(ValueCounter):
         return super().aggregate_block(block)
 
     def finalize(self, accumulator: Any) -> Any:  # type: ignore[override]
-        return [{self._on: value, "count": count} for value, count in self.ranked(accumulator)[: self._k]]
+        ranked = sorted(accumulator.items(), key=lambda pair: -pair[1])
+        known = [(value, count) for value, count in ranked if value is not None]
+        return [{self._on: value, "count": count} for value, count in known[: self._k]]
 
 
 class _Percentage(AggregateFnV2):

@@ -37,7 +37,7 @@ def _with_pattern(function: Any, name: str, about: str) -> Callable[..., Any]:
 
 
 class StringNamespace(_Namespace):
-    """Methods of strings. Positions count characters, but those that find something count bytes of UTF-8, as Arrow does."""
+    """Methods of strings. Positions count characters; those where something is found count bytes of UTF-8."""
 
     def strip(self, characters: str | None = None) -> Expr:
         """Without white space (or these characters) at both ends."""
