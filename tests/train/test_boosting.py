@@ -123,3 +123,49 @@ def test_a_missing_label_column_names_the_columns(xgboost, tmp_path: Path) -> No
     trainer.label_column = "z"
     with pytest.raises(train.TrainingFailedError, match=r"'z'.*\['a', 'b', 'c', 'y'\]"):
         trainer.fit()
+
+
+@pytest.fixture(scope="module")
+def lightgbm():
+    return pytest.importorskip("lightgbm", reason="LightGBM is not installed: pip install lightgbm")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_lightgbm_trains_on_a_table(lightgbm, tmp_path: Path, workers: int) -> None:
+    from narke.train.lightgbm import LightGBMPredictor, LightGBMTrainer
+
+    data = narke.data.from_pandas(table())
+    result = LightGBMTrainer(
+        label_column="y",
+        params={"objective": "binary", "metric": ["binary_logloss"], "min_data_in_leaf": 5},
+        num_boost_round=8,
+        datasets={"train": data},
+        scaling_config=air.ScalingConfig(num_workers=workers),
+        run_config=air.RunConfig(name="run", storage_path=str(tmp_path)),
+    ).fit()
+    assert result.metrics["training_iteration"] == 8
+    assert result.metrics["train-binary_logloss"] < 0.5
+    assert LightGBMTrainer.get_model(result.checkpoint).current_iteration() == 8
+    found = LightGBMPredictor.from_checkpoint(result.checkpoint).predict(table()[list("abc")])
+    assert ((found["predictions"] > 0.5) == table()["y"]).mean() > 0.9
+
+
+def test_sklearn_fits_and_scores(tmp_path: Path) -> None:
+    from sklearn.ensemble import RandomForestClassifier
+
+    from narke.train.sklearn import SklearnPredictor, SklearnTrainer
+
+    data = narke.data.from_pandas(table())
+    result = SklearnTrainer(
+        estimator=RandomForestClassifier(n_estimators=10, random_state=0),
+        label_column="y",
+        datasets={"train": data, "valid": narke.data.from_pandas(table().head(50))},
+        scoring="accuracy",
+        cv=3,
+        scaling_config=air.ScalingConfig(trainer_resources={"CPU": 2}),
+        run_config=air.RunConfig(name="run", storage_path=str(tmp_path)),
+    ).fit()
+    assert result.metrics["valid"]["test_score"] > 0.95
+    assert result.metrics["cv"]["test_score_mean"] > 0.85
+    found = SklearnPredictor.from_checkpoint(result.checkpoint).predict(table()[list("abc")].to_numpy())
+    assert (found["predictions"] == table()["y"]).mean() > 0.95

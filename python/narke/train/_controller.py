@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import narke
-from narke.exceptions import RayError
+from narke.exceptions import RayError, RuntimeEnvSetupError
 from narke.train import _worker_group
 from narke.train._gather import CompleteReport, Gather, Part
 from narke.train._naming import timestamp
@@ -32,7 +32,8 @@ _QUIET_S, _DRAIN_S = 0.05, 0.5  # after a failure: how long others may be silent
 _ROWS = 100_000  # reports whose metrics are kept
 _WINDOW = 1000  # reports a worker may be ahead
 _RESTART_ROOM_S = 100.0  # how long lost nodes may take to come back
-_BACKOFF_S = 1.0
+_BACKOFF_S, _LONGEST_BACKOFF_S = 1.0, 30.0
+_FINAL = (NoRoom, RuntimeEnvSetupError, ImportError, ValueError, TypeError)  # trying again does not help
 
 
 @dataclass
@@ -162,10 +163,10 @@ class Controller:
         if ended.why == "start":
             self._start_failures += 1
             cause = ended.errors[0]
-            if isinstance(cause, NoRoom) or _spent(self._start_failures, spec.start_failures):
+            if isinstance(cause, _FINAL) or _spent(self._start_failures, spec.start_failures):
                 return ControllerError(cause)
             _log.warning("the workers of %s could not be started, trying again: %s", spec.name, cause)
-            time.sleep(_BACKOFF_S)
+            time.sleep(min(_BACKOFF_S * self._start_failures, _LONGEST_BACKOFF_S))
             return None
         self._failures += 1
         with _guarded("a callback"):
@@ -187,7 +188,7 @@ class Controller:
             backend.on_start(group, spec.backend_config)
             shards = spec.shards(group)
             backend.on_training_start(group, spec.backend_config)
-        except (RayError, OSError, NoRoom, RuntimeError) as error:
+        except (RayError, OSError, RuntimeError, ImportError, ValueError, TypeError) as error:
             if group is not None:
                 group.shutdown()
             return _Ended("start", {0: error})

@@ -247,19 +247,18 @@ class BaseTrainer:
         )
 
     def _vault(self, storage: _storage.StorageContext) -> Vault:
-        from narke import cloudpickle
         from narke.train._vault import Vault
 
-        files = {}
-        if self.preprocessor is not None:
-            files["preprocessor.pkl"] = cloudpickle.dumps(self.preprocessor)
-        if self.metadata is not None and not self._is_first:
-            import json
+        config = self.run_config.checkpoint_config or CheckpointConfig()
+        return Vault(storage, config, self._is_first, files=self._checkpoint_files())
 
-            files[".trainer_metadata.json"] = json.dumps(self.metadata, default=str).encode()
-        return Vault(
-            storage, self.run_config.checkpoint_config or CheckpointConfig(), self._is_first, files=files
-        )
+    def _checkpoint_files(self) -> dict[str, bytes]:
+        """Files that every checkpoint gets, by name."""
+        from narke import cloudpickle
+
+        if self.preprocessor is None:
+            return {}
+        return {"preprocessor.pkl": cloudpickle.dumps(self.preprocessor)}
 
     def _as_result(self, outcome: Outcome, vault: Vault | None) -> Result:
         import pandas as pd
