@@ -81,6 +81,12 @@ def end(processes: Sequence[subprocess.Popen[str]]) -> None:
         process.wait()
 
 
+def rate_of_small(taker: Host, at: str, rounds: int) -> float:
+    """Return how many small objects a second are pulled."""
+    output, _ = taker.start("small", f"{taker.address}:{PORT + 2}", at, rounds).communicate(timeout=600)
+    return statistics.median(float(line.split()[1]) for line in output.splitlines())
+
+
 def one_to_one(title: str, giver: Host, taker: Host, mib: int, rounds: int) -> None:
     """Print the rate of pulls beside that of a bare socket, in turns."""
     at = f"{giver.address}:{PORT}"
@@ -88,6 +94,7 @@ def one_to_one(title: str, giver: Host, taker: Host, mib: int, rounds: int) -> N
     try:
         take = taker.start("take", f"{taker.address}:{PORT + 1}", at, mib, rounds)
         output, _ = take.communicate(timeout=600)
+        small = rate_of_small(taker, at, rounds)
     finally:
         end([give])
     lines = [line.split() for line in output.splitlines()]
@@ -97,7 +104,8 @@ def one_to_one(title: str, giver: Host, taker: Host, mib: int, rounds: int) -> N
     ratio = statistics.median(a / b for a, b in zip(raw, pulls, strict=True))
     print(
         f"{title}: {mib} MiB, pull {gb / statistics.median(pulls):.2f} GB/s, "
-        f"socket {gb / statistics.median(raw):.2f} GB/s, ratio {ratio:.2f}",
+        f"socket {gb / statistics.median(raw):.2f} GB/s, ratio {ratio:.2f}; "
+        f"{small:,.0f} objects of 128 KiB a second",
         flush=True,
     )
 

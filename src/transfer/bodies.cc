@@ -74,6 +74,7 @@ void Bodies::on_pinned(const ObjectId& id, const Result<store::Pinned>& pinned) 
 BodyPtr Bodies::add(Body body) {
   expected_.erase(body.id);
   body.have.assign((body.size + body.chunk_bytes - 1) / body.chunk_bytes, false);
+  body.received = std::make_unique<std::atomic<uint64_t>>(0);
   BodyPtr held = hold(std::move(body));
   changed_(held->id, "");
   return held;
@@ -81,7 +82,6 @@ BodyPtr Bodies::add(Body body) {
 
 void Bodies::mark(Body& body, uint64_t chunk) {
   body.have[chunk] = true;
-  ++body.progress;
   changed_(body.id, "");
 }
 

@@ -6,6 +6,7 @@
 // Threads: the daemon's. What the store answers is told later, through `post`, never inside a call of this class.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -30,9 +31,10 @@ struct Body {
   std::vector<bool> have;        // chunks that are here; empty: all
   std::optional<uint32_t> slot;  // pinned
   bool failed = false;           // no further chunk will come
-  uint64_t progress = 0;         // grows with each chunk
+  std::unique_ptr<std::atomic<uint64_t>> received = {};  // of an incoming one: bytes; I/O threads add to it
 
   bool is_whole() const { return slot.has_value(); }
+  uint64_t progress() const { return received ? received->load(std::memory_order_relaxed) : 0; }
   bool covers(uint64_t offset, uint64_t length) const;
 };
 using BodyPtr = std::shared_ptr<Body>;

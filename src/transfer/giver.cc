@@ -28,7 +28,7 @@ void Giver::serve(LinkId link, const Header& request) {
 
 void Giver::park(LinkId link, const Header& request) {
   BodyPtr body = bodies_.find(request.id);
-  parked_[request.id].push_back({link, request, body ? body->progress : 0});
+  parked_[request.id].push_back({link, request, body ? body->progress() : 0});
 }
 
 void Giver::on_changed(const ObjectId& id, const std::string& why) {
@@ -49,8 +49,8 @@ void Giver::tick() {
   for (auto& [id, list] : parked_) {
     BodyPtr body = bodies_.find(id);
     for (Parked& next : list) {
-      if (!bodies_.is_pinning(id) && (!body || body->progress == next.progress)) continue;
-      next.progress = body ? body->progress : 0;
+      if (!bodies_.is_pinning(id) && (!body || body->progress() == next.progress)) continue;
+      next.progress = body ? body->progress() : 0;
       io_.push(next.link, {.header = {.kind = Kind::kWait, .number = next.request.number, .id = id}, .text = {}});
     }
   }

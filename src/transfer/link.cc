@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "rpc/auth.h"
+#include "rpc/tcp.h"
 
 namespace narke::transfer {
 namespace {
@@ -19,7 +20,7 @@ Link::Link(Side side, std::unique_ptr<Stream> stream, const LinkConfig& config, 
     : side_(side), stream_(std::move(stream)), config_(config), out_(out), moved_ms_(now_ms) {
   if (side_ == Side::kGiver) return;
   hello_ = asker_hello(rpc::make_nonce(), config_.address);
-  draft_ = preface() + hello_;
+  draft_ = rpc::write_preface({.kind = rpc::LinkKind::kData, .target = {}}) + hello_;
 }
 
 void Link::push(Outgoing outgoing, int64_t now_ms) {
@@ -39,6 +40,12 @@ Status Link::step(int64_t now_ms) {
 }
 
 // ---- reading
+
+void Link::Incoming::advance(uint64_t bytes) {
+  into += bytes;
+  left -= bytes;
+  if (received != nullptr) received->fetch_add(bytes, std::memory_order_relaxed);
+}
 
 Status Link::read(int64_t now_ms) {
   for (size_t total = 0; total < kMostBytesOfStep;) {
@@ -64,8 +71,7 @@ Result<size_t> Link::read_once() {
   auto moved = stream_->read(to, room);
   if (!moved.error.empty()) return Error{ErrorCode::kDisconnected, moved.error};
   if (direct) {
-    incoming_.into += moved.bytes;
-    incoming_.left -= moved.bytes;
+    incoming_.advance(moved.bytes);
   } else {
     end_ += moved.bytes;
   }
@@ -136,8 +142,7 @@ Result<bool> Link::consume_message() {
   if (incoming_.left != 0 && buffered() != 0) {
     std::string_view bytes = take(std::min<uint64_t>(incoming_.left, buffered()));
     std::memcpy(incoming_.into, bytes.data(), bytes.size());
-    incoming_.into += bytes.size();
-    incoming_.left -= bytes.size();
+    incoming_.advance(bytes.size());
   }
   if (incoming_.left != 0) return false;
   end_message();
@@ -171,6 +176,7 @@ Status Link::accept(const Header& header) {
   if (request.kind != Kind::kGet || header.offset != request.offset || header.length != request.length)
     return broken("bytes that were not asked for");
   incoming_.into = asked->second.into;
+  incoming_.received = asked->second.received;
   incoming_.left = header.length;
   return ok_status();
 }

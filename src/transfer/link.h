@@ -8,6 +8,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -25,6 +26,7 @@ struct Outgoing {
   std::string text;
   const uint8_t* body = nullptr;  // of Data: header.length bytes
   uint8_t* into = nullptr;        // of Get: where header.length bytes go
+  std::atomic<uint64_t>* received = nullptr;  // of Get: grows with each byte that comes; lives as long as `into`
 };
 
 class LinkOut {
@@ -62,7 +64,10 @@ class Link {
     Header header;
     std::string text;
     uint8_t* into = nullptr;
+    std::atomic<uint64_t>* received = nullptr;
     uint64_t left = 0;  // bytes of its body
+
+    void advance(uint64_t bytes);
   };
 
   bool is_up() const { return stage_ == Stage::kUp; }

@@ -11,6 +11,7 @@
 #include <span>
 
 #include "rpc/auth.h"
+#include "rpc/tcp.h"
 #include "transfer/link.h"
 
 namespace narke::transfer {
@@ -87,7 +88,7 @@ class Peer : LinkOut {
       NARKE_CHECK(answer.ok());
       feed(proof_of(Side::kAsker, kToken, hello, answer.value().nonce));
     } else {
-      std::string hello = out_.substr(kPrefaceBytes);
+      std::string hello = out_.substr(rpc::kPrefaceBytes);
       NARKE_CHECK(read_asker_hello(hello).ok());
       feed(giver_hello(nonce, proof_of(Side::kGiver, kToken, hello, nonce)));
     }

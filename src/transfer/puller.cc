@@ -293,8 +293,9 @@ void Puller::request(LinkId link, Header header, Asked asked, uint8_t* into) {
   Connection& at = links_[link];
   at.bytes += asked.bytes;
   ++find(asked.id)->asked;
+  auto* received = asked.body ? asked.body->received.get() : nullptr;
   at.asked[header.number] = std::move(asked);
-  io_.push(link, {.header = header, .text = {}, .into = into});
+  io_.push(link, {.header = header, .text = {}, .into = into, .received = received});
 }
 
 void Puller::on_answer(LinkId link, const Header& header, const std::string& text) {

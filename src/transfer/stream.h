@@ -29,8 +29,8 @@ class Stream {
 // Takes the descriptor over and makes it non-blocking.
 std::unique_ptr<Stream> plain_stream(int fd);
 
-// Begins to connect to "host:port" ("[host]:port" for IPv6); the first write tells how that ended. Names are looked
-// up by the system's resolver, which may wait; numbers are not looked up.
+// Begins to connect to "host:port" ("[host]:port" for IPv6); the first write tells how that ended. A name, other than
+// a number, is looked up first, which may wait.
 Result<int> dial(const std::string& address);
 
 }  // namespace narke::transfer

@@ -1,10 +1,9 @@
 // Objects from the store of one node to the store of another, over TCP, from shared memory to shared memory.
 //
-// What a node does: listens on its port, reads the preface (wire.h) of a connection, and hands data connections to
-// serve(); calls pull() for an object that a program of it wants; when an object's owner erases it, tells given()'s
-// nodes to do the same; when an owner has ended, calls forget_owner().
-// Lifecycle: make() -> used -> destroyed, before the reactor and the store. Threads: the daemon's; the bytes are
-// moved by a few threads of its own.
+// What a node does: listens on its port (rpc::Door) and hands data connections to serve(); calls pull() for an object
+// that a program of it wants; when an object's owner erases it, tells given()'s nodes to do the same; when an owner has
+// ended, calls forget_owner(). Lifecycle: make() -> used -> destroyed, before the reactor and the store. Threads: the
+// daemon's; the bytes are moved by a few threads of its own.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +23,7 @@
 namespace narke::transfer {
 
 struct TransferStats {
-  uint64_t pulls = 0;        // under way or waiting
+  uint64_t pulls = 0;  // under way or waiting
   uint64_t taken_bytes = 0;  // received, since the start
   uint64_t given_bytes = 0;  // sent, since the start
 };

@@ -4,9 +4,11 @@
 //       holds an object of so many MiB and gives it to whoever asks; also sends the same bytes over a bare socket
 //   narke_transfer_bench take HOST:PORT FROM MIB ROUNDS
 //       pulls the object and, in turns, reads the same bytes from a bare socket into warm memory
+//   narke_transfer_bench small HOST:PORT FROM ROUNDS
+//       pulls the small objects that `give` holds beside the large one, all at once
 //   narke_transfer_bench join HOST:PORT FROM MIB START FAN_OUT
 //       pulls the object once, at the time START (seconds since the epoch), and gives it on
-// Output: "ready", then lines "raw SECONDS", "pull SECONDS", "done EPOCH_SECONDS".
+// Output: "ready", then lines "raw SECONDS", "pull SECONDS", "small OBJECTS_PER_SECOND", "done EPOCH_SECONDS".
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -21,6 +23,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "rpc/tcp.h"
 #include "transfer/transfer.h"
 
 namespace narke::transfer {
@@ -28,6 +31,8 @@ namespace {
 
 constexpr uint64_t kMiB = 1 << 20;
 constexpr char kRaw = 'R';
+constexpr uint32_t kSmallObjects = 1000;
+constexpr uint64_t kSmallBytes = 128 << 10;
 
 double epoch_seconds() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -47,9 +52,11 @@ T take(Result<T> result) {
   return std::move(result).value();
 }
 
-ObjectId the_object() {
+// 0: the large one.
+ObjectId object(uint32_t n) {
   ObjectId id;
   std::memset(id.data(), 1, ObjectId::kSize);
+  std::memcpy(id.data(), &n, sizeof n);
   return id;
 }
 
@@ -80,7 +87,7 @@ class Node {
  public:
   Node(const std::string& address, uint64_t size, int fan_out) : size_(size), reactor_(rpc::Identity{}) {
     store::ServerConfig config;
-    config.capacity_bytes = size + 16 * kMiB;
+    config.capacity_bytes = size + kSmallObjects * kSmallBytes + 16 * kMiB;
     store_ = take(store::Server::make(config, out_));
     TransferConfig settings;
     settings.address = address;
@@ -97,26 +104,21 @@ class Node {
   }
 
   void fill() {
-    bool done = false;
-    store_->create_secondary(the_object(), size_, 0, clock_ns(),
-                             [&](store::SecondaryStatus, uint8_t* data, const std::string&) {
-                               for (uint64_t i = 0; i < size_; i += 8) std::memcpy(data + i, &i, 8);
-                               done = true;
-                             });
-    NARKE_CHECK(done);
-    bytes_ = store_->seal_secondary(the_object(), clock_ns()).data;
+    bytes_ = put(object(0), size_);
+    for (uint32_t n = 1; n <= kSmallObjects; ++n) put(object(n), kSmallBytes);
   }
-  void pull(const std::string& from) {
-    bool done = false;
-    transfers_->pull(the_object(), {from}, 0, [&](Status status) {
-      take(std::move(status));
-      done = true;
-    });
-    while (!done) turn();
+  void pull(const std::string& from, uint32_t first, uint32_t count) {
+    uint32_t left = count;
+    for (uint32_t n = first; n < first + count; ++n)
+      transfers_->pull(object(n), {from}, 0, [&](Status status) {
+        take(std::move(status));
+        --left;
+      });
+    while (left != 0) turn();
   }
   // The next pull writes to the same, warm memory.
-  void drop() {
-    store_->erase(the_object(), clock_ns());
+  void drop(uint32_t first, uint32_t count) {
+    for (uint32_t n = first; n < first + count; ++n) store_->erase(object(n), clock_ns());
     while (store_->stats().free_bytes != store_->stats().capacity_bytes) turn();
   }
   void turn() {
@@ -126,10 +128,19 @@ class Node {
   }
 
  private:
+  const uint8_t* put(const ObjectId& id, uint64_t size) {
+    bool done = false;
+    store_->create_secondary(id, size, 0, clock_ns(), [&](store::SecondaryStatus, uint8_t* data, const std::string&) {
+      for (uint64_t i = 0; i < size; i += 8) std::memcpy(data + i, &i, 8);
+      done = true;
+    });
+    NARKE_CHECK(done);
+    return store_->seal_secondary(id, clock_ns()).data;
+  }
   void accept_one() {
     int fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
     if (fd < 0) return;
-    std::string preface(kPrefaceBytes, '\0');
+    std::string preface(rpc::kPrefaceBytes, '\0');
     NARKE_CHECK(recv(fd, preface.data(), preface.size(), MSG_WAITALL) == static_cast<ssize_t>(preface.size()));
     if (preface[6] != kRaw) return transfers_->serve(fd);
     std::thread([this, fd] { send_raw(fd); }).detach();
@@ -154,7 +165,7 @@ class Node {
 
 void read_raw(const std::string& from, uint8_t* into, uint64_t size) {
   int fd = connect_to(from);
-  std::string preface = transfer::preface();
+  std::string preface = rpc::write_preface({.kind = rpc::LinkKind::kData, .target = {}});
   preface[6] = kRaw;
   NARKE_CHECK(write(fd, preface.data(), preface.size()) == static_cast<ssize_t>(preface.size()));
   for (uint64_t at = 0; at < size;) {
@@ -183,10 +194,21 @@ void take_in_turns(const std::string& address, const std::string& from, uint64_t
     read_raw(from, warm, size);
     double raw = seconds_since(start);
     start = clock_ns();
-    node.pull(from);
+    node.pull(from, 0, 1);
     double pulled = seconds_since(start);
-    node.drop();
+    node.drop(0, 1);
     std::printf("%s %f\n%s %f\n", round == 0 ? "cold_raw" : "raw", raw, round == 0 ? "cold_pull" : "pull", pulled);
+  }
+}
+
+void take_small(const std::string& address, const std::string& from, int rounds) {
+  Node node(address, 16 * kMiB, 1);
+  std::printf("ready\n");
+  for (int round = 0; round < rounds; ++round) {
+    int64_t start = clock_ns();
+    node.pull(from, 1, kSmallObjects);
+    std::printf("small %f\n", kSmallObjects / seconds_since(start));
+    node.drop(1, kSmallObjects);
   }
 }
 
@@ -194,7 +216,7 @@ void join(const std::string& address, const std::string& from, uint64_t size, do
   Node node(address, size, fan_out);
   std::printf("ready\n");
   while (epoch_seconds() < start) node.turn();
-  node.pull(from);
+  node.pull(from, 0, 1);
   std::printf("done %f\n", epoch_seconds());
   for (;;) node.turn();
 }
@@ -210,6 +232,7 @@ int main(int argc, char** argv) {
   if (mode == "give" && argc == 5) give(words[2], std::stoull(words[3]) * kMiB, std::stoi(words[4]));
   if (mode == "take" && argc == 6)
     return take_in_turns(words[2], words[3], std::stoull(words[4]) * kMiB, std::stoi(words[5])), 0;
+  if (mode == "small" && argc == 5) return take_small(words[2], words[3], std::stoi(words[4])), 0;
   if (mode == "join" && argc == 7)
     join(words[2], words[3], std::stoull(words[4]) * kMiB, std::stod(words[5]), std::stoi(words[6]));
   std::fprintf(stderr, "usage: see the top of transfer_bench.cc, or run benchmarks/transfer.py\n");

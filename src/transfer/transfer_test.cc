@@ -321,6 +321,50 @@ TEST_F(TransferTest, WhoIsSentToANodeThatDiesComesBack) {
   EXPECT_TRUE(c.holds(object(1), 40 * kMiB, 1));
 }
 
+TEST_F(TransferTest, WhoIsSentToASlowNodeStaysThere) {
+  config_.stall_ms = 1000;
+  config_.redirect_bytes = kMiB;
+  Node &a = add(), &b = add(), &c = add();
+  a.put(object(1), 4 * kMiB, 1);
+  a.shut();
+  auto first = start(b, object(1), {a.address()});
+  ASSERT_TRUE(run([&] { return a.transfers->stats().given_bytes > 0; }));
+  auto second = start(c, object(1), {a.address()});
+  // Its four chunks come side by side and are complete only at the end, after about 2.5 s.
+  ASSERT_TRUE(run([&, last = clock_ms()]() mutable {
+    int64_t passed = clock_ms() - std::exchange(last, clock_ms());
+    a.gate.bytes += passed * 1700;
+    return second->status.has_value();
+  }));
+  ASSERT_TRUE(second->ok()) << second->message();
+  EXPECT_EQ(a.transfers->stats().given_bytes, 4 * kMiB);
+  EXPECT_EQ(b.transfers->stats().given_bytes, 4 * kMiB);
+}
+
+TEST_F(TransferTest, TwoNodesThatTakeFromEachOtherGiveUp) {
+  config_.stall_ms = 300;
+  Node &a = add(), &b = add();
+  auto first = start(a, object(1), {b.address()}), second = start(b, object(1), {a.address()});
+  ASSERT_TRUE(run([&] { return first->status && second->status; }));
+  EXPECT_FALSE(first->ok() || second->ok());
+}
+
+TEST_F(TransferTest, SmallObjectsDoNotWaitForLargeOnes) {
+  config_.connections = 1;
+  Node &a = add(256 * kMiB), &b = add(256 * kMiB);
+  a.put(object(1), 50 * kMiB, 1);
+  a.put(object(2), 1000, 2);
+  a.gate.bytes = 2 << 20;
+  auto large = start(b, object(1), {a.address()});
+  ASSERT_TRUE(run([&] { return a.gate.bytes <= 0; }));
+  auto small = start(b, object(2), {a.address()});
+  a.gate.bytes = 20 << 20;
+  ASSERT_TRUE(run([&] { return small->ok(); }));
+  EXPECT_FALSE(large->status);
+  a.open();
+  ASSERT_TRUE(run([&] { return large->ok(); }));
+}
+
 TEST_F(TransferTest, WhoIsSentToASilentNodeComesBack) {
   config_.stall_ms = 300;
   Node &a = add(), &b = add(), &c = add();

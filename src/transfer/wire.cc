@@ -71,12 +71,6 @@ Result<Taker> open_hello(std::string_view bytes, size_t size) {
 
 }  // namespace
 
-std::string preface() {
-  std::string bytes = "NARKE1D";
-  bytes.resize(kPrefaceBytes);
-  return bytes;
-}
-
 std::string encode(const Header& h) {
   std::string out;
   out.reserve(kHeaderBytes);

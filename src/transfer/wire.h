@@ -1,7 +1,7 @@
 // What two nodes say to each other over a data connection. Numbers are little-endian; every part has a fixed size.
 //
 //   asker                                       giver
-//   preface (64)                                          which of the node's services is meant: "NARKE1", 'D'
+//   preface (64, rpc/tcp.h)                               which of the node's services is meant
 //   AskerHello (128): nonce, its address
 //                                   GiverHello (64): nonce, proof
 //   proof (32)
@@ -24,7 +24,6 @@
 
 namespace narke::transfer {
 
-inline constexpr size_t kPrefaceBytes = 64;
 inline constexpr size_t kAskerHelloBytes = 128;
 inline constexpr size_t kGiverHelloBytes = 64;
 inline constexpr size_t kProofBytes = 32;
@@ -60,8 +59,6 @@ struct Header {
   bool is_request() const { return kind == Kind::kAsk || kind == Kind::kGet || kind == Kind::kDone; }
   bool operator==(const Header&) const = default;
 };
-
-std::string preface();
 
 std::string encode(const Header& header);
 // Nothing when the bytes are no header: `bytes` has kHeaderBytes. Lengths are within their bounds.

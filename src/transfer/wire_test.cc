@@ -83,10 +83,5 @@ TEST(Wire, ProofsAreOfASideAHelloAndANonce) {
   EXPECT_NE(proof, proof_of(Side::kAsker, "token", hello, rpc::make_nonce()));
 }
 
-TEST(Wire, ThePrefaceNamesTheService) {
-  EXPECT_EQ(preface().size(), kPrefaceBytes);
-  EXPECT_EQ(preface().substr(0, 8), std::string("NARKE1D\0", 8));
-}
-
 }  // namespace
 }  // namespace narke::transfer

@@ -9,13 +9,12 @@
 #include <string>
 #include <vector>
 
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "rpc/reactor.h"
+#include "rpc/tcp.h"
 #include "store/testing/fakes.h"
 #include "transfer/transfer.h"
 
@@ -54,43 +53,26 @@ class GatedStream : public Stream {
   Gate& gate_;
 };
 
-// A listening socket on a free port of loopback.
-struct Port {
-  Port() : fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
-    sockaddr_in at{};
-    at.sin_family = AF_INET;
-    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    EXPECT_EQ(bind(fd, reinterpret_cast<sockaddr*>(&at), sizeof at), 0);
-    EXPECT_EQ(::listen(fd, 64), 0);
-    socklen_t size = sizeof at;
-    getsockname(fd, reinterpret_cast<sockaddr*>(&at), &size);
-    address = "127.0.0.1:" + std::to_string(ntohs(at.sin_port));
-  }
-  ~Port() { close(fd); }
-  Port(const Port&) = delete;
-  Port& operator=(const Port&) = delete;
-  int fd;
-  std::string address;
-};
-
-// A node whose port works as the daemon's: connections are accepted, their preface is read, then they are served.
+// A node with a door as the daemon's.
 class Node {
  public:
   Node(rpc::Reactor& reactor, uint64_t capacity_bytes, TransferConfig config, const std::string& token)
-      : reactor_(reactor), store(store_config(capacity_bytes), std::make_unique<FakeIo>()), program(store.add()) {
-    config.address = port.address;
+      : store(store_config(capacity_bytes), std::make_unique<FakeIo>()), program(store.add()) {
+    auto opened = rpc::Door::open(reactor, "127.0.0.1", 0, [this](const rpc::Preface& preface, int fd) {
+      EXPECT_EQ(preface.kind, rpc::LinkKind::kData);
+      ++accepted;
+      transfers->serve(fd);
+    });
+    EXPECT_TRUE(opened.ok()) << opened.error().message;
+    door = std::move(opened).value();
+    config.address = address_ = rpc::host_port_text("127.0.0.1", door->port());
     config.wrap = [this](int fd, Side) { return std::make_unique<GatedStream>(plain_stream(fd), gate); };
     config.log = [this](const std::string& message) { logs.push_back(message); };
     auto made = Transfers::make(reactor, *store.server, token, config);
     EXPECT_TRUE(made.ok()) << made.error().message;
     transfers = std::move(made).value();
-    reactor.watch(port.fd, [this] { accept_all(); });
   }
-  ~Node() {
-    if (is_listening_) reactor_.unwatch(port.fd);
-  }
-
-  const std::string& address() const { return port.address; }
+  const std::string& address() const { return address_; }
   // Writes a sealed object whose bytes depend on their place and on `seed`.
   void put(const ObjectId& id, uint64_t size, uint8_t seed, uint64_t owner = 7) {
     store::CreateResult created;
@@ -114,10 +96,7 @@ class Node {
   store::Stats stats() const { return store.server->stats(); }
   // As when the node has died: its connections break, nobody listens.
   void die() {
-    reactor_.unwatch(port.fd);
-    is_listening_ = false;
-    close(port.fd);
-    port.fd = -1;
+    door.reset();
     transfers.reset();
   }
   // Lets no further byte of an object out.
@@ -133,27 +112,14 @@ class Node {
     config.full_wait_ms = 200;
     return config;
   }
-  void accept_all() {
-    for (int fd; (fd = accept4(port.fd, nullptr, nullptr, SOCK_CLOEXEC)) >= 0;) {
-      std::string preface(kPrefaceBytes, '\0');
-      bool read = recv(fd, preface.data(), preface.size(), MSG_WAITALL) == static_cast<ssize_t>(preface.size());
-      ++accepted;
-      if (read && preface == transfer::preface()) {
-        transfers->serve(fd);
-      } else {
-        close(fd);
-      }
-    }
-  }
-  rpc::Reactor& reactor_;
-  bool is_listening_ = true;
+  std::string address_;
 
  public:
-  Port port;
   Gate gate;  // of what it sends
   TestNode store;
   store::testing::Program& program;
   std::unique_ptr<Transfers> transfers;
+  std::unique_ptr<rpc::Door> door;
   std::vector<std::string> logs;
   int accepted = 0;  // connections
 };
