@@ -23,6 +23,7 @@
 #include "worker/actors.h"
 #include "worker/executor.h"
 #include "worker/objects.h"
+#include "worker/raw_call.h"
 #include "worker/submitter.h"
 
 namespace narke::worker {
@@ -123,6 +124,14 @@ class Engine final : public Links,
     std::string error;
   };
   SubmitResult submit_call(const ActorId& actor, TaskPtr task, int max_pending);
+  // A call whose one argument and whose answers are encoded values (raw_call.h). Large results are errors: the
+  // method sends them in pieces of at most kInlineLimit. The call may lie in a buffer until flush().
+  TaskPtr submit_raw(const ActorId& actor, CallSpecPtr spec, rpc::Bytes argument, RawSink& sink);
+  void flush();
+  // The call shall stop; its sink still hears the end.
+  void cancel_raw(Task& task);
+  // How many items of a raw call were used up, for spec.backpressure.
+  void consumed_raw(Task& task, uint64_t count);
   void cancel(Object& object, bool force, bool recursive);
   // Whether the object is still being made, by a call to an actor.
   bool is_actor_call(Object& object);
@@ -247,6 +256,9 @@ class Engine final : public Links,
   void finish(Task& task, const wire::TaskReply& reply, rpc::Bytes raw, const NodeId& node);
   void finish_failed(Task& task, const wire::TaskReply& reply, rpc::Bytes raw);
   void finish_stream(Task& task);
+  void end_raw(Task& task, bool is_error, rpc::Bytes value);
+  void finish_raw(Task& task, const wire::TaskReply& reply, rpc::Bytes raw);
+  void send_ack(Task& task, uint64_t consumed, bool stop);
   bool keep_lineage(Task& task);
   void settled(Task& task);
   void maybe_end_actor(Actor& actor);

@@ -219,6 +219,7 @@ void Engine::settled(Task& task) {
 }
 
 void Engine::finish(Task& task, const wire::TaskReply& reply, rpc::Bytes raw, const NodeId& node) {
+  if (task.sink != nullptr) return finish_raw(task, reply, raw);
   size_t at = 0;
   size_t count = reply.results() == nullptr ? 0 : reply.results()->size();
   TaskPtr alive(&task);
@@ -265,6 +266,7 @@ void Engine::finish_failed(Task& task, const wire::TaskReply& reply, rpc::Bytes 
 }
 
 void Engine::fail(Task& task, ValuePtr error) {
+  if (task.sink != nullptr) return end_raw(task, true, error->bytes());
   TaskPtr alive(&task);
   for (size_t i = 0; i < task.return_count(); ++i) objects_.set_value(*task.returned(i), error, ObjectState::kError);
   if (task.stream && !task.stream->total) {
@@ -326,6 +328,7 @@ void Engine::on_stream_item(rpc::Connection& link, const rpc::Frame& frame) {
   auto found = streams_.find(TaskId::from_wire(message->task()));
   if (found == streams_.end()) return;
   Task& task = *found->second;
+  if (task.sink != nullptr) return task.sink->on_item(frame.raw);
   std::vector<ObjectPtr> contained = objects_.receive_contained(message->result()->contained());
   bool seen = message->index() < task.stream->received;  // a retried generator starts again
   ObjectPtr item = objects_.make_owned(object_of(task.id, kStreamFirstIndex + static_cast<uint32_t>(message->index())));
@@ -344,12 +347,16 @@ void Engine::on_stream_item(rpc::Connection& link, const rpc::Frame& frame) {
 }
 
 void Engine::ack_stream(Task& task, bool stop) {
+  send_ack(task, task.stream->first, stop);
+}
+
+void Engine::send_ack(Task& task, uint64_t consumed, bool stop) {
   if (task.state == Task::State::kDone) return;  // nobody listens, and its actor may be forgotten
   auto send_to = [&](rpc::ConnectionPtr link) {
     if (!link) return;
     flatbuffers::FlatBufferBuilder b(64);
     auto id = task.id.to_wire<wire::TaskId>();
-    b.Finish(wire::CreateStreamAck(b, &id, task.stream->first, stop));
+    b.Finish(wire::CreateStreamAck(b, &id, consumed, stop));
     link->send(wire::MessageType::StreamAck, 0, b);
     link->flush();
   };

@@ -560,5 +560,77 @@ TEST_F(ActorEngines, pending_calls_are_bounded) {
   driver_->drop_use(*handle_);
 }
 
+// ---- raw calls ----
+
+struct Heard : RawSink {
+  void on_item(rpc::Bytes value) override { items.emplace_back(value.begin(), value.end()); }
+  void on_end(bool error, rpc::Bytes value) override {
+    is_error = error;
+    result.assign(value.begin(), value.end());
+    ended = true;
+  }
+  std::vector<std::string> items;
+  std::string result;
+  bool is_error = false, ended = false;
+};
+
+class RawCalls : public ActorEngines {
+ protected:
+  TaskPtr call_raw(const std::string& argument, Heard& heard) {
+    rpc::Bytes bytes(reinterpret_cast<const uint8_t*>(argument.data()), argument.size());
+    TaskPtr task = driver_->submit_raw(id_, method_, bytes, heard);
+    driver_->flush();
+    return task;
+  }
+  void await(Heard& heard) {
+    Lock held = driver_->lock();
+    EXPECT_EQ(driver_->wait(held, [&] { return heard.ended; }, soon()), Waited::kReady);
+  }
+};
+
+TEST_F(RawCalls, are_answered_with_bytes) {
+  Heard before, after;
+  call_raw("early", before);
+  update(wire::ActorState::Alive);
+  await(before);
+  call_raw("late", after);
+  await(after);
+  EXPECT_EQ(before.result, "early");
+  EXPECT_EQ(after.result, "late");
+  EXPECT_FALSE(after.is_error);
+  driver_->drop_use(*handle_);
+}
+
+TEST_F(RawCalls, an_exception_is_an_error) {
+  Heard heard;
+  update(wire::ActorState::Alive);
+  call_raw("!no", heard);
+  await(heard);
+  EXPECT_TRUE(heard.is_error);
+  EXPECT_EQ(heard.result, "!no");
+  driver_->drop_use(*handle_);
+}
+
+TEST_F(RawCalls, end_when_the_actor_is_dead) {
+  Heard waiting, later;
+  call_raw("1", waiting);
+  update(wire::ActorState::Dead);
+  await(waiting);
+  EXPECT_TRUE(waiting.is_error);
+  EXPECT_THAT(waiting.result, HasSubstr("ActorDiedError"));
+  call_raw("2", later);
+  EXPECT_TRUE(later.ended && later.is_error);
+  driver_->drop_use(*handle_);
+}
+
+TEST_F(RawCalls, one_that_waits_can_be_cancelled) {
+  Heard heard;
+  TaskPtr task = call_raw("1", heard);
+  driver_->cancel_raw(*task);
+  EXPECT_TRUE(heard.ended && heard.is_error);
+  EXPECT_THAT(heard.result, HasSubstr("TaskCancelledError"));
+  driver_->drop_use(*handle_);
+}
+
 }  // namespace
 }  // namespace narke::worker

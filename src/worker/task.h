@@ -19,6 +19,7 @@ using Clock = std::chrono::steady_clock;
 struct Actor;
 struct Lease;
 struct LeaseClass;
+class RawSink;
 
 // A pickled function or class, sent once over each link that needs it.
 class Function {
@@ -89,6 +90,7 @@ struct Task {
   ObjectPtr first_return;          // most tasks have one
   std::vector<ObjectPtr> more_returns;
   Actor* actor = nullptr;
+  RawSink* sink = nullptr;         // a raw call (raw_call.h): answers go there, and there are no returns
   Lease* lease = nullptr;          // kSent
   TaskId parent;
   uint32_t call_id = 0;            // kSent
