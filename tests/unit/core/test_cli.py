@@ -100,6 +100,10 @@ class TestPrograms:
         ended = narke("run", "-c", "import ray, sys; print(ray.__version__, sys.argv)", "x")
         assert ended.stdout.strip() == "2.60.0 ['-c', 'x']", ended.stderr
 
+    def test_programs_have_their_own_future(self, folder):
+        (folder / "notes.py").write_text("def f(x: int): ...\nprint(f.__annotations__)\n")
+        assert narke("run", str(folder / "notes.py")).stdout.strip() == "{'x': <class 'int'>}"
+
     def test_exit_status(self):
         assert narke("run", "-c", "import sys; sys.exit(3)").returncode == 3
         assert narke("run", "-c", "1/0").returncode == 1

@@ -84,7 +84,7 @@ def _run_file(path: str, arguments: list[str]) -> None:
     module = _new_main()
     module.__file__ = path
     with open(path, "rb") as file:
-        code = compile(file.read(), path, "exec")
+        code = compile(file.read(), path, "exec", dont_inherit=True)
     exec(code, module.__dict__)
 
 
@@ -101,4 +101,4 @@ def _run_code(text: str, arguments: list[str]) -> None:
     sys.argv[:] = ["-c", *arguments]
     sys.path[0] = ""
     module = _new_main()
-    exec(compile(text, "<string>", "exec"), module.__dict__)
+    exec(compile(text, "<string>", "exec", dont_inherit=True), module.__dict__)
