@@ -9,7 +9,7 @@ import types
 from collections.abc import Coroutine, Generator
 from typing import Any
 
-__all__ = ["is_running", "run"]
+__all__ = ["direct", "forget_direct", "is_running", "run", "until_polled"]
 
 _TICK_S = 0.1  # the engine's own timers are looked after at least so often
 _runner: _Runner | None = None
@@ -18,6 +18,29 @@ _runner: _Runner | None = None
 def is_running() -> bool:
     """Whether the caller is on the event loop of an async actor."""
     return _runner is not None and asyncio._get_running_loop() is _runner.loop
+
+
+def direct(method: Any) -> Any:
+    """Mark a method of an async actor that is handed its calls instead of running as one.
+
+    The method gets the call (args, kwargs, finish, fail, yield_value, has_room, is_stopped, task_id) on the event loop
+    and answers it when it likes, outside of all concurrency limits. What it returns is either None, or has a
+    ``cancel()`` for a call that may be cancelled; then `forget_direct` is due once the call is answered.
+    """
+    method.__narke_direct__ = True
+    return method
+
+
+def forget_direct(task_id: bytes) -> None:
+    """A call whose direct method gave something to cancel is answered."""
+    if _runner is not None:
+        _runner.direct_calls.pop(task_id, None)
+
+
+async def until_polled() -> None:
+    """Wait until something has arrived: after that, has_room() and is_stopped() of a call may say otherwise."""
+    assert _runner is not None, "only on the event loop of an async actor"
+    await _runner._until_polled()
 
 
 def run(native: Any, limits: dict[str, int] | None = None) -> None:
@@ -52,6 +75,7 @@ class _Runner:
         self._groups = {name: _Group(limit) for name, limit in limits.items()}
         self._groups.setdefault("", _Group(1000))
         self._running: dict[bytes, asyncio.Task[None]] = {}
+        self.direct_calls: dict[bytes, Any] = {}
         self._cancelled: set[bytes] = set()
         self._room_waiters: list[asyncio.Future[None]] = []
         self.loop = asyncio.new_event_loop()
@@ -84,11 +108,22 @@ class _Runner:
             self.loop.stop()
 
     def _arrived(self, call: Any) -> None:
+        if getattr(call.target, "__narke_direct__", False):
+            return self._hand_over(call)
         group = self._groups.get(_group_of(call)) or self._groups[""]
         if group.running < group.limit:
             self._start(call, group)
         else:
             group.waiting.append(call)
+
+    def _hand_over(self, call: Any) -> None:
+        try:
+            cancellable = call.target(call)
+        except BaseException as error:
+            call.fail(error)
+            return
+        if cancellable is not None:
+            self.direct_calls[call.task_id] = cancellable
 
     def _start(self, call: Any, group: _Group) -> None:
         group.running += 1
@@ -157,6 +192,10 @@ class _Runner:
         await waiter
 
     def _cancel(self, task_id: bytes) -> None:
+        direct_call = self.direct_calls.pop(task_id, None)
+        if direct_call is not None:
+            direct_call.cancel()
+            return
         task = self._running.get(task_id)
         if task is not None:
             self._cancelled.add(task_id)
