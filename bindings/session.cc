@@ -118,6 +118,12 @@ PyObject* native_control(PyObject*, PyObject* args, PyObject* kwargs) {
   return raise(answer.error_kind.empty() ? "RaySystemError" : answer.error_kind.c_str(), answer.error);
 }
 
+PyObject* native_pack(PyObject*, PyObject* value) {
+  std::string bytes;
+  if (!to_flex(value, &bytes)) return nullptr;
+  return PyBytes_FromStringAndSize(bytes.data(), static_cast<Py_ssize_t>(bytes.size()));
+}
+
 PyObject* native_cancel(PyObject*, PyObject* args) {
   PyObject* ref;
   int force, recursive;
@@ -211,6 +217,7 @@ PyMethodDef methods[] = {
     {"control", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(native_control)),
      METH_VARARGS | METH_KEYWORDS,
      "control(method, body=None, timeout_ms=30000)\n--\n\nA request to the node; its answer as a dict."},
+    {"pack", native_pack, METH_O, "pack(value, /)\n--\n\nPlain values as FlexBuffers, for programs without Python."},
     {"cancel", native_cancel, METH_VARARGS, "cancel(ref, force, recursive, /)\n--\n\nCancels the object's task."},
     {"take_logs", native_take_logs, METH_VARARGS,
      "take_logs(timeout_ms=1000, /)\n--\n\nLines of workers' output and notices; None once disconnected."},

@@ -1,0 +1,1 @@
+"""Inside Serve: not part of the API."""

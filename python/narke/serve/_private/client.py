@@ -1,0 +1,153 @@
+"""What the API asks of the controller."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import narke
+from narke._private import session
+from narke.serve._private.common import CONTROLLER_NAME, NAMESPACE
+from narke.serve._private.targets import AppTarget
+
+__all__ = ["connect", "controller", "delete_apps", "deploy", "shut_down", "start"]
+
+_DEFAULT_OPTIONS: dict[str, Any] = {
+    "host": "127.0.0.1",
+    "port": 8000,
+    "location": "HeadOnly",
+    "num_cpus": 0,
+    "root_path": "",
+    "request_timeout_s": None,
+    "keep_alive_timeout_s": 90,
+    "ssl_keyfile": None,
+    "ssl_certfile": None,
+    "ssl_keyfile_password": None,
+    "ssl_ca_certs": None,
+    "grpc": None,
+    "target_capacity": None,
+    "access_log": True,
+}
+_POLL_S = 0.01
+
+
+def controller() -> Any | None:
+    """The controller's handle; None where Serve does not run."""
+    session.connected()
+    try:
+        return narke.get_actor(CONTROLLER_NAME, namespace=NAMESPACE)
+    except ValueError:
+        return None
+
+
+def connect() -> Any:
+    """The controller's handle.
+
+    Raises:
+        RayServeException: Serve does not run.
+    """
+    from narke.serve.exceptions import RayServeException
+
+    found = controller()
+    if found is None:
+        raise RayServeException(
+            "There is no Serve instance running on this Ray cluster: call serve.start() or serve.run()."
+        )
+    return found
+
+
+def start(options: dict[str, Any], controller_options: Any = None) -> Any:
+    """The controller, made if there is none; waits until the proxies listen.
+
+    Raises:
+        RuntimeError: a proxy cannot listen; the text says why.
+    """
+    found = controller()
+    if found is None:
+        from narke.serve._private.controller import Controller
+
+        merged = {**_DEFAULT_OPTIONS, **options}
+        env = controller_options.runtime_env if controller_options is not None else None
+        made = narke.remote(Controller).options(
+            name=CONTROLLER_NAME,
+            namespace=NAMESPACE,
+            lifetime="detached",
+            num_cpus=0,
+            max_restarts=-1,
+            max_task_retries=3,
+            max_concurrency=15_000,
+            get_if_exists=True,
+            **({"runtime_env": env} if env else {}),
+        )
+        found = made.remote(merged)
+    try:
+        narke.get(found.start.remote())
+    except Exception as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, RuntimeError):
+            narke.kill(found)
+            raise RuntimeError(str(cause)) from None
+        raise
+    return found
+
+
+def deploy(apps: list[AppTarget], wait: bool) -> None:
+    """Deploy applications.
+
+    Args:
+        wait: until they run.
+
+    Raises:
+        ValueError: a route prefix is taken.
+        RuntimeError: an application failed to deploy; the text has the reason.
+    """
+    found = connect()
+    try:
+        narke.get(found.deploy_apps.remote(apps))
+    except Exception as error:
+        cause = getattr(error, "cause", None)
+        raise (cause if isinstance(cause, ValueError) else error) from None
+    if wait:
+        wait_running([app.name for app in apps])
+
+
+def wait_running(names: list[str]) -> None:
+    """Until the applications run.
+
+    Raises:
+        RuntimeError: one failed to deploy.
+    """
+    found = connect()
+    while True:
+        applications = narke.get(found.status.remote())["applications"]
+        for name in names:
+            status = applications.get(name)
+            if status is None:
+                raise RuntimeError(f"Application {name} was deleted while it was being deployed.")
+            if status["status"] == "DEPLOY_FAILED":
+                raise RuntimeError(f"Deploying application {name} failed: {status['message']}")
+        if all(applications[name]["status"] == "RUNNING" for name in names):
+            return
+        time.sleep(_POLL_S)
+
+
+def delete_apps(names: list[str], wait: bool) -> None:
+    """Take applications down; with `wait`, until nothing of them is left."""
+    found = connect()
+    narke.get(found.delete_apps.remote(names))
+    while wait:
+        applications = narke.get(found.status.remote())["applications"]
+        if not any(name in applications for name in names):
+            return
+        time.sleep(_POLL_S)
+
+
+def shut_down() -> None:
+    """End Serve on the cluster; nothing happens where it does not run."""
+    found = controller()
+    if found is None:
+        return
+    narke.get(found.shut_down.remote())
+    narke.kill(found)
+    while controller() is not None:
+        time.sleep(_POLL_S)

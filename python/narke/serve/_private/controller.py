@@ -1,0 +1,456 @@
+"""The actor that brings deployments to their targets: a shell around `DeploymentState` and `Autoscaler`.
+
+Its state is in the cluster's key-value table; when its process ends, the engine starts it again and it takes over the
+replicas that run. Requests do not pass through it: proxies and handles keep the last table they were told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+import traceback
+from typing import Any
+
+import narke
+from narke._private import async_actor
+from narke.serve._private import applications, tables
+from narke.serve._private.common import (
+    NAMESPACE,
+    DeploymentID,
+    ReplicaID,
+    ReplicaState,
+)
+from narke.serve._private.deployment_state import DeploymentState, Order, ReplicaRecord
+from narke.serve._private.proxies import Proxies
+from narke.serve._private.replicas import ReplicaLink
+from narke.serve._private.scaling import Scaling
+from narke.serve._private.storage import Storage
+from narke.serve._private.targets import AppTarget
+
+__all__ = ["Controller"]
+
+logger = logging.getLogger("ray.serve")
+_IDLE_STEP_S = 0.25
+_PIECE = 60 << 10
+
+
+class Controller:
+    """Accepts applications, keeps their replicas, tells routers."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._storage = Storage()
+        saved = self._storage.load()
+        self._options = saved.get("options") or options
+        self._apps: dict[str, applications.AppState] = saved.get("apps") or {}
+        self._states: dict[str, DeploymentState] = {}
+        self._links: dict[str, ReplicaLink] = {}
+        self._scaling = Scaling()
+        self._version = time.time_ns() // 1000  # greater than any version of an earlier controller
+        self._table: dict[str, Any] = {}
+        self._packed = b""
+        self._waiting_proxies: list[Any] = []
+        self._waiting_handles: list[Any] = []
+        self._kick = asyncio.Event()
+        self._saved_replicas: dict[str, dict[str, Any]] = saved.get("replicas") or {}
+        self._deploys: dict[str, asyncio.Task[None]] = {}
+        self._reports: dict[str, dict[str, Any]] = {}
+        self._background: set[asyncio.Task[Any]] = set()
+        self._loop_task: asyncio.Task[None] | None = None
+        self._proxies: Proxies | None = None
+        self._started_at = time.time()
+        self._is_shut_down = False
+
+    # ---- life ----
+
+    async def start(self) -> dict[str, Any]:
+        """Begin, or go on after a restart; once.
+
+        Returns:
+            the HTTP options in force, with the port that the proxy of the head node has.
+
+        Raises:
+            RuntimeError: a proxy cannot listen.
+        """
+        if self._loop_task is None:
+            self._loop_task = asyncio.get_running_loop().create_task(self._run())
+            self._recover()
+            self._proxies = Proxies(self._options, narke.get_runtime_context().get_actor_id())
+            self._storage.save_options(self._options)
+        assert self._proxies is not None
+        await self._proxies.reconcile()
+        return {**self._options, "port": self._proxies.port() or self._options["port"]}
+
+    def _recover(self) -> None:
+        now = time.monotonic()
+        for app in self._apps.values():
+            for target in app.targets.values():
+                self._states[target.key] = DeploymentState(self._storage.load_payload(target), now)
+                if app.is_deleting:
+                    self._states[target.key].delete()
+                else:
+                    self._scaling.set(target, self._states[target.key], recovered=True)
+        for replica_id, saved in self._saved_replicas.items():
+            self._adopt(replica_id, saved, now)
+        for app in list(self._apps.values()):
+            if app.pending_config is not None:
+                self._begin_build(app, app.pending_config)
+        self._publish()
+
+    def _adopt(self, replica_id: str, saved: dict[str, Any], now: float) -> None:
+        state = self._states.get(saved["key"])
+        name = ReplicaID(replica_id, DeploymentID.from_key(saved["key"])).actor_name
+        try:
+            handle = narke.get_actor(name, namespace=NAMESPACE)
+        except ValueError:
+            return
+        if state is None or not saved["running"]:  # it was starting or draining: a new one is simpler
+            narke.kill(handle)
+            return
+        record = ReplicaRecord(
+            replica_id, saved["version"], saved["config_hash"], ReplicaState.RUNNING, now, saved["rank"], True
+        )
+        record.facts = saved["facts"]
+        state.adopt(record)
+        self._links[replica_id] = ReplicaLink(handle, record, state.target, self)
+
+    async def _run(self) -> None:
+        while not self._is_shut_down:
+            try:
+                self._step()
+            except Exception:
+                logger.exception("The controller could not take a step; it goes on.")
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._kick.wait(), _IDLE_STEP_S)
+            self._kick.clear()
+
+    def changed(self) -> None:
+        """Something happened: look at it soon."""
+        self._kick.set()
+
+    def _step(self) -> None:
+        now = time.monotonic()
+        before = self._replica_facts()
+        for key, state in list(self._states.items()):
+            self._scaling.apply(key, state, self._reports, now)
+            for order in state.step(now):
+                self._carry_out(key, state, order)
+            if state.is_gone():
+                del self._states[key]
+                self._scaling.forget(key)
+        for name, app in list(self._apps.items()):
+            app.update(self._states)
+            if app.is_gone(self._states):
+                del self._apps[name]
+                self._storage.save_apps(self._apps)
+        self._publish()
+        if (after := self._replica_facts()) != before:
+            self._storage.save_replicas(after)
+        if self._proxies is not None:
+            self._spawn(self._proxies.keep())
+
+    def _replica_facts(self) -> dict[str, dict[str, Any]]:
+        return {
+            record.id: {
+                "key": key,
+                "version": record.version,
+                "config_hash": record.config_hash,
+                "rank": record.rank,
+                "facts": record.facts,
+                "running": record.state in (ReplicaState.RUNNING, ReplicaState.UPDATING),
+            }
+            for key, state in self._states.items()
+            for record in state.replicas.values()
+        }
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    def _carry_out(self, key: str, state: DeploymentState, order: Order) -> None:
+        record = state.replicas[order.replica]
+        if order.what == "start":
+            self._links[record.id] = ReplicaLink.start(record, state.target, self)
+            return
+        link = self._links.get(record.id)
+        if link is None:
+            state.on_gone(record.id, "its actor is not known any more", time.monotonic())
+        elif order.what == "reconfigure":
+            self._spawn(link.reconfigure(state.target))
+        elif order.what == "stop":
+            self._publish()  # routers are told first
+            self._spawn(link.stop(state.target))
+        else:
+            link.kill()
+
+    def state_of(self, key: str) -> DeploymentState | None:
+        """The deployment with that key."""
+        return self._states.get(key)
+
+    def on_numbers(self, key: str, replica_id: str, numbers: dict[str, Any]) -> None:
+        """A replica has told how it is."""
+        self._scaling.on_numbers(key, replica_id, numbers, time.monotonic())
+        state = self._states.get(key)
+        if state is not None and state.on_numbers(replica_id, numbers):
+            self.changed()
+
+    def on_gone(self, key: str, replica_id: str, why: str) -> None:
+        """A replica's process has ended."""
+        self._links.pop(replica_id, None)
+        if state := self._states.get(key):
+            state.on_gone(replica_id, why, time.monotonic())
+        self.changed()
+
+    # ---- routing tables ----
+
+    def _publish(self) -> None:
+        actors = {replica_id: link.actor_id for replica_id, link in self._links.items()}
+        timeout_s = self._options.get("request_timeout_s")
+        routes = [
+            (app.route_prefix, app.name, f"{app.name}#{app.ingress}")
+            for app in self._apps.values()
+            if app.route_prefix is not None
+            and not app.is_deleting
+            and f"{app.name}#{app.ingress}" in self._states
+        ]
+        table = tables.build(0, self._states, actors, routes, round((timeout_s or 0) * 1000))
+        if table == self._table:
+            return
+        self._table = table
+        self._version += 1
+        self._packed = narke._private.session.native().pack({**table, "version": self._version})
+        for call in self._waiting_proxies:
+            self._send_table(call)
+        for call in self._waiting_handles:
+            call.finish((self._version, self._table))
+        self._waiting_proxies.clear()
+        self._waiting_handles.clear()
+
+    @async_actor.direct
+    def serve_routes(self, call: Any) -> None:
+        """The routing table for a proxy, as soon as it is another than the version it has."""
+        if call.args[0][0] != self._version and self._packed:
+            self._send_table(call)
+        else:
+            self._waiting_proxies.append(call)
+
+    def _send_table(self, call: Any) -> None:
+        rest = self._packed
+        while len(rest) > _PIECE:
+            call.yield_value(rest[:_PIECE])
+            rest = rest[_PIECE:]
+        call.finish(rest)
+
+    @async_actor.direct
+    def serve_table(self, call: Any) -> None:
+        """The same for handles."""
+        if call.args[0] != self._version and self._table:
+            call.finish((self._version, self._table))
+        else:
+            self._waiting_handles.append(call)
+
+    @async_actor.direct
+    def serve_report(self, call: Any) -> None:
+        """A proxy's queues and metrics."""
+        node, queues, ongoing, metrics = call.args[0]
+        self._reports[f"proxy:{node}"] = {"queues": dict(queues), "ongoing": ongoing, "metrics": metrics}
+        self._on_queues(f"proxy:{node}", dict(queues))
+        call.finish(None)
+
+    async def report_queues(self, source: str, queues: dict[str, int]) -> None:
+        """Requests that wait in a process's handles."""
+        self._on_queues(source, queues)
+
+    def _on_queues(self, source: str, queues: dict[str, int]) -> None:
+        now = time.monotonic()
+        if self._scaling.on_queues(source, queues, now):
+            self.changed()
+
+    # ---- applications ----
+
+    async def deploy_apps(self, apps: list[AppTarget]) -> None:
+        """Bring applications about; returns at once.
+
+        Raises:
+            ValueError: a route prefix is taken by another application.
+        """
+        self._check_routes(apps)
+        for app in apps:
+            self._set_app(app)
+        self._storage.save_apps(self._apps)
+        self.changed()
+
+    def _check_routes(self, apps: list[AppTarget]) -> None:
+        replaced = {app.name for app in apps}
+        taken = {
+            app.route_prefix: app.name
+            for app in self._apps.values()
+            if app.name not in replaced and app.route_prefix is not None and not app.is_deleting
+        }
+        for app in apps:
+            if app.route_prefix in taken:
+                raise ValueError(
+                    f'Prefix {app.route_prefix} is being used by application "{taken[app.route_prefix]}". Failed to '
+                    f'deploy application "{app.name}".'
+                )
+            if app.route_prefix is not None:
+                taken[app.route_prefix] = app.name
+
+    def _set_app(self, target: AppTarget) -> None:
+        now = time.monotonic()
+        app = self._apps.get(target.name)
+        if app is None or app.is_deleting:
+            app = self._apps[target.name] = applications.AppState(target.name)
+        app.set_target(target)
+        wanted = {deployment.key for deployment in target.deployments}
+        for deployment in target.deployments:
+            self._storage.save_payload(deployment)
+            state = self._states.get(deployment.key)
+            if state is None:
+                state = self._states[deployment.key] = DeploymentState(deployment, now)
+            else:
+                state.set_target(deployment, now)
+            self._scaling.set(deployment, state)
+        for key, state in self._states.items():
+            if key.startswith(f"{target.name}#") and key not in wanted:
+                state.delete()
+
+    async def delete_apps(self, names: list[str]) -> None:
+        """Take applications down; returns at once. Unknown names are nothing to do."""
+        for name in names:
+            app = self._apps.get(name)
+            if app is None:
+                continue
+            app.delete()
+            if task := self._deploys.pop(name, None):
+                task.cancel()
+            for key, state in self._states.items():
+                if key.startswith(f"{name}#"):
+                    state.delete()
+        self._publish()
+        self._storage.save_apps(self._apps)
+        self.changed()
+
+    # ---- declarative config ----
+
+    async def deploy_config(self, config: dict[str, Any]) -> None:
+        """Bring about what a ServeDeploySchema says: its applications and no others that came from such a config."""
+        names = {app["name"] for app in config["applications"]}
+        gone = [app.name for app in self._apps.values() if app.config is not None and app.name not in names]
+        await self.delete_apps(gone)
+        self._options["target_capacity"] = config.get("target_capacity")
+        self._options["deploy_config"] = config
+        self._storage.save_options(self._options)
+        for app_config in config["applications"]:
+            app = self._apps.get(app_config["name"])
+            if app is None or app.is_deleting:
+                app = self._apps[app_config["name"]] = applications.AppState(app_config["name"])
+            self._begin_build(app, app_config)
+        self._storage.save_apps(self._apps)
+
+    def _begin_build(self, app: applications.AppState, config: dict[str, Any]) -> None:
+        app.set_building(config)
+        if old := self._deploys.pop(app.name, None):
+            old.cancel()
+        self._deploys[app.name] = asyncio.get_running_loop().create_task(self._build(app, config))
+
+    async def _build(self, app: applications.AppState, config: dict[str, Any]) -> None:
+        from narke.serve._private.build import build_in_task
+
+        try:
+            target = await build_in_task(config)
+            self._check_routes([target])
+            self._set_app(target)
+            app.pending_config = None
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            cause = getattr(error, "cause", None) or error
+            text = "".join(traceback.format_exception(type(cause), cause, cause.__traceback__))
+            app.fail(f"Deploying application '{app.name}' failed:\n{text}")
+        self._storage.save_apps(self._apps)
+        self.changed()
+
+    async def set_replicas(self, app_name: str, deployment: str, count: int) -> None:
+        """Scale a deployment from outside.
+
+        Raises:
+            ValueError: there is no such deployment, or its application does not let others scale it.
+        """
+        state = self._states.get(f"{app_name}#{deployment}")
+        if state is None:
+            raise ValueError(f"There is no deployment {deployment!r} in application {app_name!r}.")
+        if not self._apps[app_name].external_scaler:
+            raise ValueError(
+                f"Application {app_name!r} has external_scaler_enabled=False: deploy it with True to scale "
+                "it from outside."
+            )
+        state.scale(count)
+        self.changed()
+
+    # ---- questions ----
+
+    async def status(self) -> dict[str, Any]:
+        """All applications and proxies as plain data; see `narke.serve._private.status`."""
+        return {
+            "proxies": self._proxies.statuses() if self._proxies else {},
+            "applications": {name: app.status_of(self._states) for name, app in self._apps.items()},
+            "target_capacity": self._options.get("target_capacity"),
+        }
+
+    async def details(self) -> dict[str, Any]:
+        """Everything for the REST API, as plain data."""
+        here = narke.get_runtime_context()
+        return {
+            "controller": {
+                "node_id": here.get_node_id(),
+                "actor_id": here.get_actor_id(),
+                "worker_id": here.get_worker_id(),
+            },
+            "options": {k: v for k, v in self._options.items() if k != "deploy_config"},
+            "proxies": self._proxies.details() if self._proxies else {},
+            "applications": {name: app.details_of(self._states) for name, app in self._apps.items()},
+            "deploy_config": self._options.get("deploy_config"),
+        }
+
+    async def deployment_info(self, key: str) -> dict[str, Any] | None:
+        """What a handle asks before it is made: None when there is no such deployment."""
+        state = self._states.get(key)
+        return None if state is None or state.is_deleting else {"is_ingress": state.target.is_ingress}
+
+    async def app_ingress(self, name: str) -> str | None:
+        """Name of an application's ingress deployment; None when there is no such application."""
+        app = self._apps.get(name)
+        return None if app is None or app.is_deleting else app.ingress
+
+    async def metrics(self) -> str:
+        """Prometheus text: the proxies' and the deployments'."""
+        from narke.serve._private.metrics_text import deployments_text, merge
+
+        return merge(
+            [r["metrics"] for r in self._reports.values() if r.get("metrics")]
+            + [deployments_text(self._states, self._apps)]
+        )
+
+    async def http_options(self) -> dict[str, Any]:
+        """The options in force."""
+        return {k: v for k, v in self._options.items() if k != "deploy_config"}
+
+    async def pid(self) -> int:
+        """This process."""
+        return os.getpid()
+
+    async def shut_down(self) -> None:
+        """Take everything down. The caller ends this actor afterwards."""
+        await self.delete_apps(list(self._apps))
+        deadline = time.monotonic() + 60
+        while (self._states or self._links) and time.monotonic() < deadline:
+            self.changed()
+            await asyncio.sleep(0.02)
+        if self._proxies is not None:
+            await self._proxies.stop()
+        self._is_shut_down = True
+        self._storage.clear()

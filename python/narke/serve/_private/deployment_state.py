@@ -1,0 +1,329 @@
+"""One deployment's way to its target: pure. Events come in, orders go out; time is an argument.
+
+A replica is STARTING until its constructor has returned, RUNNING while it serves, UPDATING while it takes a new config,
+STOPPING while it drains. An update starts new replicas before it stops old ones, as many at once as the target allows;
+where there is no room for a new one, an old one is stopped first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from narke.serve._private.common import DeploymentStatus, DeploymentStatusTrigger, ReplicaState, random_name
+from narke.serve._private.targets import DeploymentTarget
+
+__all__ = ["DeploymentState", "Order", "ReplicaRecord"]
+
+UNHEALTHY_AFTER = 3  # failed health checks in a row
+NO_ROOM_AFTER_S = 3.0  # a new replica without a process after this: there is no room for it
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 16.0
+
+
+@dataclasses.dataclass
+class ReplicaRecord:
+    """What is known of a replica."""
+
+    id: str
+    version: str
+    config_hash: str
+    state: ReplicaState
+    started_at: float
+    rank: int = 0
+    is_alive: bool = False
+    failed_checks: int = 0
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    numbers: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class Order:
+    """Something to be done: start, stop (after draining), kill or reconfigure a replica."""
+
+    what: str
+    replica: str
+
+
+_ACTIVE = (ReplicaState.STARTING, ReplicaState.UPDATING, ReplicaState.RUNNING)
+_SERVING = (ReplicaState.UPDATING, ReplicaState.RUNNING)
+
+
+class DeploymentState:
+    """The replicas of one deployment, and what it looks like from outside.
+
+    Attributes:
+        target: as it shall be.
+        count: replicas it shall have now.
+        replicas: by id.
+        status, trigger, message: for people.
+        is_deleting: it shall go.
+    """
+
+    def __init__(self, target: DeploymentTarget, now: float) -> None:
+        self.target = target
+        self.count = target.num_replicas
+        self.replicas: dict[str, ReplicaRecord] = {}
+        self.status = DeploymentStatus.UPDATING
+        self.trigger = DeploymentStatusTrigger.CONFIG_UPDATE_STARTED
+        self.message = ""
+        self.is_deleting = False
+        self.failures = 0
+        self.has_started = False  # a replica of this version has run
+        self._start_after = now
+
+    # ---- orders from above ----
+
+    def set_target(self, target: DeploymentTarget, now: float) -> None:
+        """Aim at something new."""
+        code_changed = target.version != self.target.version
+        count_only = not code_changed and target.config_hash() == self.target.config_hash()
+        grows = target.num_replicas - self.count
+        self.target = target
+        self.is_deleting = False
+        self.failures = 0
+        self._start_after = now
+        self.message = ""
+        if code_changed:
+            self.has_started = False
+        if target.autoscaling is None or code_changed:
+            self.count = target.num_replicas
+        if count_only and grows and target.autoscaling is None:
+            self._set(
+                DeploymentStatus.UPSCALING if grows > 0 else DeploymentStatus.DOWNSCALING,
+                DeploymentStatusTrigger.CONFIG_UPDATE_STARTED,
+            )
+        else:
+            self._set(DeploymentStatus.UPDATING, DeploymentStatusTrigger.CONFIG_UPDATE_STARTED)
+
+    def scale(self, count: int) -> bool:
+        """Have another number of replicas; whether that is a change."""
+        if count == self.count or self.is_deleting:
+            return False
+        grows = count > self.count
+        self.count = count
+        if self.status != DeploymentStatus.UPDATING:
+            self._set(
+                DeploymentStatus.UPSCALING if grows else DeploymentStatus.DOWNSCALING,
+                DeploymentStatusTrigger.AUTOSCALING,
+            )
+        return True
+
+    def delete(self) -> None:
+        """Stop everything."""
+        self.is_deleting = True
+        self.count = 0
+        self._set(DeploymentStatus.UPDATING, DeploymentStatusTrigger.DELETING)
+
+    # ---- what happened ----
+
+    def on_alive(self, replica: str) -> None:
+        """Its process is there; the constructor runs."""
+        if record := self.replicas.get(replica):
+            record.is_alive = True
+
+    def on_started(self, replica: str, facts: dict[str, Any]) -> None:
+        """Its constructor has returned."""
+        record = self.replicas.get(replica)
+        if record is None or record.state == ReplicaState.STOPPING:
+            return
+        record.state = ReplicaState.RUNNING
+        record.facts = facts
+        if record.version == self.target.version:
+            self.has_started = True
+            self.failures = 0
+
+    def on_start_failed(self, replica: str, why: str, now: float) -> None:
+        """Its constructor has raised, or its process ended before."""
+        record = self.replicas.pop(replica, None)
+        if record is None or record.version != self.target.version or self.is_deleting:
+            return
+        self.failures += 1
+        pause = min(_FIRST_PAUSE_S * 2 ** (self.failures - 1), _LONGEST_PAUSE_S)
+        self._start_after = now + pause
+        self.message = (
+            f"The deployment failed to start {self.failures} times in a row. The last failure: {why}"
+        )
+        if self.has_failed():
+            self._set(DeploymentStatus.DEPLOY_FAILED, DeploymentStatusTrigger.REPLICA_STARTUP_FAILED)
+        elif self.has_started:
+            self._set(DeploymentStatus.UNHEALTHY, DeploymentStatusTrigger.REPLICA_STARTUP_FAILED)
+
+    def on_reconfigured(self, replica: str, config_hash: str, error: str | None) -> None:
+        """It has taken the config, or failed to."""
+        record = self.replicas.get(replica)
+        if record is None or record.state != ReplicaState.UPDATING:
+            return
+        record.state = ReplicaState.RUNNING
+        record.config_hash = config_hash
+        if error is not None:
+            self.message = f"A replica could not be reconfigured: {error}"
+            self._set(DeploymentStatus.UNHEALTHY, DeploymentStatusTrigger.HEALTH_CHECK_FAILED)
+            record.failed_checks = UNHEALTHY_AFTER
+
+    def on_numbers(self, replica: str, numbers: dict[str, Any]) -> bool:
+        """It is well; whether the table must change (it holds other models)."""
+        record = self.replicas.get(replica)
+        if record is None:
+            return False
+        changed = record.numbers.get("models", []) != numbers.get("models", [])
+        record.numbers = numbers
+        record.failed_checks = 0
+        return changed
+
+    def on_ill(self, replica: str, why: str) -> None:
+        """A health check has failed or not come back in time."""
+        record = self.replicas.get(replica)
+        if record is None or record.state == ReplicaState.STOPPING:
+            return
+        record.failed_checks += 1
+        if record.failed_checks >= UNHEALTHY_AFTER:
+            self.message = f"A replica's health check failed. It will be replaced. Last failure: {why}"
+            self._set(DeploymentStatus.UNHEALTHY, DeploymentStatusTrigger.HEALTH_CHECK_FAILED)
+
+    def on_gone(self, replica: str, why: str, now: float) -> None:
+        """Its process has ended."""
+        record = self.replicas.get(replica)
+        if record is None:
+            return
+        if record.state == ReplicaState.STARTING:
+            return self.on_start_failed(replica, why, now)
+        del self.replicas[replica]
+        if record.state != ReplicaState.STOPPING and not self.is_deleting:
+            self.message = f"A replica died: {why}"
+            self._set(DeploymentStatus.UNHEALTHY, DeploymentStatusTrigger.HEALTH_CHECK_FAILED)
+
+    def adopt(self, record: ReplicaRecord) -> None:
+        """A replica that was started by an earlier controller."""
+        self.replicas[record.id] = record
+        self.has_started = self.has_started or record.version == self.target.version
+
+    # ---- what follows ----
+
+    def step(self, now: float) -> list[Order]:
+        """What is to be done now; the records reflect it already."""
+        orders = self._replace_ill()
+        if not self.is_deleting and not self.has_failed():
+            orders += self._reconfigure() + self._start(now)
+        orders += self._stop_surplus(now)
+        self._settle()
+        return orders
+
+    def has_failed(self) -> bool:
+        """Whether starting replicas of this version is given up."""
+        limit = min(self.target.max_constructor_retry_count, 3 * max(1, self.count))
+        return not self.has_started and self.failures >= limit
+
+    def serving(self) -> list[ReplicaRecord]:
+        """Replicas that requests may go to."""
+        return [record for record in self.replicas.values() if record.state in _SERVING]
+
+    def is_gone(self) -> bool:
+        """Deleted, and nothing left."""
+        return self.is_deleting and not self.replicas
+
+    def _active(self, current: bool | None = None) -> list[ReplicaRecord]:
+        return [
+            r
+            for r in self.replicas.values()
+            if r.state in _ACTIVE and (current is None or (r.version == self.target.version) == current)
+        ]
+
+    def _replace_ill(self) -> list[Order]:
+        orders = []
+        for record in self._active():
+            if record.failed_checks >= UNHEALTHY_AFTER:
+                record.state = ReplicaState.STOPPING
+                orders.append(Order("kill", record.id))
+        return orders
+
+    def _reconfigure(self) -> list[Order]:
+        orders, wanted = [], self.target.config_hash()
+        for record in self._active(current=True):
+            if record.state == ReplicaState.RUNNING and record.config_hash != wanted:
+                record.state = ReplicaState.UPDATING
+                orders.append(Order("reconfigure", record.id))
+        return orders
+
+    def _surge(self) -> int:
+        if not self._active(current=False):
+            return 0
+        percent = self.target.max_surge_percent
+        if percent is None:
+            percent = self.target.rolling_update_percentage
+        share = 0.2 if percent is None else percent / 100
+        return max(1, math.ceil(self.count * share))
+
+    def _start(self, now: float) -> list[Order]:
+        if now < self._start_after:
+            return []
+        new = len(self._active(current=True))
+        room = self.count + self._surge() - len(self._active())
+        orders = []
+        for _ in range(max(0, min(self.count - new, room))):
+            record = ReplicaRecord(
+                id=random_name(),
+                version=self.target.version,
+                config_hash=self.target.config_hash(),
+                state=ReplicaState.STARTING,
+                started_at=now,
+                rank=self._free_rank(),
+            )
+            self.replicas[record.id] = record
+            orders.append(Order("start", record.id))
+        return orders
+
+    def _free_rank(self) -> int:
+        taken = {record.rank for record in self._active()}
+        return next(rank for rank in range(len(taken) + 1) if rank not in taken)
+
+    def _stop_surplus(self, now: float) -> list[Order]:
+        old, new = self._active(current=False), self._active(current=True)
+        if self.has_failed() and not self.is_deleting:
+            return self._stop([r for r in new if r.state == ReplicaState.STARTING])
+        running = [r for r in self._active() if r.state in _SERVING]
+        without_room = sum(not r.is_alive and now - r.started_at > NO_ROOM_AFTER_S for r in new)
+        spare = len(running) - self.count + without_room
+        old.sort(key=lambda r: (r.state in _SERVING, r.numbers.get("ongoing", 0)))
+        idle_old = [r for r in old if r.state not in _SERVING]
+        serving_old = [r for r in old if r.state in _SERVING]
+        stopping = idle_old + serving_old[: max(0, spare)]
+        surplus = len(new) - self.count
+        if surplus > 0:
+            new.sort(key=lambda r: (r.state in _SERVING, r.numbers.get("ongoing", 0), -r.started_at))
+            stopping += new[:surplus]
+        return self._stop(stopping)
+
+    def _stop(self, records: list[ReplicaRecord]) -> list[Order]:
+        orders = []
+        for record in records:
+            started = record.state in _SERVING
+            record.state = ReplicaState.STOPPING
+            orders.append(Order("stop" if started else "kill", record.id))
+        return orders
+
+    def _settle(self) -> None:
+        """Say that the target is reached, if it is."""
+        if self.is_deleting or self.status == DeploymentStatus.HEALTHY:
+            return
+        new = self._active(current=True)
+        wanted = self.target.config_hash()
+        reached = (
+            len(new) == self.count
+            and not self._active(current=False)
+            and all(r.state == ReplicaState.RUNNING and r.config_hash == wanted for r in new)
+            and all(r.failed_checks < UNHEALTHY_AFTER for r in new)
+        )
+        if not reached:
+            return
+        triggers = {
+            DeploymentStatus.UPSCALING: DeploymentStatusTrigger.UPSCALE_COMPLETED,
+            DeploymentStatus.DOWNSCALING: DeploymentStatusTrigger.DOWNSCALE_COMPLETED,
+            DeploymentStatus.UPDATING: DeploymentStatusTrigger.CONFIG_UPDATE_COMPLETED,
+        }
+        self.message = ""
+        self._set(DeploymentStatus.HEALTHY, triggers.get(self.status, self.trigger))
+
+    def _set(self, status: DeploymentStatus, trigger: DeploymentStatusTrigger) -> None:
+        self.status = status
+        self.trigger = trigger

@@ -1,0 +1,120 @@
+"""The controller's end of the proxies: one on each node that shall have one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import Any
+
+import narke
+from narke.serve._private.common import NAMESPACE, PROXY_NAME
+
+__all__ = ["Proxies"]
+
+_LOOK_EVERY_S = 5.0
+_DRAIN_S = 30.0
+
+
+class Proxies:
+    """Starts and stops the proxies' actors."""
+
+    def __init__(self, options: dict[str, Any], controller: str) -> None:
+        self._options = options
+        self._controller = controller
+        self._actors: dict[str, Any] = {}
+        self._facts: dict[str, dict[str, Any]] = {}
+        self._looked = 0.0
+        self._looking = False
+
+    def port(self) -> int:
+        """Where the first of them listens; 0 when there is none."""
+        return next((facts["port"] for facts in self._facts.values()), 0)
+
+    def _wanted(self) -> list[str]:
+        here = narke.get_runtime_context().get_node_id()
+        location = self._options.get("location") or "HeadOnly"
+        if location == "Disabled":
+            return []
+        if location == "HeadOnly":
+            return [here]
+        nodes = [node["NodeID"] for node in narke.nodes() if node["Alive"]]
+        return [here, *(node for node in nodes if node != here)]
+
+    async def reconcile(self) -> None:
+        """Have a proxy on each node that shall have one.
+
+        Raises:
+            RuntimeError: one cannot listen; the text says why.
+        """
+        wanted = self._wanted()
+        for node in wanted:
+            if node not in self._actors:
+                self._actors[node] = self._start(node)
+        for node, actor in list(self._actors.items()):
+            if node not in wanted:
+                del self._actors[node]
+                self._facts.pop(node, None)
+                continue
+            try:
+                self._facts[node] = await actor.ready.remote()
+            except Exception as error:
+                with contextlib.suppress(Exception):
+                    narke.kill(self._actors.pop(node))
+                raise RuntimeError(str(getattr(error, "cause", None) or error)) from None
+
+    def _start(self, node: str) -> Any:
+        from narke.serve._private.proxy_actor import ProxyActor
+        from narke.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        actor = narke.remote(ProxyActor).options(
+            name=f"{PROXY_NAME}-{node}",
+            namespace=NAMESPACE,
+            lifetime="detached",
+            num_cpus=self._options.get("num_cpus") or 0,
+            max_restarts=-1,
+            max_concurrency=100,
+            get_if_exists=True,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node, soft=False),
+        )
+        return actor.remote(self._controller, dict(self._options))
+
+    async def keep(self) -> None:
+        """Now and then: look for new nodes and at the proxies' health."""
+        now = time.monotonic()
+        if self._looking or now - self._looked < _LOOK_EVERY_S:
+            return
+        self._looking, self._looked = True, now
+        try:
+            await asyncio.wait_for(self.reconcile(), 60)
+        except (RuntimeError, asyncio.TimeoutError):
+            return  # the next look starts it again
+        finally:
+            self._looking = False
+
+    def statuses(self) -> dict[str, str]:
+        """ProxyStatus by node."""
+        return {node: "HEALTHY" if node in self._facts else "STARTING" for node in self._actors}
+
+    def details(self) -> dict[str, dict[str, Any]]:
+        """Plain data of ProxyDetails by node."""
+        statuses = self.statuses()
+        return {
+            node: {
+                **{
+                    k: self._facts.get(node, {}).get(k)
+                    for k in ("node_id", "node_ip", "worker_id", "actor_id", "log_file_path")
+                },
+                "actor_name": f"{PROXY_NAME}-{node}",
+                "status": statuses[node],
+            }
+            for node in self._actors
+        }
+
+    async def stop(self) -> None:
+        """End all, after what is under way."""
+        for actor in self._actors.values():
+            with contextlib.suppress(Exception):  # one that is dead already
+                await asyncio.wait_for(actor.stop.remote(_DRAIN_S), _DRAIN_S + 5)
+            narke.kill(actor)
+        self._actors.clear()

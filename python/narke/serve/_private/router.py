@@ -1,0 +1,384 @@
+"""Which replica a handle's call goes to: a `Router` per deployment and process; tables come from the controller."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from narke._private import async_actor, readiness, session
+from narke.serve._private.common import CONTROLLER_NAME, NAMESPACE, DeploymentID
+from narke.serve.exceptions import BackPressureError, DeploymentUnavailableError
+
+__all__ = ["Pending", "RoutedReplica", "Router", "router_of"]
+
+_NEVER = -1
+_REPORT_EVERY_S = 0.5
+_MOST_QUEUED = 1_000_000
+
+
+class RoutedReplica:
+    """A replica as this process sees it."""
+
+    __slots__ = ("_calls", "actor", "actor_id", "id", "is_gone", "mine", "models", "most", "node")
+
+    def __init__(self, entry: dict[str, Any]) -> None:
+        self.id: str = entry["id"]
+        self.actor_id: bytes = entry["actor"]
+        self.mine = 0
+        self.is_gone = False
+        self.actor = session.native().actor_ref_from_parts(self.actor_id, b"")
+        self._calls: dict[int, Any] = {}
+        self.update(entry)
+
+    def update(self, entry: dict[str, Any]) -> None:
+        """Take over what a new table says."""
+        self.most: int = entry["max"]
+        self.models: list[str] = list(entry["models"])
+        self.node: str = entry["node"]
+
+    def call(self, num_returns: int) -> Any:
+        """The extension's call object for ``serve_call``; -1 streams."""
+        found = self._calls.get(num_returns)
+        if found is None:
+            options = {
+                "name": "ServeReplica.serve_call",
+                "num_returns": num_returns,
+                "concurrency_group": "",
+                "max_task_retries": 0,
+                "retry_exceptions": False,
+                "backpressure": 64 if num_returns == -1 else -1,
+                "max_pending_calls": -1,
+                "arity": (1, -1, True),
+                "check": None,
+            }
+            found = self._calls[num_returns] = session.native().ActorCall(self.actor, "serve_call", options)
+        return found
+
+
+class Pending:
+    """A call that waits for a replica, or has been sent to one."""
+
+    __slots__ = ("args", "error", "kwargs", "meta", "model_id", "num_returns", "on_sent", "replica", "result")
+
+    def __init__(
+        self, meta: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any], num_returns: int
+    ) -> None:
+        self.meta = meta
+        self.args = args
+        self.kwargs = kwargs
+        self.num_returns = num_returns
+        self.model_id: str = meta[5]
+        self.result: Any = None  # ObjectRef or generator, once sent
+        self.replica: RoutedReplica | None = None
+        self.error: BaseException | None = None
+        self.on_sent: list[Callable[[], None]] = []
+
+    def settle(self) -> None:
+        """Tell who waits that it is sent, or failed."""
+        waiting, self.on_sent = self.on_sent, []
+        for callback in waiting:
+            callback()
+
+
+class Router:
+    """Sends calls to the replicas of one deployment.
+
+    Any thread may use it.
+    """
+
+    def __init__(self, deployment: DeploymentID) -> None:
+        self.deployment = deployment
+        self.replicas: dict[str, RoutedReplica] = {}
+        self._queue: collections.deque[Pending] = collections.deque()
+        self._lock = threading.RLock()
+        self._most_queued = -1
+        self._backpressure: tuple[int, float | None] = (503, None)
+        self._is_known = False
+        self._is_gone = False
+        self.populated = threading.Event()
+        self.session = session.current()
+
+    # ---- tables ----
+
+    def update(self, entry: dict[str, Any] | None, is_complete: bool) -> None:
+        """Take over what a table says of the deployment; None: nothing."""
+        with self._lock:
+            self._is_gone = entry is None and is_complete and self._is_known
+            self._is_known = self._is_known or entry is not None
+            if entry is None:
+                entry = {
+                    "replicas": [],
+                    "max_queued": -1,
+                    "status": 503,
+                    "retry_after_s": None,
+                    "failed": self._is_gone,
+                }
+            known, self.replicas = self.replicas, {}
+            for each in entry["replicas"]:
+                replica = known.pop(each["id"], None)
+                if replica is None:
+                    replica = RoutedReplica(each)
+                else:
+                    replica.update(each)
+                self.replicas[replica.id] = replica
+            for gone in known.values():
+                gone.is_gone = True
+            self._most_queued = entry["max_queued"]
+            self._backpressure = entry["status"], entry["retry_after_s"]
+            failed = self._is_gone or entry.get("failed", False)
+            dropped = list(self._queue) if failed else []
+            if dropped:
+                self._queue.clear()
+        for pending in dropped:
+            pending.error = DeploymentUnavailableError(self.deployment)
+            pending.settle()
+        if self.replicas:
+            self.populated.set()
+        self.pump()
+
+    def queued(self) -> int:
+        """Calls that wait here."""
+        return len(self._queue)
+
+    # ---- calls ----
+
+    def submit(self, pending: Pending) -> None:
+        """Send the call, or have it wait for a replica.
+
+        Raises:
+            BackPressureError: as many as may wait do so already.
+            DeploymentUnavailableError: the deployment is gone.
+        """
+        with self._lock:
+            if self._is_gone:
+                raise DeploymentUnavailableError(self.deployment)
+            replica = None if self._queue else self._pick(pending.model_id)
+            if replica is None:
+                self._enqueue(pending)
+                return
+        self._send(pending, replica)
+
+    def _enqueue(self, pending: Pending) -> None:
+        limit = _MOST_QUEUED if self._most_queued < 0 else self._most_queued
+        if len(self._queue) >= limit:
+            status, retry = self._backpressure
+            raise BackPressureError(len(self._queue), limit, status, retry)
+        self._queue.append(pending)
+        _watcher.report_soon()
+
+    def _pick(self, model_id: str) -> RoutedReplica | None:
+        free = [r for r in self.replicas.values() if r.mine < r.most]
+        if model_id and any(model_id in r.models for r in free):
+            free = [r for r in free if model_id in r.models]
+        if not free:
+            return None
+        if len(free) == 1:
+            chosen = free[0]
+        else:
+            a, b = random.sample(free, 2)
+            chosen = a if a.mine <= b.mine else b
+        chosen.mine += 1
+        if model_id and model_id not in chosen.models:
+            chosen.models.append(model_id)
+        return chosen
+
+    def _send(self, pending: Pending, replica: RoutedReplica) -> None:
+        pending.replica = replica
+        try:
+            result = replica.call(pending.num_returns)(pending.meta, *pending.args, **pending.kwargs)
+        except BaseException as error:
+            self._done(replica)
+            if not pending.on_sent:
+                raise
+            pending.error = error
+            return pending.settle()
+        pending.result = result
+        pending.args, pending.kwargs = (), {}
+        native = session.native()
+        if pending.num_returns == -1:
+            task = result._stream.task_ref
+            readiness.call_when_ready(lambda token: native.on_ready(task, token), lambda: self._done(replica))
+        else:
+            readiness.call_when_ready(
+                lambda token: native.on_ready(result, token), lambda: self._done(replica)
+            )
+        _watch_readiness()
+        pending.settle()
+
+    def reserve(self) -> RoutedReplica | None:
+        """A replica with a place for one more call, which `_done` gives back; None: there is none now."""
+        with self._lock:
+            return self._pick("")
+
+    def _done(self, replica: RoutedReplica) -> None:
+        replica.mine -= 1
+        if self._queue:
+            self.pump()
+
+    def pump(self) -> None:
+        """Send what waits, where there is room."""
+        while True:
+            with self._lock:
+                if not self._queue:
+                    return
+                replica = self._pick(self._queue[0].model_id)
+                if replica is None:
+                    return
+                pending = self._queue.popleft()
+            self._send(pending, replica)
+
+    def drop(self, pending: Pending) -> bool:
+        """Take a call out of the queue; whether it was there."""
+        with self._lock:
+            if pending not in self._queue:
+                return False
+            self._queue.remove(pending)
+            return True
+
+
+def _watch_readiness() -> None:
+    loop = asyncio._get_running_loop()
+    runner = async_actor._runner
+    if loop is not None:
+        readiness.watch_from_loop(loop)
+    elif runner is None:
+        readiness.watch_from_thread()
+    elif runner.loop not in readiness._loops:
+        runner.loop.call_soon_threadsafe(readiness.watch_from_loop, runner.loop)
+
+
+class _Watcher:
+    """Listens to the controller for this process, and reports what waits in its routers."""
+
+    def __init__(self) -> None:
+        self._routers: dict[str, Router] = {}
+        self._lock = threading.Lock()
+        self._version = _NEVER
+        self._table: dict[str, Any] | None = None
+        self._running: Any = None
+        self._reported: dict[str, int] = {}
+        self._report_due = False
+        self._source = f"handle:{os.getpid()}:{random.getrandbits(32):x}"
+
+    def router(self, deployment: DeploymentID) -> Router:
+        with self._lock:
+            found = self._routers.get(deployment.key)
+            if found is None:
+                found = self._routers[deployment.key] = Router(deployment)
+                if self._table is not None:
+                    found.update(_entry(self._table, deployment.key), True)
+        self._ensure_running()
+        return found
+
+    def _ensure_running(self) -> None:
+        if self._running is not None:
+            return
+        with self._lock:
+            if self._running is not None:
+                return
+            if async_actor._runner is not None:
+                loop = async_actor._runner.loop
+                self._running = loop
+                loop.call_soon_threadsafe(lambda: loop.create_task(self._listen_async()))
+            else:
+                thread = threading.Thread(target=self._listen, name="serve-router", daemon=True)
+                self._running = thread
+                thread.start()
+
+    def _controller(self) -> Any:
+        import narke
+
+        return narke.get_actor(CONTROLLER_NAME, namespace=NAMESPACE)
+
+    def _take(self, version: int, table: dict[str, Any]) -> None:
+        self._version, self._table = version, table
+        for key, router in list(self._routers.items()):
+            router.update(_entry(table, key), True)
+
+    def _listen(self) -> None:
+        import narke
+
+        here = session.current()
+        while session.current() is here and here is not None:
+            try:
+                ref = self._controller().serve_table.remote(self._version)
+                while not narke.wait([ref], timeout=_REPORT_EVERY_S)[0]:
+                    self._report()
+                    if session.current() is not here:
+                        return
+                self._take(*narke.get(ref))
+            except Exception:  # the controller is away: it comes back, or the session ends
+                time.sleep(0.1)
+
+    async def _listen_async(self) -> None:
+        reporter = asyncio.get_running_loop().create_task(self._report_async())
+        while True:
+            try:
+                self._take(*await self._controller().serve_table.remote(self._version))
+            except asyncio.CancelledError:
+                reporter.cancel()
+                raise
+            except Exception:  # as above
+                await asyncio.sleep(0.1)
+
+    async def _report_async(self) -> None:
+        while True:
+            await asyncio.sleep(_REPORT_EVERY_S)
+            with contextlib.suppress(Exception):  # told again at the next turn
+                self._report()
+
+    def _queues(self) -> dict[str, int]:
+        return {key: router.queued() for key, router in self._routers.items() if router.queued()}
+
+    def _report(self) -> None:
+        queues = self._queues()
+        if queues or self._reported:
+            self._controller().report_queues.remote(self._source, queues)
+            self._reported = queues
+
+    def report_soon(self) -> None:
+        """Something waits: the controller may have to start a replica."""
+        if self._report_due:
+            return
+        self._report_due = True
+
+        def report() -> None:
+            self._report_due = False
+            with contextlib.suppress(Exception):  # the next regular report tells it
+                self._report()
+
+        loop = asyncio._get_running_loop()
+        if loop is not None:
+            loop.call_later(0.01, report)
+        else:
+            timer = threading.Timer(0.01, report)
+            timer.daemon = True
+            timer.start()
+
+
+def _entry(table: dict[str, Any], key: str) -> dict[str, Any] | None:
+    return next((each for each in table["deployments"] if each["key"] == key), None)
+
+
+_watcher = _Watcher()
+
+
+def router_of(deployment: DeploymentID) -> Router:
+    """This process's router for a deployment."""
+    return _watcher.router(deployment)
+
+
+def reset() -> None:
+    """Forget everything: the session has ended."""
+    global _watcher
+    _watcher = _Watcher()
+
+
+session.on_close(reset)

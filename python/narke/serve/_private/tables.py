@@ -1,0 +1,61 @@
+"""The routing table: what proxies and handles are told of applications and replicas. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from narke.serve._private.deployment_state import DeploymentState
+
+__all__ = ["build"]
+
+
+def build(
+    version: int,
+    deployments: Mapping[str, DeploymentState],
+    actors: Mapping[str, bytes],
+    routes: Iterable[tuple[str, str, str]],
+    timeout_ms: int = 0,
+) -> dict[str, Any]:
+    """The table, as ``src/proxy/router.cc`` and `narke.serve._private.router` read it.
+
+    Args:
+        version: of the table.
+        deployments: by key.
+        actors: actor ids by replica id; a replica without one is left out.
+        routes: (prefix, application, key of its ingress deployment).
+        timeout_ms: for HTTP requests; 0: none.
+    """
+    return {
+        "version": version,
+        "deployments": [
+            _deployment(key, state, actors) for key, state in deployments.items() if not state.is_deleting
+        ],
+        "routes": [
+            {"prefix": prefix, "app": app, "deployment": key, "timeout_ms": timeout_ms, "body_limit": 0}
+            for prefix, app, key in routes
+        ],
+    }
+
+
+def _deployment(key: str, state: DeploymentState, actors: Mapping[str, bytes]) -> dict[str, Any]:
+    target = state.target
+    retry = target.backpressure.get("retry_after_s")
+    return {
+        "key": key,
+        "max_queued": target.max_queued_requests,
+        "status": target.backpressure.get("status_code") or 503,
+        "retry_after_s": 1 if retry is None else max(0, round(retry)),
+        "failed": state.has_failed() and not state.serving(),
+        "replicas": [
+            {
+                "id": record.id,
+                "actor": actors[record.id],
+                "max": record.facts.get("max_ongoing_requests") or target.max_ongoing_requests,
+                "models": list(record.numbers.get("models", ())),
+                "node": record.facts.get("node_id", ""),
+            }
+            for record in state.serving()
+            if record.id in actors
+        ],
+    }

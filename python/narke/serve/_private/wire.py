@@ -1,0 +1,63 @@
+"""What replicas and the native proxy say to each other; its side is ``src/proxy/answer.h`` and ``exchange.cc``."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+__all__ = [
+    "ACCEPT",
+    "BINARY",
+    "BUSY",
+    "CHUNK",
+    "CLOSE",
+    "END",
+    "FAILED",
+    "FEED_BINARY",
+    "FEED_BODY",
+    "FEED_DISCONNECT",
+    "FEED_LAST_BODY",
+    "FEED_TEXT",
+    "LEAVING",
+    "MOST_BYTES",
+    "START",
+    "TAKEN",
+    "TEXT",
+    "WHOLE",
+    "head_of",
+    "pack",
+]
+
+WHOLE, START, CHUNK, END, BUSY, LEAVING, TAKEN, ACCEPT, TEXT, BINARY, CLOSE, FAILED = range(1, 13)
+FEED_BODY, FEED_LAST_BODY, FEED_TEXT, FEED_BINARY, FEED_DISCONNECT = range(5)
+
+# Answers stay below what the engine sends inline.
+MOST_BYTES = 64 << 10
+
+_FIXED = struct.Struct("<BxHII").pack
+
+
+def pack(kind: int, status: int = 0, load: int = 0, head: bytes = b"", body: bytes = b"") -> bytes:
+    """One answer.
+
+    Args:
+        kind: one of the constants above.
+        status: HTTP status, or a WebSocket's close code.
+        load: requests this replica is busy with.
+        head: headers from `head_of`.
+        body: bytes of the body, or of the message.
+    """
+    return _FIXED(kind, status, load, len(head)) + head + body
+
+
+def head_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Headers as the proxy reads them.
+
+    Raises:
+        ValueError: a name or value holds a NUL byte, which would break the list apart.
+    """
+    parts = [part for header in headers for part in header]
+    head = b"\0".join(parts) + b"\0" if parts else b""
+    if head.count(0) != len(parts):
+        raise ValueError("a response header holds a NUL byte")
+    return head

@@ -1,0 +1,112 @@
+#include "proxy/request_parser.h"
+
+#include <algorithm>
+#include <optional>
+
+#include <boost/beast/http/basic_parser.hpp>
+
+namespace narke::proxy {
+
+namespace http = boost::beast::http;
+using boost::system::error_code;
+
+class RequestParser::Reader final : public http::basic_parser<true> {
+ public:
+  explicit Reader(RequestParser& owner) : owner_(owner) {
+    eager(false);
+    header_limit(owner.limits_.head_bytes);
+    body_limit(owner.limits_.body_bytes);
+  }
+
+ private:
+  using View = boost::beast::string_view;
+  static std::string_view plain(View view) { return {view.data(), view.size()}; }
+
+  void on_request_impl(http::verb, View method, View target, int version, error_code&) override {
+    owner_.head_.method = plain(method);
+    owner_.head_.target = plain(target);
+    owner_.head_.minor_version = version % 10;
+  }
+  void on_response_impl(int, View, int, error_code&) override {}
+  void on_field_impl(http::field, View name, View value, error_code&) override {
+    std::string lower(plain(name));
+    std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return std::tolower(c); });
+    owner_.head_.headers.emplace_back(std::move(lower), plain(value));
+  }
+  void on_header_impl(error_code&) override {}
+  void on_body_init_impl(const boost::optional<uint64_t>&, error_code&) override {}
+  size_t on_body_impl(View body, error_code&) override {
+    owner_.body_.append(plain(body));
+    return body.size();
+  }
+  void on_chunk_header_impl(uint64_t, View, error_code&) override {}
+  size_t on_chunk_body_impl(uint64_t, View body, error_code&) override {
+    owner_.body_.append(plain(body));
+    return body.size();
+  }
+  void on_finish_impl(error_code&) override {}
+
+  RequestParser& owner_;
+};
+
+const std::string* RequestHead::find(std::string_view lower_name) const {
+  for (const auto& [name, value] : headers)
+    if (name == lower_name) return &value;
+  return nullptr;
+}
+
+RequestParser::RequestParser(const Limits& limits) : limits_(limits), reader_(std::make_unique<Reader>(*this)) {}
+RequestParser::~RequestParser() = default;
+
+bool RequestParser::has_head() const { return reader_->is_header_done(); }
+bool RequestParser::is_done() const { return reader_->is_done(); }
+
+void RequestParser::set_body_limit(uint64_t bytes) {
+  limits_.body_bytes = bytes;
+  if (head_.content_length > bytes) {
+    fault_ = Fault::kBodyTooLarge;
+    reason_ = "the body is larger than this route takes";
+  }
+  reader_->body_limit(bytes);
+}
+
+void RequestParser::reset() {
+  reader_ = std::make_unique<Reader>(*this);
+  head_ = {};
+  body_.clear();
+  fault_ = Fault::kNone;
+  begun_ = false;
+}
+
+size_t RequestParser::feed(std::string_view bytes) {
+  size_t used = 0;
+  while (used < bytes.size() && fault_ == Fault::kNone && !is_done()) {
+    begun_ = true;
+    bool had_head = has_head();
+    error_code error;
+    size_t taken = reader_->put(boost::asio::const_buffer(bytes.data() + used, bytes.size() - used), error);
+    used += taken;
+    if (error == http::error::need_more) break;
+    if (error) {
+      bool large_head = error == http::error::header_limit;
+      bool large_body = error == http::error::body_limit;
+      fault_ = large_head ? Fault::kHeadTooLarge : large_body ? Fault::kBodyTooLarge : Fault::kMalformed;
+      reason_ = error.message();
+      break;
+    }
+    if (!had_head && has_head()) {
+      head_.is_chunked = reader_->chunked();
+      head_.has_length = reader_->content_length().has_value();
+      head_.content_length = head_.has_length ? *reader_->content_length() : 0;
+      head_.keeps_alive = reader_->keep_alive();
+      head_.wants_upgrade = reader_->upgrade();
+      const std::string* expect = head_.find("expect");
+      head_.expects_continue = expect != nullptr && head_.minor_version >= 1;
+      break;
+    }
+    if (taken == 0) break;
+  }
+  return used;
+}
+
+}  // namespace narke::proxy

@@ -1,0 +1,45 @@
+import pathlib
+import socket
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "conformance"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import engine  # noqa: F401, I001  # before ray: it decides what `ray` is
+
+import ray
+from ray import serve
+
+
+class Served:
+    """A running Serve with its address."""
+
+    def __init__(self, port):
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def served():
+    """A cluster of 8 CPUs with Serve, for the tests of a file."""
+    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False)
+    port = free_port()
+    serve.start(http_options={"port": port})
+    yield Served(port)
+    serve.shutdown()
+    ray.shutdown()
+
+
+@pytest.fixture
+def clean(served):
+    """The same; applications of the test are deleted after it."""
+    yield served
+    for name in list(serve.status().applications):
+        serve.delete(name)
