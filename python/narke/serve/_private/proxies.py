@@ -61,7 +61,7 @@ class Proxies:
             except Exception as error:
                 with contextlib.suppress(Exception):
                     narke.kill(self._actors.pop(node))
-                raise RuntimeError(str(getattr(error, "cause", None) or error)) from None
+                raise RuntimeError(str(getattr(error, "cause", None) or error) or repr(error)) from None
 
     def _start(self, node: str) -> Any:
         from narke.serve._private.proxy_actor import ProxyActor

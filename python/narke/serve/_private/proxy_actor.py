@@ -88,8 +88,8 @@ class ProxyActor:
             process = await asyncio.create_subprocess_exec(
                 *self._command(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
             )
-        except OSError as error:
-            return self._failed(f"narke-proxy cannot be started: {error}")
+        except Exception as error:  # whoever waits for it is told
+            return self._failed(f"narke-proxy cannot be started: {error!r}")
         self._process = process
         assert process.stdout is not None and process.stderr is not None
         line = await process.stdout.readline()
@@ -113,14 +113,14 @@ class ProxyActor:
     def _log_path(self) -> str:
         import narke
 
-        here = narke._private.session.connected().info
-        return os.path.join(here["session_dir"], "logs", "serve", f"proxy_{here['node_id'].hex()[:16]}.log")
+        folder = narke._private.session.connected().info["session_dir"]
+        node = narke.get_runtime_context().get_node_id()
+        return os.path.join(folder, "logs", "serve", f"proxy_{node[:16]}.log")
 
     def _command(self) -> list[str]:
         import narke
 
-        here = narke._private.session.connected().info
-        folder = here["session_dir"]
+        folder = narke._private.session.connected().info["session_dir"]
         os.makedirs(os.path.dirname(self._log_path()), exist_ok=True)
         package = os.path.dirname(os.path.abspath(narke.__file__))
         program = os.environ.get("NARKE_PROXY") or os.path.join(package, "bin", "narke-proxy")
@@ -129,7 +129,7 @@ class ProxyActor:
             "token-file": os.path.join(folder, "token"),
             "session-dir": folder,
             "controller": self._controller,
-            "node-id": here["node_id"].hex(),
+            "node-id": narke.get_runtime_context().get_node_id(),
             "host": self._options["host"],
             "port": self._options["port"],
             "keep-alive-ms": int(self._options["keep_alive_timeout_s"] * 1000),
