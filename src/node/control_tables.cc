@@ -110,6 +110,8 @@ Control::Failure Control::store_stats(Call& call) {
   out.UInt("objects", stats.objects);
   out.UInt("pinned_bytes", stats.pinned_bytes);
   out.UInt("pinned_objects", stats.pinned_objects);
+  out.UInt("secondary_bytes", stats.secondary_bytes);
+  out.UInt("secondary_objects", stats.secondary_objects);
   out.UInt("spilled_bytes", stats.spilled_bytes);
   out.UInt("spilled_objects", stats.spilled_objects);
   out.UInt("disk_bytes", stats.disk_bytes);

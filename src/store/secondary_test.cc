@@ -1,4 +1,8 @@
 // The node as a writer and reader of its own store: objects of other nodes, pins.
+#include <map>
+#include <random>
+#include <vector>
+
 #include <gmock/gmock.h>
 
 #include "store/testing/fakes.h"
@@ -247,6 +251,106 @@ TEST_F(SecondaryTest, AnswersMayLeadToFurtherCalls) {
   server().pin(object(1), node_->now, again);
   EXPECT_EQ(pins, 5);
   EXPECT_EQ(server().stats().pinned_objects, 0u);
+}
+
+// A program's objects and the node's own, at random, in a store that is always short of space. Objects of the program
+// and promoted ones must be readable; secondary ones are whole or absent.
+class RandomLivesTest : public SecondaryTest {
+ protected:
+  struct Content {
+    uint64_t size;
+    char fill;
+    bool must_stay;
+  };
+
+  void step(Program& program) {
+    uint32_t choice = random_() % 12;
+    if (choice < 3) return put_primary(program);
+    if (choice < 5) return begin();
+    if (choice < 7) return end();
+    if (choice == 7) return unpin_one();
+    if (model_.empty()) return;
+    auto it = std::next(model_.begin(), static_cast<long>(random_() % model_.size()));
+    if (choice < 10) return check(program, it->first, it->second, choice == 8);
+    if (choice == 10) {
+      it->second.must_stay |= server().promote(object(it->first));
+      return;
+    }
+    server().erase(object(it->first), node_->now);
+    model_.erase(it);
+  }
+  void put_primary(Program& program) {
+    Content content{random_() % (3 * kMiB), static_cast<char>('a' + random_() % 26), true};
+    ASSERT_EQ(node_->put(program, object(next_), content.size, content.fill), kCreated);
+    model_[next_++] = content;
+  }
+  void begin() {
+    if (writing_.size() == 2) return;
+    Content content{random_() % (3 * kMiB), static_cast<char>('a' + random_() % 26), false};
+    Created created = create(object(next_), content.size);
+    ASSERT_EQ(created.status, SecondaryStatus::kWrite) << created.why;
+    std::memset(created.data, content.fill, content.size);
+    writing_[next_++] = content;
+  }
+  void end() {
+    if (writing_.empty()) return;
+    auto [n, content] = *writing_.begin();
+    writing_.erase(writing_.begin());
+    if (random_() % 4 == 0) return server().abort_secondary(object(n), node_->now);
+    pins_.push_back(server().seal_secondary(object(n), node_->now));
+    model_[n] = content;
+    if (pins_.size() > 2) unpin_one();
+  }
+  void unpin_one() {
+    if (pins_.empty()) return;
+    server().unpin(pins_.front().slot, node_->now);
+    pins_.erase(pins_.begin());
+  }
+  void check(Program& program, uint32_t n, const Content& content, bool by_node) {
+    bool is_here = presence(n) != ObjectPresence::kAbsent;
+    ASSERT_TRUE(is_here || !content.must_stay) << n;
+    if (!is_here) return;
+    if (!by_node) {
+      ASSERT_TRUE(node_->holds(program, object(n), content.size, content.fill)) << n;
+      return;
+    }
+    auto pinned = pin(object(n));
+    ASSERT_TRUE(pinned.ok()) << n;
+    const Pinned& at = pinned.value();
+    ASSERT_EQ(at.size, content.size);
+    for (uint64_t i = 0; i < at.size; i += 997) ASSERT_EQ(at.data[i], static_cast<uint8_t>(content.fill)) << n;
+    server().unpin(at.slot, node_->now);
+  }
+  void finish() {
+    while (!pins_.empty()) unpin_one();
+    for (auto& [n, content] : writing_) server().abort_secondary(object(n), node_->now);
+    for (auto& [n, content] : model_) server().erase(object(n), node_->now);
+    node_->run(200, [] { return false; });  // writes to disk that were under way
+    Stats stats = server().stats();
+    EXPECT_EQ(stats.objects + stats.spilled_objects + stats.secondary_objects, 0u);
+    EXPECT_TRUE(io_->files.empty());
+    model_.clear();
+    writing_.clear();
+  }
+
+  std::mt19937 random_;
+  uint32_t next_ = 0;
+  std::map<uint32_t, Content> model_, writing_;
+  std::vector<Pinned> pins_;
+};
+
+TEST_F(RandomLivesTest, OfAProgramAndItsNode) {
+  for (uint32_t seed = 0; seed < 5; ++seed) {
+    make(16 * kMiB);
+    random_.seed(seed);
+    Program& program = node_->add();
+    for (int i = 0; i < 400; ++i) {
+      step(program);
+      ASSERT_FALSE(HasFatalFailure()) << "seed " << seed << " step " << i;
+      ASSERT_TRUE(server().is_consistent()) << "seed " << seed << " step " << i;
+    }
+    finish();
+  }
 }
 
 }  // namespace
