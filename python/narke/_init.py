@@ -158,8 +158,45 @@ def _job_of(options: dict[str, Any]) -> Any:
         job.set_ray_namespace(options["namespace"])
     if options["logging_config"] is not None:
         job.set_py_logging_config(options["logging_config"])
+    _take_submission(job)
     job.plain_runtime_env = runtime_envs.normalize(job.runtime_env) if job.runtime_env else {}
     return job
+
+
+def _take_submission(job: Any) -> None:
+    """Add what this program was submitted with, if it is a submitted job's.
+
+    Raises:
+        ValueError: the program asks for another environment than it was submitted with.
+    """
+    text = os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR")
+    if not text:
+        return
+    import json
+
+    submitted = json.loads(text)
+    job.metadata = {**submitted.get("metadata", {}), **job.metadata}
+    given, own = submitted.get("runtime_env") or {}, dict(job.runtime_env or {})
+    clashes = [] if os.environ.get("RAY_OVERRIDE_JOB_RUNTIME_ENV") == "1" else _clashes(given, own)
+    if clashes:
+        raise ValueError(
+            f"Failed to merge the Job's runtime env {given} with a ray.init's runtime env {own} because of a conflict "
+            f"in {', '.join(clashes)}. Specifying the same runtime_env fields or the same environment variable keys "
+            "is not allowed; set RAY_OVERRIDE_JOB_RUNTIME_ENV=1 to let the program's own win."
+        )
+    if given or own:
+        from narke._private import runtime_envs
+
+        job.set_runtime_env(runtime_envs.merge(given, own))
+
+
+def _clashes(given: dict[str, Any], own: dict[str, Any]) -> list[str]:
+    """The fields, and the variables, that two environments set differently."""
+    fields = [name for name in given.keys() & own.keys() if name != "env_vars" and given[name] != own[name]]
+    first, second = given.get("env_vars") or {}, own.get("env_vars") or {}
+    return sorted(fields) + sorted(
+        name for name in first.keys() & second.keys() if first[name] != second[name]
+    )
 
 
 # ---- where to connect --------------------------------------------------------------------------------------
@@ -241,11 +278,22 @@ def _start_local(options: dict[str, Any]) -> tuple[Any, str]:
             labels=shape.labels,
             owner_pid=os.getpid(),
             address=ip,
+            dashboard=_dashboard(options),
         ),
         meanwhile=_load_engine,
     )
-    sessions_dir.publish(session_dir, ip)
+    sessions_dir.publish(session_dir, ip, **node.dashboard_info())
     return node, session_dir
+
+
+def _dashboard(options: dict[str, Any]) -> Any:
+    """Where the new cluster serves HTTP; the gateway starts with the first request: nobody pays for it before."""
+    from narke._private.node_process import DashboardOptions
+
+    if options["include_dashboard"] is False:
+        return None
+    metrics_port = options["kwargs"].get("_metrics_export_port") or 0
+    return DashboardOptions(options["dashboard_host"], options["dashboard_port"], metrics_port)
 
 
 def _load_engine() -> None:

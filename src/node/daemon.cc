@@ -79,6 +79,7 @@ Status Daemon::start() {
     return listening;
   reactor_->watch(signals_, [this] { on_signal(); });
   if (Status watching = watch_owner(); !watching.ok()) return watching;
+  if (Status serving = start_gateway(); !serving.ok()) return serving;
   tick();
   store_tick();
   guard_memory();
@@ -158,6 +159,22 @@ Status Daemon::make_store() {
   return ok_status();
 }
 
+Status Daemon::start_gateway() {
+  GatewayConfig config;
+  config.host = options_.dashboard_host;
+  config.port = options_.dashboard_port;
+  config.metrics_port = options_.metrics_port;
+  config.eager = options_.dashboard_eager;
+  config.program = options_.gateway;
+  if (config.program.empty()) config.program = fs::read_symlink("/proc/self/exe").parent_path() / "narke-gateway";
+  config.session_dir = options_.session_dir;
+  config.address = options_.address;
+  config.python = options_.python;
+  config.python_path = options_.python_path;
+  gateway_ = std::make_unique<GatewayProcess>(*reactor_, std::move(config), [this](const std::string& m) { log(m); });
+  return gateway_->start();
+}
+
 ServiceConfig Daemon::service_config() {
   ServiceConfig config;
   const auto memory = memory_use();
@@ -201,6 +218,8 @@ void Daemon::say_ready(const std::string& error) {
   if (options_.ready_fd < 0) return;
   std::string line = error.empty() ? "ready " + std::to_string(getpid()) : "error " + error;
   std::replace(line.begin(), line.end(), '\n', ' ');
+  if (error.empty() && gateway_->port() != 0)
+    line += " dashboard=" + std::to_string(gateway_->port()) + " metrics=" + std::to_string(gateway_->metrics_port());
   line += '\n';
   if (write(options_.ready_fd, line.data(), line.size()) != static_cast<ssize_t>(line.size()))
     log("nobody reads the ready descriptor: " + std::string(std::strerror(errno)));
@@ -271,6 +290,7 @@ void Daemon::begin_stop(const std::string& why) {
 }
 
 void Daemon::shut_down() {
+  gateway_->stop();
   processes_->stop();
   processes_->kill_all();
   service_->stop();
@@ -283,6 +303,7 @@ void Daemon::shut_down() {
 Daemon::~Daemon() {
   door_.reset();
   transfers_.reset();
+  gateway_.reset();
   service_.reset();
   processes_.reset();
   store_.reset();

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "node/gateway_process.h"
 #include "node/options.h"
 #include "node/processes.h"
 #include "node/service.h"
@@ -30,6 +31,7 @@ class Daemon {
   Status start();
   Status prepare_session();
   Status make_store();
+  Status start_gateway();
   ServiceConfig service_config();
   std::string service_endpoint() const;  // HOST:PORT of the door
   void log(const std::string& message);
@@ -57,6 +59,7 @@ class Daemon {
   std::unique_ptr<Processes> processes_;
   std::unique_ptr<store::Server> store_;
   std::unique_ptr<transfer::Transfers> transfers_;
+  std::unique_ptr<GatewayProcess> gateway_;
   rpc::Reactor::TimerId store_timer_ = 0;
   int signals_ = -1;
   int owner_ = -1;

@@ -60,6 +60,41 @@ struct Option {
 
 using OptionTable = std::map<std::string, Option>;
 
+// Where it serves HTTP.
+OptionTable dashboard_options() {
+  using std::string;
+  return {
+      {"--dashboard-host",
+       {"HOST", "serve the REST interface and the dashboard on this address; none by default",
+        [](Options& o, const string& v) {
+          o.dashboard_host = v;
+          return true;
+        }}},
+      {"--dashboard-port",
+       {"PORT", "their port; 8265 or the next free one by default",
+        [](Options& o, const string& v) {
+          return parse_number(v, &o.dashboard_port) && o.dashboard_port >= 0 && o.dashboard_port < 65536;
+        }}},
+      {"--metrics-port",
+       {"PORT", "where metrics are served, on the dashboard's address; any free one by default",
+        [](Options& o, const string& v) {
+          return parse_number(v, &o.metrics_port) && o.metrics_port >= 0 && o.metrics_port < 65536;
+        }}},
+      {"--dashboard-eager",
+       {nullptr, "start the gateway at once and not with the first request",
+        [](Options& o, const string&) {
+          o.dashboard_eager = true;
+          return true;
+        }}},
+      {"--gateway",
+       {"PATH", "the program narke-gateway; beside this one by default",
+        [](Options& o, const string& v) {
+          o.gateway = v;
+          return !v.empty();
+        }}},
+  };
+}
+
 // What the node is and has.
 OptionTable node_options() {
   using std::string;
@@ -154,6 +189,7 @@ const OptionTable& options() {
   static const OptionTable table = [] {
     OptionTable all = node_options();
     all.merge(cluster_options());
+    all.merge(dashboard_options());
     return all;
   }();
   return table;

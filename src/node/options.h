@@ -26,6 +26,11 @@ struct Options {
   int port = -1;     // of the door for other hosts; 0: any; -1: no door
   std::string bind;  // the address it listens on; empty: `address`
   std::string join;  // HOST:PORT of the head; empty: this node is the head
+  std::string dashboard_host;  // "" for no gateway
+  int dashboard_port = -1;     // -1: 8265 or the next free one
+  int metrics_port = 0;        // 0: any
+  bool dashboard_eager = false;
+  std::string gateway;  // path of narke-gateway; empty: beside this program
   double memory_threshold = 0.95;
   size_t max_workers = 4096;
 };

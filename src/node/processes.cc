@@ -189,13 +189,21 @@ void Processes::schedule_sweep() {
   });
 }
 
-// Children of this process that are neither the zygote nor workers were started by a worker that is gone.
+// The gateway, and supervisors of jobs whose gateway is gone: they end by themselves, with what they have started.
+static bool ends_by_itself(int pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/comm");
+  std::string name;
+  std::getline(file, name);
+  return name == "narke-gateway" || name == "narke-job";
+}
+
+// Other children of this process that are neither the zygote nor workers were started by a worker that is gone.
 void Processes::sweep_strays() {
   const std::string self = std::to_string(getpid());
   std::ifstream children("/proc/self/task/" + self + "/children");
   int pid = 0;
   while (children >> pid)
-    if (pid != zygote_.pid() && !by_pid_.contains(pid)) ::kill(pid, SIGKILL);
+    if (pid != zygote_.pid() && !by_pid_.contains(pid) && !ends_by_itself(pid)) ::kill(pid, SIGKILL);
 }
 
 }  // namespace narke::node

@@ -113,7 +113,8 @@ void Service::on_frame(rpc::Connection& link, const rpc::Frame& frame) {
       on_register(link, frame);
     else
       link.close({ErrorCode::kRefused, "the first frame must be Register"});
-  } else if (frame.type >= MessageType::StoreFirst && frame.type <= MessageType::StoreLast) {
+  } else if (program->kind != wire::ProgramKind::Observer && frame.type >= MessageType::StoreFirst &&
+             frame.type <= MessageType::StoreLast) {
     store_->on_frame(program->key, frame, steady_now_ns());
     return;
   } else if (!dispatch(*program, frame)) {
@@ -130,6 +131,7 @@ void Service::on_closed(rpc::Connection& link, const Error& why) {
   const std::unique_ptr<Program> gone = std::move(programs_.at(program->id));
   programs_.erase(gone->id);
   by_key_.erase(gone->key);
+  if (gone->kind == wire::ProgramKind::Observer) return;
   if (gone->kind == wire::ProgramKind::Driver) {
     store_->erase_owned(store::owner_key(gone->id), steady_now_ns());
     detach_when_ended(gone->key, gone->pid);
@@ -195,6 +197,10 @@ void Service::on_register(rpc::Connection& link, const rpc::Frame& frame) {
                      : "A program with this id is connected already.");
     return;
   }
+  if (request->kind() == wire::ProgramKind::Observer) {
+    admit_observer(link, *request, frame.call_id);
+    return;
+  }
   Program* program = admit(link, *request);
   if (!is_worker && !cluster_.is_head()) {  // the head begins the job; its Registered follows
     program->register_call = frame.call_id;
@@ -239,6 +245,26 @@ void Service::read_config(Program& program, const std::string& bytes) {
   if (!config["log_to_driver"].IsNull()) program.log_to_driver = config["log_to_driver"].AsBool();
 }
 
+// It only asks: no job begins, and no store is handed over.
+void Service::admit_observer(rpc::Connection& link, const wire::Register& request, uint32_t call_id) {
+  auto program = std::make_unique<Program>();
+  program->link = &link;
+  program->id = WorkerId::from_wire(request.worker());
+  program->kind = request.kind();
+  program->pid = request.pid();
+  program->node = cluster_.self();
+  link.context = program.get();
+  programs_.emplace(program->id, std::move(program));
+  Builder& builder = fresh();
+  const auto session = builder.CreateString(config_.session_dir);
+  const auto node = config_.node.node.to_wire<wire::NodeId>();
+  wire::RegisteredBuilder reply(builder);
+  reply.add_node(&node);
+  reply.add_session_dir(session);
+  builder.Finish(reply.Finish());
+  link.send(MessageType::Registered, call_id, builder);
+}
+
 void Service::registered(Program& program, uint32_t call_id) {
   Builder& builder = fresh();
   const controller::Job& job = *cluster_.controller().jobs.find(program.job);
@@ -267,6 +293,7 @@ void Service::registered(Program& program, uint32_t call_id) {
 
 // False: the frame is malformed or not a program's to send.
 bool Service::dispatch(Program& program, const rpc::Frame& frame) {
+  if (program.kind == wire::ProgramKind::Observer && frame.type != MessageType::Control) return false;
   Core& core = cluster_.core();
   if (program.register_call != 0) return false;  // it may not speak yet
   switch (frame.type) {

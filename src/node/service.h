@@ -88,6 +88,7 @@ class Service : public rpc::Handler,
   void on_register(rpc::Connection& link, const rpc::Frame& frame);
   Program* admit(rpc::Connection& link, const wire::Register& request);
   void read_config(Program& program, const std::string& config);
+  void admit_observer(rpc::Connection& link, const wire::Register& request, uint32_t call_id);
   void refuse(rpc::Connection& link, uint32_t call_id, const std::string& why);
   void registered(Program& program, uint32_t call_id);
   bool dispatch(Program& program, const rpc::Frame& frame);

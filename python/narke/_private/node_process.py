@@ -10,12 +10,35 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-__all__ = ["NodeOptions", "NodeProcess", "start_node"]
+__all__ = ["DashboardOptions", "NodeOptions", "NodeProcess", "start_node"]
 
 _START_DEADLINE_S = float(os.environ.get("NARKE_NODE_START_TIMEOUT_S", "30"))
 _STOP_DEADLINE_S = 5.0
 # Not `python -m`: that would look for the standard library's modules in the current directory first.
 _ZYGOTE = "import sys; del sys.path[0]; from narke._private import zygote; sys.exit(zygote.main(sys.argv))"
+
+
+class DashboardOptions(NamedTuple):
+    """Where a node serves its REST interface, dashboard and metrics.
+
+    Attributes:
+        host: address to listen on.
+        port: port of the dashboard; None for 8265 or the next free one.
+        metrics_port: port of the metrics; 0 for any free one.
+        eager: start the gateway with the node and not with the first request.
+    """
+
+    host: str = "127.0.0.1"
+    port: int | None = None
+    metrics_port: int = 0
+    eager: bool = False
+
+    def arguments(self) -> list[str]:
+        """The words of the node's command line."""
+        words = ["--dashboard-host", self.host, "--metrics-port", str(self.metrics_port)]
+        if self.port is not None:
+            words += ["--dashboard-port", str(self.port)]
+        return [*words, "--dashboard-eager"] if self.eager else words
 
 
 class NodeOptions(NamedTuple):
@@ -31,6 +54,7 @@ class NodeOptions(NamedTuple):
         port: where it listens for other hosts, 0 for any free port; None: it does not.
         bind: the address it listens on; `address` by default.
         join: ``host:port`` of the head whose cluster it joins; None to begin one.
+        dashboard: where to serve HTTP; None for nowhere.
     """
 
     session_dir: str
@@ -42,6 +66,7 @@ class NodeOptions(NamedTuple):
     port: int | None = None
     bind: str | None = None
     join: str | None = None
+    dashboard: DashboardOptions | None = None
 
     def arguments(self) -> list[str]:
         """The command line after the program's name."""
@@ -58,6 +83,8 @@ class NodeOptions(NamedTuple):
         for option, value in (("--port", self.port), ("--bind", self.bind), ("--join", self.join)):
             if value is not None:
                 words += [option, str(value)]
+        if self.dashboard is not None:
+            words += self.dashboard.arguments()
         return words
 
 
@@ -84,16 +111,39 @@ class NodeProcess:
     Args:
         process: the running process.
         options: what it was started with.
+
+    Attributes:
+        dashboard_port, metrics_port: where it serves HTTP; 0 for nowhere.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], options: NodeOptions) -> None:
         self.process = process
         self.options = options
+        self.dashboard_port = 0
+        self.metrics_port = 0
 
     @property
     def pid(self) -> int:
         """Its process id."""
         return self.process.pid
+
+    def read_ready(self, said: str) -> None:
+        """Take what it said when it was ready."""
+        facts = dict(word.split("=", 1) for word in said.split() if "=" in word)
+        self.dashboard_port = int(facts.get("dashboard", 0))
+        self.metrics_port = int(facts.get("metrics", 0))
+
+    def dashboard_info(self) -> dict[str, Any]:
+        """The facts of the gateway for the session's info.json; {} without one."""
+        if not self.dashboard_port or self.options.dashboard is None:
+            return {}
+        host = self.options.dashboard.host
+        shown = self.options.address if host in ("0.0.0.0", "::", "") else host
+        return {
+            "dashboard_url": f"{shown}:{self.dashboard_port}",
+            "dashboard_port": self.dashboard_port,
+            "metrics_port": self.metrics_port,
+        }
 
     def stop(self, *, wait: bool) -> None:
         """Ask it to end, and force it after a few seconds.
@@ -140,7 +190,7 @@ def start_node(options: NodeOptions, meanwhile: Callable[[], object] = lambda: N
     node = NodeProcess(process, options)
     try:
         meanwhile()
-        _await_ready(reader, process, errors)
+        node.read_ready(_await_ready(reader, process, errors))
     except BaseException:
         process.kill()
         process.wait()
@@ -150,7 +200,7 @@ def start_node(options: NodeOptions, meanwhile: Callable[[], object] = lambda: N
     return node
 
 
-def _await_ready(reader: int, process: subprocess.Popen[bytes], errors: str) -> None:
+def _await_ready(reader: int, process: subprocess.Popen[bytes], errors: str) -> str:
     deadline = time.monotonic() + _START_DEADLINE_S
     said = b""
     while not said.endswith(b"\n"):
@@ -169,6 +219,7 @@ def _await_ready(reader: int, process: subprocess.Popen[bytes], errors: str) -> 
     if not said.startswith(b"ready"):
         process.wait(_STOP_DEADLINE_S)
         raise RuntimeError(said.decode(errors="replace").removeprefix("error ").strip())
+    return said.decode(errors="replace")
 
 
 def _last_words(path: str) -> str:

@@ -156,7 +156,7 @@ def token_of(session_dir: str) -> bytes:
         raise AuthenticationError(f"The token of {session_dir} cannot be read: {error}") from error
 
 
-def publish(session_dir: str, ip: str, port: int | None = None, also: int | None = None) -> str:
+def publish(session_dir: str, ip: str, port: int | None = None, also: int | None = None, **facts: Any) -> str:
     """Give the session an address of this machine and write it down; returns ``ip:port``.
 
     Args:
@@ -164,6 +164,7 @@ def publish(session_dir: str, ip: str, port: int | None = None, also: int | None
         ip: the address of this machine.
         port: the wanted port; any free one by default.
         also: a second port by which it is found.
+        facts: further fields of info.json.
 
     Raises:
         RuntimeError: the wanted port belongs to another running session, or none is free.
@@ -176,7 +177,7 @@ def publish(session_dir: str, ip: str, port: int | None = None, also: int | None
             address = f"{ip}:{number}"
             if also and also != number:
                 _claim(os.path.join(ports, str(also)), session_dir)
-            write_info(session_dir, address=address, ip=ip, port=number)
+            write_info(session_dir, address=address, ip=ip, port=number, **facts)
             return address
     raise RuntimeError(
         f"port {port or 'range'} is taken by another running cluster; stop it or choose another --port"

@@ -24,7 +24,6 @@ _IGNORED_VALUES = (
     "--dashboard-agent-listen-port",
     "--dashboard-agent-grpc-port",
     "--dashboard-grpc-port",
-    "--metrics-export-port",
     "--runtime-env-agent-port",
     "--plasma-directory",
     "--object-spilling-directory",
@@ -35,9 +34,6 @@ _IGNORED_VALUES = (
     "--tracing-startup-hook",
     "--node-name",
     "--system-config",
-    "--dashboard-host",
-    "--dashboard-port",
-    "--include-dashboard",
 )
 _IGNORED_FLAGS = ("--no-redirect-output", "--disable-usage-stats", "--no-monitor", "--log-color")
 
@@ -52,7 +48,12 @@ def main(argv: list[str]) -> int:
     except (AuthenticationError, RuntimeError, ValueError) as error:
         print(f"narke start: {error}", file=sys.stderr)
         return 1
-    print(_joined(address) if options.address else _greeting(address), flush=True)
+    print(
+        _joined(address)
+        if options.address
+        else _greeting(address, node.dashboard_info().get("dashboard_url")),
+        flush=True,
+    )
     return _stay(node) if options.block else 0
 
 
@@ -84,6 +85,17 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--labels", type=_pairs, help="labels as key=value,key=value")
     parser.add_argument("--object-store-memory", type=int, help="size of the object store in bytes")
     parser.add_argument("--temp-dir", help="folder for sessions")
+    parser.add_argument("--dashboard-host", default="127.0.0.1", help="address that the dashboard listens on")
+    parser.add_argument("--dashboard-port", type=int, help="its port; 8265 or the next free one by default")
+    parser.add_argument(
+        "--include-dashboard", type=_truth, default=True, help="true or false; true by default"
+    )
+    parser.add_argument(
+        "--metrics-export-port", type=int, default=0, help="where metrics are served; any free port"
+    )
+    parser.add_argument(
+        "--ray-client-server-port", type=int, help="a further port in addresses, ray://HOST:PORT"
+    )
     parser.add_argument("--block", action="store_true", help="stay until the node ends")
     for name in _IGNORED_VALUES:
         parser.add_argument(name, help=argparse.SUPPRESS)
@@ -95,6 +107,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if options.port is not None and not 0 <= options.port <= 65535:
         parser.error(f"--port must be from 0 to 65535, not {options.port}")
     return options
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise argparse.ArgumentTypeError(f"neither true nor false: {text}")
+    return text.lower() in ("true", "1")
 
 
 def _json_object(text: str) -> dict[str, Any]:
@@ -148,9 +166,10 @@ def _start(options: argparse.Namespace) -> tuple[Any, str]:
             # Programs of this host name the head by any of its addresses; what was asked for is kept to.
             bind=None if options.node_ip_address or not options.head else "0.0.0.0",
             join=options.address,
+            dashboard=_dashboard(options),
         )
     )
-    sessions_dir.write_info(session_dir, node_pid=node.pid, started_by="narke start")
+    sessions_dir.write_info(session_dir, node_pid=node.pid, started_by="narke start", **node.dashboard_info())
     if options.head or sessions_dir.latest(base) is None:
         sessions_dir.set_latest(session_dir)
     return node, address
@@ -158,11 +177,11 @@ def _start(options: argparse.Namespace) -> tuple[Any, str]:
 
 def _token(options: argparse.Namespace, base: str) -> str | None:
     """The token to use: the file's, the environment's, that of the head if it runs on this machine; None: a new one."""
-    from narke._private import sessions_dir
+    from narke._private import gateway_address, sessions_dir
 
     if options.token_file:
         return sessions_dir.read_token(options.token_file)
-    token = sessions_dir.given_token()
+    token = sessions_dir.given_token() or (gateway_address.token_at_home() if options.head else None)
     if token is None and options.address:
         neighbour = sessions_dir.find_by_address(base, options.address)
         if neighbour is None:
@@ -174,12 +193,23 @@ def _token(options: argparse.Namespace, base: str) -> str | None:
     return token
 
 
-def _greeting(address: str) -> str:
+def _dashboard(options: argparse.Namespace) -> Any:
+    from narke._private.node_process import DashboardOptions
+
+    if not options.include_dashboard or not options.head:
+        return None
+    return DashboardOptions(
+        options.dashboard_host, options.dashboard_port, options.metrics_export_port, eager=True
+    )
+
+
+def _greeting(address: str, dashboard_url: str | None) -> str:
+    dashboard = f"The dashboard and the Jobs API are at http://{dashboard_url}.\n" if dashboard_url else ""
     return (
         f"Narke runtime started at {address}.\n\n"
         f"Programs on this machine join it with narke.init(), or ray.init(address={address!r}) under `narke run`.\n"
         f"Other machines join with `narke start --address={address} --token-file FILE`.\n"
-        "`narke status` shows it, `narke stop` ends it."
+        f"{dashboard}`narke status` shows it, `narke stop` ends it."
     )
 
 

@@ -1,0 +1,49 @@
+import { useState } from "react";
+
+import { type Charts, get } from "../api";
+import { Chart } from "../chart";
+import { bytes, number } from "../format";
+import { usePolled } from "../hooks";
+import { Card, Problem } from "../ui";
+
+const percent = (value: number) => `${Math.round(value)}%`;
+const rate = (value: number) => `${bytes(value)}/s`;
+
+const CHARTS: { title: string; names: [string, string][]; show: (value: number) => string }[] = [
+  { title: "CPU of the host", names: [["cpu_percent", "in use"]], show: percent },
+  { title: "Memory of the host", names: [["memory_used", "in use"]], show: bytes },
+  { title: "Tasks", names: [["tasks_running", "running"], ["tasks_waiting", "waiting"]], show: number },
+  { title: "Actors", names: [["actors_ALIVE", "alive"], ["actors_PENDING_CREATION", "pending"], ["actors_RESTARTING", "restarting"]], show: number },
+  { title: "CPUs and GPUs held", names: [["used_CPU", "CPU"], ["used_GPU", "GPU"]], show: number },
+  { title: "Object store", names: [["store_used", "in memory"], ["store_spilled", "spilled"]], show: bytes },
+  { title: "Network", names: [["network_sent", "sent"], ["network_received", "received"]], show: rate },
+  { title: "Disks", names: [["disk_read", "read"], ["disk_write", "written"]], show: rate },
+  { title: "Worker processes", names: [["workers", "workers"]], show: number },
+];
+
+export function Metrics() {
+  const [minutes, setMinutes] = useState(15);
+  const { value, error } = usePolled(`charts${minutes}`, (signal) => get<Charts>(`/api/narke/charts?minutes=${minutes}`, signal), 5000);
+  return (
+    <>
+      <div className="tools">
+        <select aria-label="Time shown" value={minutes} onChange={(event) => setMinutes(Number(event.target.value))}>
+          {[[15, "15 minutes"], [120, "2 hours"], [1440, "24 hours"]].map(([count, label]) => (
+            <option key={count} value={count}>
+              {label}
+            </option>
+          ))}
+        </select>
+        <span className="count">Prometheus reads the same and more; see /api/prometheus/sd.</span>
+      </div>
+      <Problem text={error} />
+      <div className="columns">
+        {CHARTS.map((chart) => (
+          <Card key={chart.title} title={chart.title}>
+            <Chart lines={chart.names.map(([key, name]) => ({ name, points: value?.[key] ?? [] }))} show={chart.show} />
+          </Card>
+        ))}
+      </div>
+    </>
+  );
+}

@@ -1,0 +1,222 @@
+"""Folders as zip files named by their content, and back."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import os
+import re
+import shutil
+import stat
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator
+
+__all__ = ["MAX_PACKAGE_BYTES", "ignore_rules", "package_folder", "unpack", "walk"]
+
+MAX_PACKAGE_BYTES = 500 << 20
+_MAX_UNPACKED_BYTES = 8 << 30
+_EPOCH = (
+    1980,
+    1,
+    1,
+    0,
+    0,
+    0,
+)  # the earliest time that a zip file can hold; the same content gives the same bytes
+_ALWAYS_LEFT_OUT = (".git", "__pycache__", ".venv", "venv")
+
+
+class _Rule:
+    """One line of a .gitignore file (gitignore(5))."""
+
+    def __init__(self, line: str) -> None:
+        self.keeps = line.startswith("!")
+        pattern = line[1:] if self.keeps else line
+        self.folders_only = pattern.endswith("/")
+        pattern = pattern.rstrip("/")
+        anchored = "/" in pattern
+        self._matches = re.compile(
+            ("" if anchored else "(?:.*/)?") + _expression(pattern.lstrip("/"))
+        ).fullmatch
+
+    def applies(self, path: str, is_folder: bool) -> bool:
+        return (is_folder or not self.folders_only) and self._matches(path) is not None
+
+
+def _expression(pattern: str) -> str:
+    out = ""
+    at = 0
+    while at < len(pattern):
+        if pattern.startswith("**/", at):
+            out, at = out + "(?:.*/)?", at + 3
+        elif pattern.startswith("**", at):
+            out, at = out + ".*", at + 2
+        elif pattern[at] == "*":
+            out, at = out + "[^/]*", at + 1
+        elif pattern[at] == "?":
+            out, at = out + "[^/]", at + 1
+        elif pattern[at] == "[" and "]" in pattern[at:]:
+            end = pattern.index("]", at) + 1
+            out, at = out + fnmatch.translate(pattern[at:end])[4:-3], end
+        else:
+            out, at = out + re.escape(pattern[at]), at + 1
+    return out
+
+
+def ignore_rules(lines: Iterable[str]) -> list[_Rule]:
+    """The rules of lines as in a .gitignore file; comments and empty lines are none."""
+    cleaned = (line.rstrip("\n").rstrip() for line in lines)
+    return [_Rule(line) for line in cleaned if line and not line.startswith("#")]
+
+
+def walk(folder: str, excludes: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
+    """Files of a folder that go into its package: (path, path within the package), in order.
+
+    Left out are what `excludes` and .gitignore (unless RAY_RUNTIME_ENV_IGNORE_GITIGNORE=1) say, version control and
+    caches, links that lead out of the folder, and what is no plain file.
+    """
+    rules = ignore_rules(excludes)
+    ignore_file = os.path.join(folder, ".gitignore")
+    if os.path.isfile(ignore_file) and os.environ.get("RAY_RUNTIME_ENV_IGNORE_GITIGNORE") != "1":
+        with open(ignore_file, encoding="utf-8", errors="replace") as file:
+            rules = ignore_rules(file) + rules
+    yield from _walk_below(os.path.realpath(folder), "", rules)
+
+
+def _walk_below(root: str, inner: str, rules: list[_Rule]) -> Iterator[tuple[str, str]]:
+    with os.scandir(os.path.join(root, inner)) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        path = f"{inner}{entry.name}"
+        if entry.name in _ALWAYS_LEFT_OUT or _is_ignored(path, entry.is_dir(), rules):
+            continue
+        if entry.is_symlink() and not os.path.realpath(entry.path).startswith(root + os.sep):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk_below(root, f"{path}/", rules)
+        elif entry.is_file():
+            yield entry.path, path
+
+
+def _is_ignored(path: str, is_folder: bool, rules: list[_Rule]) -> bool:
+    ignored = False
+    for rule in rules:
+        if rule.applies(path, is_folder):
+            ignored = not rule.keeps
+    return ignored
+
+
+def package_folder(folder: str, target_dir: str, excludes: Iterable[str] = (), top: str = "") -> str:
+    """Write a folder's package; returns its path. Its name is the hash of what is in it.
+
+    Args:
+        folder: what to pack.
+        target_dir: where to write it.
+        excludes: lines as in a .gitignore file.
+        top: a folder within the package to put everything in.
+
+    Raises:
+        ValueError: the package is too large; the largest files are named.
+    """
+    digest = hashlib.sha256(top.encode())
+    sizes: list[tuple[int, str]] = []
+    handle, draft = tempfile.mkstemp(suffix=".zip", dir=target_dir)
+    try:
+        with (
+            os.fdopen(handle, "wb") as out,
+            zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        ):
+            for path, name in walk(folder, excludes):
+                _add(archive, path, f"{top}/{name}" if top else name, digest)
+                sizes.append((os.path.getsize(path), name))
+        if os.path.getsize(draft) > MAX_PACKAGE_BYTES:
+            largest = ", ".join(
+                f"{name} ({size >> 20} MiB)" for size, name in sorted(sizes, reverse=True)[:5]
+            )
+            raise ValueError(
+                f"Package size ({os.path.getsize(draft) >> 20} MiB) of {folder} exceeds the maximum size of "
+                f"{MAX_PACKAGE_BYTES >> 20} MiB. Leave files out with the 'excludes' option of runtime_env or a "
+                f".gitignore file; the largest are {largest}."
+            )
+        target = os.path.join(target_dir, f"_ray_pkg_{digest.hexdigest()[:32]}.zip")
+        os.replace(draft, target)
+        return target
+    except BaseException:
+        os.unlink(draft)
+        raise
+
+
+def _add(archive: zipfile.ZipFile, path: str, name: str, digest: hashlib._Hash) -> None:
+    info = zipfile.ZipInfo(name, _EPOCH)
+    mode = stat.S_IMODE(os.stat(path).st_mode)
+    info.external_attr = (stat.S_IFREG | mode) << 16
+    info.compress_type = zipfile.ZIP_DEFLATED
+    digest.update(f"{name}\0{mode & 0o111}\0".encode())
+    with open(path, "rb") as source, archive.open(info, "w") as to:
+        while piece := source.read(1 << 20):
+            digest.update(piece)
+            to.write(piece)
+
+
+def unpack(package: str, target: str, *, strip_single_folder: bool = False) -> str:
+    """Unpack a zip file into `target`, in one step; returns `target`. Present already: nothing is done.
+
+    Args:
+        package: the zip file.
+        target: the folder to make.
+        strip_single_folder: when all lies in one folder, that folder's content becomes `target`.
+
+    Raises:
+        ValueError: it is no zip file, leads out of its folder, or is too large unpacked.
+    """
+    if os.path.isdir(target):
+        return target
+    os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+    draft = tempfile.mkdtemp(dir=os.path.dirname(target))
+    try:
+        _extract(package, draft)
+        inner = os.listdir(draft)
+        single = os.path.join(draft, inner[0]) if strip_single_folder and len(inner) == 1 else ""
+        os.rename(single if single and os.path.isdir(single) else draft, target)
+    except FileExistsError:  # another job has unpacked the same package
+        pass
+    except OSError:
+        if not os.path.isdir(target):
+            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return target
+
+
+def _extract(package: str, folder: str) -> None:
+    try:
+        archive = zipfile.ZipFile(package)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ValueError(f"{os.path.basename(package)} is no zip file: {error}") from error
+    with archive:
+        members = archive.infolist()
+        if sum(member.file_size for member in members) > _MAX_UNPACKED_BYTES:
+            raise ValueError(
+                f"{os.path.basename(package)} is larger than {_MAX_UNPACKED_BYTES >> 30} GiB unpacked"
+            )
+        for member in members:
+            _extract_one(archive, member, folder)
+
+
+def _extract_one(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: str) -> None:
+    name = member.filename
+    mode = member.external_attr >> 16
+    if name.startswith("/") or "\\" in name or ".." in name.split("/") or "\0" in name:
+        raise ValueError(f"the package holds {name!r}, which leads out of its folder")
+    if stat.S_ISLNK(mode):
+        raise ValueError(f"the package holds the link {name!r}; pack what it points to")
+    path = os.path.join(folder, name)
+    if member.is_dir():
+        os.makedirs(path, exist_ok=True)
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with archive.open(member) as source, open(path, "wb") as to:
+        shutil.copyfileobj(source, to, 1 << 20)
+    if mode & 0o111:
+        os.chmod(path, 0o700)
