@@ -93,9 +93,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--metrics-export-port", type=int, default=0, help="where metrics are served; any free port"
     )
-    parser.add_argument(
-        "--ray-client-server-port", type=int, help="a further port in addresses, ray://HOST:PORT"
-    )
     parser.add_argument("--block", action="store_true", help="stay until the node ends")
     for name in _IGNORED_VALUES:
         parser.add_argument(name, help=argparse.SUPPRESS)
