@@ -31,13 +31,29 @@ class Checkpoint:
     Args:
         path: local path or URI of the folder.
         filesystem: on which `path` lies; found from `path` if None.
+        local_path, uri, data_dict: as in the AIR time, instead of `path`: a folder, a URI, or a dictionary.
+
+    Raises:
+        ValueError: not exactly one of them is given.
     """
 
     path: str
     filesystem: pyarrow.fs.FileSystem
 
-    def __init__(self, path: str | os.PathLike, filesystem: Any = None) -> None:
-        self.filesystem, self.path = filesystem_and_path(path, filesystem)
+    def __init__(
+        self,
+        path: str | os.PathLike | None = None,
+        filesystem: Any = None,
+        *,
+        local_path: str | os.PathLike | None = None,
+        data_dict: dict[str, Any] | None = None,
+        uri: str | None = None,
+    ) -> None:
+        given = [each for each in (path, local_path, uri, data_dict) if each is not None]
+        if len(given) != 1:
+            raise ValueError("a Checkpoint is of one path (or local_path, uri, data_dict)")
+        where: Any = given[0] if data_dict is None else _folder_of(data_dict)
+        self.filesystem, self.path = filesystem_and_path(where, filesystem)
         self._uuid = uuid.uuid4()
 
     def __repr__(self) -> str:
@@ -133,12 +149,7 @@ class Checkpoint:
         Args:
             data: any picklable values. The value of "_preprocessor" is what `get_preprocessor` gives.
         """
-        from narke import cloudpickle
-
-        folder = tempfile.mkdtemp(prefix="checkpoint_dict_")
-        with open(os.path.join(folder, _DICT_FILE), "wb") as file:
-            cloudpickle.dump(data, file)
-        return cls(folder)
+        return cls(_folder_of(data))
 
     def to_dict(self) -> dict[str, Any]:
         """The dictionary of `from_dict`; of another checkpoint, the bytes of its files by relative path."""
@@ -230,6 +241,16 @@ class Checkpoint:
 
     def _temporary_folder(self) -> str:
         return os.path.join(tempfile.gettempdir(), f"checkpoint_tmp_{self._uuid.hex}")
+
+
+def _folder_of(data: dict[str, Any]) -> str:
+    """A new local folder with a pickled dictionary."""
+    from narke import cloudpickle
+
+    folder = tempfile.mkdtemp(prefix="checkpoint_dict_")
+    with open(os.path.join(folder, _DICT_FILE), "wb") as file:
+        cloudpickle.dump(data, file)
+    return folder
 
 
 def _files_below(folder: str) -> list[str]:

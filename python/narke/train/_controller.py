@@ -92,12 +92,14 @@ class Outcome:
         error: None if it ended by itself or was stopped.
         rows: metrics of the reports, the latest if there were very many.
         value: what rank 0's function returned.
+        values: what each rank's function returned.
     """
 
     metrics: dict[str, Any] | None = None
     error: TrainingFailedError | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     value: Any = None
+    values: dict[int, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -336,8 +338,9 @@ class _Attempt:
         elif kind in ("barrier", "broadcast"):
             self._collective(rank, event[1], event[2])
         elif kind == "return":
+            self._run._outcome.values[rank] = pickle.loads(event[1])
             if rank == 0:
-                self._run._outcome.value = pickle.loads(event[1])
+                self._run._outcome.value = self._run._outcome.values[0]
             self._take(self._gather.ended(rank))
         elif event[1] is not None:
             self._errors[rank] = pickle.loads(event[1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from narke import cloudpickle
@@ -92,5 +94,11 @@ def stopper_of(stop: Any) -> Any:
 
 def _store_trainer(trainer: BaseTrainer, storage: _storage.StorageContext) -> None:
     """Store what `restore` makes the trainer of again."""
-    data = cloudpickle.dumps((type(trainer), trainer._arguments(), storage.trial_dir_name))
+    arguments = trainer._arguments()
+    try:
+        data = cloudpickle.dumps((type(trainer), arguments, storage.trial_dir_name))
+    except (TypeError, AttributeError, pickle.PicklingError):
+        # callbacks may hold what does not pickle: a restored run goes on without them
+        arguments["run_config"] = replace(trainer.run_config, callbacks=None)
+        data = cloudpickle.dumps((type(trainer), arguments, storage.trial_dir_name))
     _storage.write_bytes(storage.storage_filesystem, f"{storage.experiment_fs_path}/trainer.pkl", data)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from narke.train.error import SessionMisuseError
+
 __all__ = ["Session", "current", "require", "set_current"]
 
 
@@ -63,10 +65,10 @@ def require(what: str) -> Session:
         what: the call that needs it, for the error's text.
 
     Raises:
-        RuntimeError: there is none.
+        narke.train.error.SessionMisuseError: there is none.
     """
     if _current is None:
-        raise RuntimeError(
+        raise SessionMisuseError(
             f"{what} works inside a training function that a trainer or tuner runs; this process runs none"
         )
     return _current

@@ -275,7 +275,9 @@ class BaseTrainer:
             "best_checkpoints": vault.kept() if vault else [],
             "_storage_filesystem": vault.storage.storage_filesystem if vault else None,
         }
-        return FirstResult(**parts) if self._is_first else Result(**parts, return_value=outcome.value)
+        result = FirstResult(**parts) if self._is_first else Result(**parts, return_value=outcome.value)
+        result._returned = [outcome.values[rank] for rank in sorted(outcome.values)]  # type: ignore[attr-defined]
+        return result
 
     # ---- Tune and restoring
 

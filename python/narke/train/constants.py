@@ -51,3 +51,19 @@ V2_MIGRATION_GUIDE_MESSAGE = (
     "narke.train serves both generations of the interface; nothing has to be migrated."
 )
 V2_MIGRATION_GUIDE_LINK_MESSAGE = V2_MIGRATION_GUIDE_MESSAGE
+
+# Of Ray 2.0.
+BASIC_AUTOFILLED_KEYS = {"_time_this_iter_s", "_timestamp", "_training_iteration"}
+DATE = "_date"
+DEFAULT_NCCL_SOCKET_IFNAME = "^lo,docker,veth"
+HOSTNAME = WORKER_HOSTNAME
+NODE_IP = WORKER_NODE_IP
+PID = WORKER_PID
+PYTORCH_PROFILER_KEY = "_train_torch_profiler"
+ALL_RESERVED_KEYS = {PYTORCH_PROFILER_KEY}
+RESULT_FETCH_TIMEOUT = 0.2
+SESSION_MISUSE_LOG_ONCE_KEY = "train_warn_session_misuse"
+TIMESTAMP = "timestamp"
+TIME_THIS_ITER_S = "time_this_iter_s"
+TRAINING_ITERATION = "_training_iteration"
+TUNE_INSTALLED = True

@@ -6,6 +6,7 @@ from narke.train.torch.torch_detection_predictor import TorchDetectionPredictor
 from narke.train.torch.torch_predictor import TorchPredictor
 from narke.train.torch.torch_trainer import TorchTrainer
 from narke.train.torch.train_loop_utils import (
+    TorchWorkerProfiler,
     accelerate,
     backward,
     enable_reproducibility,
@@ -22,6 +23,7 @@ __all__ = [
     "TorchDetectionPredictor",
     "TorchPredictor",
     "TorchTrainer",
+    "TorchWorkerProfiler",
     "accelerate",
     "backward",
     "enable_reproducibility",

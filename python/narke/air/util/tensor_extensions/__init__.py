@@ -1,0 +1,1 @@
+"""Tensors in Arrow and pandas."""

@@ -1,0 +1,5 @@
+"""Helpers of training."""
+
+from __future__ import annotations
+
+__all__: list[str] = []
