@@ -9,7 +9,7 @@ import types
 from collections.abc import Coroutine, Generator
 from typing import Any
 
-__all__ = ["direct", "forget_direct", "is_running", "run", "until_polled"]
+__all__ = ["direct", "forget_direct", "is_running", "owns", "run", "until_polled"]
 
 _TICK_S = 0.1  # the engine's own timers are looked after at least so often
 _runner: _Runner | None = None
@@ -41,6 +41,11 @@ async def until_polled() -> None:
     """Wait until something has arrived: after that, has_room() and is_stopped() of a call may say otherwise."""
     assert _runner is not None, "only on the event loop of an async actor"
     await _runner._until_polled()
+
+
+def owns(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a loop is that of the async actor this process is."""
+    return _runner is not None and _runner.loop is loop
 
 
 def run(native: Any, limits: dict[str, int] | None = None) -> None:

@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from narke._private import session
+from narke._private import async_actor, session
 
 __all__ = ["call_when_ready", "deliver", "forget", "watch_from_loop", "watch_from_thread"]
 
@@ -79,7 +79,8 @@ def watch_from_loop(loop: asyncio.AbstractEventLoop) -> None:
     _loops[loop] = fds
     try:
         loop.add_reader(fds[0], _dispatch)
-        loop.add_reader(fds[1], native.poll)
+        if not async_actor.owns(loop):  # its own reader of the sockets takes arriving calls as well
+            loop.add_reader(fds[1], native.poll)
     except NotImplementedError:  # loops of other libraries may lack it
         watch_from_thread()
 
