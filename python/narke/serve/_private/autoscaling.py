@@ -40,7 +40,7 @@ def desired_replicas(total_requests: float, current: int, config: Any) -> float:
 
 
 class _Window:
-    """Values of one source over the look-back period."""
+    """Values over the look-back period."""
 
     def __init__(self) -> None:
         self.values: collections.deque[tuple[float, float]] = collections.deque()
@@ -73,7 +73,8 @@ class Autoscaler:
         self.config = config
         self._policy = policy
         self._make_context = make_context
-        self._running: dict[str, _Window] = {}
+        self._running: dict[str, float] = {}  # the last each replica told
+        self._totals = _Window()
         self._queued: dict[str, tuple[float, int]] = {}
         self.policy_state: dict[str, Any] = {}
         self._wish: int = 0  # 1: wants more, -1: wants less
@@ -85,11 +86,11 @@ class Autoscaler:
         """Replicas to begin with."""
         first = self.config.initial_replicas
         count = previous if previous is not None else first if first is not None else self.config.min_replicas
-        return self._bounded(count)
+        return self.bounded(count)
 
     def on_running(self, replica: str, requests: float, now: float) -> None:
         """A replica has told how many requests it runs."""
-        self._running.setdefault(replica, _Window()).add(now, requests, self.config.look_back_period_s)
+        self._running[replica] = requests
 
     def on_queued(self, source: str, requests: int, now: float) -> None:
         """A proxy or handle has told how many requests wait in it."""
@@ -111,14 +112,15 @@ class Autoscaler:
         """
         context = self._context(current, deployment, replicas, now)
         desired, self.policy_state = self._policy(context)
-        wanted = self._bounded(math.ceil(desired - 1e-9))
+        wanted = self.bounded(math.ceil(desired - 1e-9))
         if current == 0 and wanted > 0:  # somebody waits: no delay
             return self._scaled(wanted, current, now)
         return self._delayed(wanted, current, now)
 
     def _context(self, current: int, deployment: Any, replicas: list[Any], now: float) -> Any:
         how = str(getattr(self.config.aggregation_function, "value", self.config.aggregation_function))
-        running = sum(window.aggregate(how) for window in self._running.values())
+        self._totals.add(now, sum(self._running.values()), self.config.look_back_period_s)
+        running = self._totals.aggregate(how)
         fresh = max(2.0, self.config.metrics_interval_s)
         queued = sum(count for at, count in self._queued.values() if now - at <= fresh)
         return self._make_context(
@@ -134,7 +136,12 @@ class Autoscaler:
             now=now,
         )
 
-    def _bounded(self, count: int) -> int:
+    def take_over(self, other: Autoscaler) -> None:
+        """Go on with what another was told."""
+        self._running, self._queued, self._totals = other._running, other._queued, other._totals
+
+    def bounded(self, count: int) -> int:
+        """The number within the config's bounds."""
         return max(self.config.min_replicas, min(self.config.max_replicas, count))
 
     def _delay_s(self, wanted: int, current: int) -> float:

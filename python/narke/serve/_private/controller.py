@@ -74,14 +74,19 @@ class Controller:
         Raises:
             RuntimeError: a proxy cannot listen.
         """
-        if self._loop_task is None:
-            self._loop_task = asyncio.get_running_loop().create_task(self._run())
-            self._recover()
-            self._proxies = Proxies(self._options, narke.get_runtime_context().get_actor_id())
-            self._storage.save_options(self._options)
+        self._begin()
         assert self._proxies is not None
         await self._proxies.reconcile()
         return {**self._options, "port": self._proxies.port() or self._options["port"]}
+
+    def _begin(self) -> None:
+        """Start working, if that is still to be done: after a restart the first to ask is a proxy or a handle."""
+        if self._loop_task is not None:
+            return
+        self._loop_task = asyncio.get_running_loop().create_task(self._run())
+        self._recover()
+        self._proxies = Proxies(self._options, narke.get_runtime_context().get_actor_id())
+        self._storage.save_options(self._options)
 
     def _recover(self) -> None:
         now = time.monotonic()
@@ -132,7 +137,6 @@ class Controller:
 
     def _step(self) -> None:
         now = time.monotonic()
-        before = self._replica_facts()
         for key, state in list(self._states.items()):
             self._scaling.apply(key, state, self._reports, now)
             for order in state.step(now):
@@ -146,8 +150,9 @@ class Controller:
                 del self._apps[name]
                 self._storage.save_apps(self._apps)
         self._publish()
-        if (after := self._replica_facts()) != before:
-            self._storage.save_replicas(after)
+        if (facts := self._replica_facts()) != self._saved_replicas:
+            self._saved_replicas = facts
+            self._storage.save_replicas(facts)
         if self._proxies is not None:
             self._spawn(self._proxies.keep())
 
@@ -232,6 +237,7 @@ class Controller:
     @async_actor.direct
     def serve_routes(self, call: Any) -> None:
         """The routing table for a proxy, as soon as it is another than the version it has."""
+        self._begin()
         if call.args[0][0] != self._version and self._packed:
             self._send_table(call)
         else:
@@ -247,6 +253,7 @@ class Controller:
     @async_actor.direct
     def serve_table(self, call: Any) -> None:
         """The same for handles."""
+        self._begin()
         if call.args[0] != self._version and self._table:
             call.finish((self._version, self._table))
         else:
@@ -395,6 +402,7 @@ class Controller:
 
     async def status(self) -> dict[str, Any]:
         """All applications and proxies as plain data; see `narke.serve._private.status`."""
+        self._begin()
         return {
             "proxies": self._proxies.statuses() if self._proxies else {},
             "applications": {name: app.status_of(self._states) for name, app in self._apps.items()},

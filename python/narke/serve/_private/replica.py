@@ -45,7 +45,7 @@ class Replica:
         self._http: dict[str, _HttpRun] = {}
         self._servable: Servable | None = None
         self._handler: Any = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.access: Any = None
 
     # ---- life ----
 
@@ -58,9 +58,10 @@ class Replica:
         Raises:
             RuntimeError: with the traceback of what the user's code raised.
         """
-        from narke.serve._private.logs import configure
+        from narke.serve._private.logs import AccessLog, configure
 
         log_path = configure(self._id, self._config.get("logging_config"))
+        self.access = AccessLog(self._config.get("logging_config"))
         try:
             await self._build()
         except Exception:
@@ -170,6 +171,7 @@ class Replica:
                 break
             await asyncio.sleep(0.01)
         self._leaving = True
+        self.access.write()
         if self._servable is not None:
             await self._servable.destroy()
 
@@ -275,8 +277,7 @@ class _HttpRun:
             del replica._http[http.request_id]
             async_actor.forget_direct(self.call.task_id)
             replica.ended(failed)
-            if logger.isEnabledFor(logging.INFO):
-                _log_access(http.method, http.path, http.status, began)
+            replica.access.add(http.request_id, http.method, http.path, http.status, began)
 
 
 def _answer_exception(http: HttpCall, error: Exception) -> None:
@@ -289,13 +290,6 @@ def _answer_exception(http: HttpCall, error: Exception) -> None:
     if isinstance(cause, DeploymentUnavailableError):
         return http.fail(503, cause.message)
     http.fail(500, "Internal Server Error")
-
-
-def _log_access(method: str, path: str, status: Any, began: float) -> None:
-    logger.info("%s %s %s %.1fms", method, path, status, (time.perf_counter() - began) * 1e3, extra=_ACCESS)
-
-
-_ACCESS = {"serve_access_log": True}
 
 
 class _CallRun:
@@ -342,8 +336,7 @@ class _CallRun:
         finally:
             async_actor.forget_direct(call.task_id)
             replica.ended(failed)
-            if logger.isEnabledFor(logging.INFO):
-                _log_access("CALL", method_name, "ERROR" if failed else "OK", began)
+            replica.access.add(request_id, "CALL", method_name, "ERROR" if failed else "OK", began)
 
     async def _stream(self, items: Any) -> None:
         call = self.call

@@ -42,10 +42,10 @@ class Scaling:
         known = self._scalers.get(target.key)
         scaler = make_autoscaler(target.autoscaling, target.autoscaling_policy)
         if known is not None:
-            scaler._running, scaler._queued = known._running, known._queued
+            scaler.take_over(known)
         self._scalers[target.key] = scaler
         previous = state.count if known is not None else None
-        state.count = scaler.initial(previous) if not recovered else scaler._bounded(state.count)
+        state.count = scaler.initial(previous) if not recovered else scaler.bounded(state.count)
 
     def forget(self, key: str) -> None:
         """The deployment is gone."""

@@ -1,0 +1,273 @@
+"""The pure parts: deployments on their way to their targets, autoscaling, tables. No cluster."""
+
+import random
+
+import pytest
+
+from narke.serve._private import tables
+from narke.serve._private.autoscaling import desired_replicas
+from narke.serve._private.common import DeploymentID, DeploymentStatus, ReplicaState
+from narke.serve._private.deployment_state import NO_ROOM_AFTER_S, UNHEALTHY_AFTER, DeploymentState
+from narke.serve._private.metrics_text import merge
+from narke.serve._private.scaling import make_autoscaler
+from narke.serve._private.targets import DeploymentTarget
+from narke.serve.config import AutoscalingConfig
+
+
+def target(version="v1", count=2, **options):
+    return DeploymentTarget("d", "app", version, num_replicas=count, **options)
+
+
+class World:
+    """A deployment whose orders are carried out at once, unless told otherwise."""
+
+    def __init__(self, aim):
+        self.now = 0.0
+        self.state = DeploymentState(aim, self.now)
+        self.fail_starts = False
+        self.has_room = True
+        self.starting = []
+        self.log = []
+        self.least = None
+
+    def step(self):
+        orders = self.state.step(self.now)
+        for order in orders:
+            self.log.append(order.what)
+            self.carry_out(order)
+        serving = len(self.state.serving())
+        self.least = serving if self.least is None else min(self.least, serving)
+        return orders
+
+    def carry_out(self, order):
+        if order.what == "start":
+            if self.fail_starts:
+                self.state.on_start_failed(order.replica, "no luck", self.now)
+            elif self.has_room:
+                self.state.on_alive(order.replica)
+                self.state.on_started(order.replica, {})
+        elif order.what == "reconfigure":
+            self.state.on_reconfigured(order.replica, self.state.target.config_hash(), None)
+        else:
+            self.state.on_gone(order.replica, "stopped", self.now)
+
+    def run(self, steps=60, every_s=0.1):
+        for _ in range(steps):
+            self.step()
+            self.now += every_s
+        return self
+
+
+def test_a_deployment_becomes_healthy():
+    world = World(target(count=3)).run()
+    assert world.state.status == DeploymentStatus.HEALTHY and len(world.state.serving()) == 3
+    assert sorted(r.rank for r in world.state.replicas.values()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 10])
+def test_an_update_never_serves_with_less(count):
+    world = World(target(count=count)).run()
+    world.least = None
+    world.state.set_target(target("v2", count), world.now)
+    world.run(steps=200)
+    assert world.state.status == DeploymentStatus.HEALTHY
+    assert {r.version for r in world.state.replicas.values()} == {"v2"}
+    assert world.least >= count
+
+
+def test_an_update_without_room_stops_old_ones_first():
+    world = World(target(count=1)).run()
+    world.has_room = False
+    world.state.set_target(target("v2", 1), world.now)
+    world.step()
+    assert len(world.state.serving()) == 1
+    world.now += NO_ROOM_AFTER_S + 1
+    world.step()
+    assert len(world.state.serving()) == 0
+
+
+def test_a_change_of_config_starts_nothing():
+    world = World(target()).run()
+    world.log.clear()
+    world.state.set_target(target(user_config={"a": 1}), world.now)
+    world.run()
+    assert world.log == ["reconfigure", "reconfigure"] and world.state.status == DeploymentStatus.HEALTHY
+
+
+def test_scaling_down_prefers_idle_replicas():
+    world = World(target(count=3)).run()
+    busy = next(iter(world.state.replicas))
+    world.state.on_numbers(busy, {"ongoing": 5})
+    world.state.scale(1)
+    assert world.state.status == DeploymentStatus.DOWNSCALING
+    world.run()
+    assert list(world.state.replicas) == [busy] and world.state.status == DeploymentStatus.HEALTHY
+
+
+def test_constructors_that_fail_end_in_deploy_failed():
+    world = World(target(count=1))
+    world.fail_starts = True
+    world.run(steps=400)
+    assert world.state.status == DeploymentStatus.DEPLOY_FAILED and "no luck" in world.state.message
+    assert world.log.count("start") == 3 and not world.state.replicas
+
+
+def test_a_new_target_is_tried_after_a_failure():
+    world = World(target(count=1))
+    world.fail_starts = True
+    world.run(steps=400)
+    world.fail_starts = False
+    world.state.set_target(target("v2", 1), world.now)
+    assert world.run().state.status == DeploymentStatus.HEALTHY
+
+
+def test_a_dead_replica_is_replaced():
+    world = World(target(count=2)).run()
+    world.state.on_gone(next(iter(world.state.replicas)), "killed", world.now)
+    assert world.state.status == DeploymentStatus.UNHEALTHY
+    assert world.run().state.status == DeploymentStatus.HEALTHY and len(world.state.serving()) == 2
+
+
+def test_an_ill_replica_is_replaced_after_some_failures():
+    world = World(target(count=1)).run()
+    (replica,) = world.state.replicas
+    for _ in range(UNHEALTHY_AFTER - 1):
+        world.state.on_ill(replica, "cough")
+    world.run(steps=3)
+    assert list(world.state.replicas) == [replica]
+    world.state.on_ill(replica, "cough")
+    world.run()
+    assert replica not in world.state.replicas and world.state.status == DeploymentStatus.HEALTHY
+
+
+def test_deleting_stops_everything():
+    world = World(target(count=3)).run()
+    world.state.delete()
+    world.run()
+    assert world.state.is_gone()
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_happens_it_settles(seed):
+    """Random targets, deaths, illness and failing starts; once they stop, the target is reached."""
+    rng = random.Random(seed)
+    world = World(target(count=rng.randint(1, 5)))
+    for version in range(60):
+        world.fail_starts = rng.random() < 0.2
+        event = rng.random()
+        replicas = list(world.state.replicas)
+        if event < 0.2:
+            world.state.set_target(target(f"v{version}", rng.randint(1, 5)), world.now)
+        elif event < 0.4 and replicas:
+            world.state.on_gone(rng.choice(replicas), "killed", world.now)
+        elif event < 0.6 and replicas:
+            world.state.on_ill(rng.choice(replicas), "ill")
+        world.run(steps=rng.randint(1, 5), every_s=0.3)
+        assert len({r.rank for r in world.state._active()}) <= len(world.state._active())
+    world.fail_starts = False
+    world.state.set_target(target("last", 3), world.now)
+    world.run(steps=300)
+    assert world.state.status == DeploymentStatus.HEALTHY, seed
+    assert [r.version for r in world.state.replicas.values()] == ["last"] * 3
+
+
+def test_a_table_names_what_serves():
+    world = World(target(count=2)).run()
+    first, second = world.state.replicas
+    world.state.replicas[second].state = ReplicaState.STOPPING
+    table = tables.build(
+        4, {"app#d": world.state}, {first: b"a" * 16, second: b"b" * 16}, [("/", "app", "app#d")], 1500
+    )
+    (deployment,) = table["deployments"]
+    assert [r["id"] for r in deployment["replicas"]] == [first]
+    assert table["routes"] == [
+        {"prefix": "/", "app": "app", "deployment": "app#d", "timeout_ms": 1500, "body_limit": 0}
+    ]
+
+
+class TestAutoscaling:
+    def scaler(self, **config):
+        config = {
+            "min_replicas": 1,
+            "max_replicas": 10,
+            "target_ongoing_requests": 2,
+            "look_back_period_s": 2,
+        } | config
+        return make_autoscaler(AutoscalingConfig(**config).model_dump(exclude={"policy"}), None)
+
+    def simulate(self, scaler, load, seconds, start=1, every_s=0.1):
+        """The numbers of replicas over time, when `load(t)` requests are there at time t, spread evenly."""
+        count, history = start, []
+        deployment = DeploymentID("d", "app")
+        for step in range(int(seconds / every_s)):
+            now = step * every_s
+            names = [f"r{i}" for i in range(count)]
+            scaler.keep_replicas(set(names))
+            for name in names:
+                scaler.on_running(name, load(now) / count, now)
+            scaler.on_queued("proxy", 0 if count else load(now), now)
+            count = scaler.decide(count, deployment, names, now)
+            history.append(count)
+        return history
+
+    @pytest.mark.parametrize(
+        "requests, current, expected",
+        [(0, 0, 0), (1, 0, 1), (10, 0, 5), (10, 5, 5), (20, 5, 10), (5, 5, 2.5), (0, 1, 0)],
+    )
+    def test_each_replica_gets_its_number_of_requests(self, requests, current, expected):
+        assert (
+            desired_replicas(requests, current, AutoscalingConfig(min_replicas=0, max_replicas=100))
+            == expected
+        )
+
+    def test_factors_damp_and_amplify(self):
+        slow = AutoscalingConfig(max_replicas=100, upscaling_factor=0.5, downscaling_factor=0.5)
+        assert desired_replicas(20, 5, slow) == 7.5 and desired_replicas(5, 5, slow) == 3.75
+
+    def test_load_is_followed_after_the_delays(self):
+        scaler = self.scaler(upscale_delay_s=1, downscale_delay_s=3)
+        history = self.simulate(scaler, lambda t: 12 if t < 6 else 2, 20)
+        assert history[5] == 1 and max(history) == 6 and history[-1] == 1
+
+    def test_a_short_peak_changes_nothing(self):
+        scaler = self.scaler(upscale_delay_s=3, look_back_period_s=0.5)
+        assert set(self.simulate(scaler, lambda t: 20 if 2 < t < 3 else 1, 10)) == {1}
+
+    def test_bounds_hold(self):
+        scaler = self.scaler(upscale_delay_s=0, min_replicas=2, max_replicas=4)
+        history = self.simulate(scaler, lambda t: 1000, 5, start=2)
+        assert history[-1] == 4
+        assert (
+            self.simulate(self.scaler(min_replicas=2, downscale_delay_s=0), lambda t: 0, 5, start=3)[-1] == 2
+        )
+
+    def test_to_zero_and_back(self):
+        scaler = self.scaler(min_replicas=0, downscale_delay_s=1, downscale_to_zero_delay_s=4)
+        history = self.simulate(scaler, lambda t: 0 if t < 10 else 3, 12)
+        assert history[20] == 1 and history[80] == 0 and history[-1] >= 1
+
+    def test_policies_of_ones_own(self):
+        import cloudpickle
+
+        config = AutoscalingConfig(
+            max_replicas=9, upscale_delay_s=0, policy={"policy_function": lambda ctx: (7, {"n": 1})}
+        )
+        fields = config.model_dump(exclude={"policy"})
+        scaler = make_autoscaler(fields, config.policy.get_serialized_policy_def())
+        assert self.simulate(scaler, lambda t: 0, 1)[-1] == 7 and scaler.policy_state == {"n": 1}
+        assert cloudpickle.loads(config.policy.get_serialized_policy_def())(None)[0] == 7
+
+
+def test_expositions_are_merged():
+    one = '# HELP a text\n# TYPE a counter\na{n="1"} 1\n'
+    two = '# HELP a text\n# TYPE a counter\na{n="2"} 2\n# HELP b t\n# TYPE b gauge\nb 3\n'
+    lines = merge([one, two]).splitlines()
+    assert lines == [
+        "# HELP a text",
+        "# TYPE a counter",
+        'a{n="1"} 1',
+        'a{n="2"} 2',
+        "# HELP b t",
+        "# TYPE b gauge",
+        "b 3",
+    ]
