@@ -186,7 +186,7 @@ def test_cuts_name_each_row_once():
     from narke.data.plan import Bundle
 
     bundles = [Bundle(f"r{i}", rows, 8 * rows, None) for i, rows in enumerate([4, 0, 6])]
-    works = list(CutAt([2, 4, 7]).plan([bundles], {}))
+    works = list(CutAt([2, 4, 7]).plan([bundles], None))
     assert all(isinstance(w, Work) for w in works)
     pieces = [[(ref, r) for ref, r in zip(w.args[2:], w.args[1], strict=True) if r[1] > r[0]] for w in works]
     assert pieces == [[("r0", (0, 2))], [("r0", (2, 4))], [("r2", (0, 3))], [("r2", (3, 6))]]

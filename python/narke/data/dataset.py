@@ -148,7 +148,11 @@ class Dataset(Operators, Consuming, Splitting, Writing, Interop):
 
         found: dict[str, None] = {}
         for node in _all_nodes(self._plan):
-            for task in read_tasks(node, self._context, 1) if isinstance(node, Read) else []:
+            for task in (
+                read_tasks(node, self._context, 1, self._context.target_max_block_size)
+                if isinstance(node, Read)
+                else []
+            ):
                 found.update(dict.fromkeys((task.metadata and task.metadata.input_files) or ()))
         return list(found)
 

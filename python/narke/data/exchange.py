@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,13 @@ from narke.data import blocks as blk
 from narke.data import grouping, kernels, partials
 from narke.data.blocks import Block
 from narke.data.execute import tasks
-from narke.data.plan import Bundle, Work
+from narke.data.plan import Bundle, Limits, Work, Works
 
 SAMPLES = 400
 SMALL_BYTES = 64 * 1024 * 1024
+PART_BYTES = 256 * 1024
+MOST_BYTES = 512 * 1024 * 1024
+LEAST_PARTITIONS = 8
 
 Inputs = list[list[Bundle]]
 
@@ -24,15 +28,15 @@ Inputs = list[list[Bundle]]
 class Exchange:
     """Base of planners that partition each block in a task, and merge each partition in another."""
 
-    def plan(self, inputs: Inputs, options: dict[str, Any]) -> Iterator[Work]:
-        """The merge tasks; the tasks that partition are started here, all at once."""
+    def plan(self, inputs: Inputs, limits: Limits) -> Works:
+        """The tasks that partition blocks, and then those that merge partitions."""
         bundles = [b for b in inputs[0] if b.rows]
         if not bundles:
             yield from (Work(tasks.run_slices, (i, [(0, 0)], b.ref)) for i, b in enumerate(inputs[0][:1]))
             return
         this = narke.put(self)
-        count, shared = self.prepare(this, bundles, options)
-        parts = self._partition(this, shared, count, bundles, options)
+        count, shared = self.prepare(this, bundles, limits)
+        parts = yield from self._partition(this, shared, count, bundles)
         inputs.clear()
         del bundles
         for index in range(count):
@@ -40,15 +44,19 @@ class Exchange:
             parts[index] = []
 
     def _partition(
-        self, this: Any, shared: Any, count: int, bundles: list[Bundle], options: Any
-    ) -> list[list[Any]]:
+        self, this: Any, shared: Any, count: int, bundles: list[Bundle]
+    ) -> Generator[Work, list[Any], list[list[Any]]]:
         if count == 1:
             return [[b.ref for b in bundles]]
-        run = tasks.remote(tasks.run_partition, {**options, "num_returns": count})
-        made = [run.remote(this, shared, count, index, b.ref) for index, b in enumerate(bundles)]
-        return [list(column) for column in zip(*made, strict=True)]
+        parts: list[list[Any]] = [[] for _ in range(count)]
+        for index, group in enumerate(grouped(bundles, count * PART_BYTES)):
+            args = (this, shared, count, index, *(b.ref for b in group))
+            made = yield Work(tasks.run_partition, args, count)
+            for part, ref in zip(parts, made, strict=True):
+                part.append(ref)
+        return parts
 
-    def prepare(self, this: Any, bundles: list[Bundle], options: dict[str, Any]) -> tuple[int, Any]:
+    def prepare(self, this: Any, bundles: list[Bundle], limits: Limits) -> tuple[int, Any]:
         """(number of partitions, what all tasks are told)."""
         raise NotImplementedError
 
@@ -65,6 +73,39 @@ class Exchange:
         raise NotImplementedError
 
 
+def _in_turns(start: Callable[[int], Any], count: int, width: int) -> list[Any]:
+    """The results of `count` tasks, of which no more than `width` have begun and not ended."""
+    refs: list[Any] = []
+    for place in range(count):
+        if place >= width:
+            narke.wait(refs[place - width :], num_returns=1, fetch_local=False)
+        refs.append(start(place))
+    return narke.get(refs)
+
+
+def grouped(bundles: list[Bundle], least_bytes: int) -> Iterator[list[Bundle]]:
+    """Neighbours together until they have so many bytes, where there is more than `SMALL_BYTES` in all.
+
+    Parts of a few kilobytes would cost more in counting than in copying, and their owner would hold them in its memory.
+    """
+    if sum(b.size_bytes for b in bundles) < SMALL_BYTES:
+        least_bytes = 0
+    held: list[Bundle] = []
+    for bundle in bundles:
+        held.append(bundle)
+        if sum(b.size_bytes for b in held) >= min(least_bytes, MOST_BYTES):
+            yield held
+            held = []
+    if held:
+        yield held
+
+
+def spread(bundles: list[Bundle], limits: Limits) -> int:
+    """How many partitions blocks go to: as many as blocks, but no more than fill the tasks that merge them."""
+    total = sum(b.size_bytes for b in bundles)
+    return min(len(bundles), max(LEAST_PARTITIONS, math.ceil(total / limits.merge_bytes)))
+
+
 class RandomShuffle(Exchange):
     """Every row to a random place. The same seed and blocks give the same order."""
 
@@ -72,8 +113,8 @@ class RandomShuffle(Exchange):
         self.seed = secrets.randbits(32) if seed is None else seed
         self.num_blocks = num_blocks
 
-    def prepare(self, this: Any, bundles: list[Bundle], options: dict[str, Any]) -> tuple[int, Any]:
-        return self.num_blocks or len(bundles), None
+    def prepare(self, this: Any, bundles: list[Bundle], limits: Limits) -> tuple[int, Any]:
+        return self.num_blocks or spread(bundles, limits), None
 
     def _seed(self, *place: int) -> int:
         return int(np.random.SeedSequence([abs(self.seed), *place]).generate_state(1, np.uint64)[0])
@@ -94,25 +135,27 @@ class Sort(Exchange):
     def __init__(self, keys: list[str], descending: list[bool], boundaries: list[Any] | None = None):
         self.keys, self.descending, self.boundaries = keys, descending, boundaries
 
-    def prepare(self, this: Any, bundles: list[Bundle], options: dict[str, Any]) -> tuple[int, Any]:
+    def prepare(self, this: Any, bundles: list[Bundle], limits: Limits) -> tuple[int, Any]:
         for key in self.keys:
             known = next((b.schema.names for b in bundles if key not in b.schema.names), None)
             if known is not None:
                 raise ValueError(f"there is no column {key!r} to sort by; the columns are {known}")
-        bounds = self._given() if self.boundaries is not None else self._sampled(this, bundles, options)
+        bounds = self._given() if self.boundaries is not None else self._sampled(this, bundles, limits)
         return bounds.num_rows + 1, narke.put(bounds)
 
     def _given(self) -> Block:
         ordered = sorted(self.boundaries or [], reverse=self.descending[0])
         return blk.from_rows([{self.keys[0]: value} for value in ordered])
 
-    def _sampled(self, this: Any, bundles: list[Bundle], options: dict[str, Any]) -> Block:
+    def _sampled(self, this: Any, bundles: list[Bundle], limits: Limits) -> Block:
         if len(bundles) == 1:
             return bundles[0].schema.empty_table().select(self.keys)
-        run = tasks.remote(tasks.run_sample, {**options, "num_returns": 1})
-        found = narke.get([run.remote(this, index, b.ref) for index, b in enumerate(bundles)])
+        run = tasks.remote(tasks.run_sample, {**limits.options, "num_returns": 1})
+        found = _in_turns(
+            lambda place: run.remote(this, place, bundles[place].ref), len(bundles), limits.width
+        )
         ordered = grouping.sort(blk.concat(found), self.keys, self.descending)
-        cuts = np.linspace(0, ordered.num_rows, len(bundles) + 1)[1:-1].astype(np.int64)
+        cuts = np.linspace(0, ordered.num_rows, spread(bundles, limits) + 1)[1:-1].astype(np.int64)
         return ordered.take(cuts)
 
     def sample(self, index: int, block: Block) -> Block:
@@ -145,9 +188,9 @@ class Aggregate(_ByHash):
         super().__init__(keys, num_partitions)
         self.aggs = aggs
 
-    def prepare(self, this: Any, bundles: list[Bundle], options: dict[str, Any]) -> tuple[int, Any]:
+    def prepare(self, this: Any, bundles: list[Bundle], limits: Limits) -> tuple[int, Any]:
         small = sum(b.size_bytes for b in bundles) < SMALL_BYTES
-        return self.num_partitions or (1 if small else len(bundles)), None
+        return self.num_partitions or (1 if small else spread(bundles, limits)), None
 
     def merge(self, shared: Any, index: int, parts: list[Block]) -> Iterator[Block]:
         yield partials.finish(parts, self.keys, self.aggs)
@@ -160,13 +203,13 @@ class HashPartition(_ByHash):
         super().__init__(keys, num_partitions)
         self.sort = sort
 
-    def prepare(self, this: Any, bundles: list[Bundle], options: dict[str, Any]) -> tuple[int, Any]:
+    def prepare(self, this: Any, bundles: list[Bundle], limits: Limits) -> tuple[int, Any]:
         missing = [k for k in self.keys if k not in bundles[0].schema.names]
         if missing:
             raise ValueError(
                 f"there are no columns {missing} to group by; the columns are {bundles[0].schema.names}"
             )
-        return self.num_partitions or len(bundles), None
+        return self.num_partitions or spread(bundles, limits), None
 
     def merge(self, shared: Any, index: int, parts: list[Block]) -> Iterator[Block]:
         whole = blk.concat(parts)
@@ -182,13 +225,14 @@ class Join(_ByHash):
         super().__init__(list(keys), count)
         self.how, self.right_keys, self.suffixes = how, list(right_keys), suffixes
 
-    def plan(self, inputs: Inputs, options: dict[str, Any]) -> Iterator[Work]:
+    def plan(self, inputs: Inputs, limits: Limits) -> Works:
         count = self.num_partitions or 1
         sides = []
         for keys, bundles in zip((self.keys, self.right_keys), inputs, strict=True):
-            hasher = narke.put(_ByHash(keys, count))
+            hash_parts = _ByHash(keys, count)
+            hasher = narke.put(hash_parts)
             full = [b for b in bundles if b.rows] or bundles[:1]
-            sides.append(self._partition(hasher, None, count, full, options))
+            sides.append((yield from hash_parts._partition(hasher, None, count, full)))
         this = narke.put(self)
         for index, (left, right) in enumerate(zip(*sides, strict=True)):
             yield Work(tasks.run_merge, (this, len(left), index, *left, *right))
@@ -205,7 +249,7 @@ class Repartition:
     def __init__(self, count: int):
         self.count = count
 
-    def plan(self, inputs: Inputs, options: dict[str, Any]) -> Iterator[Work]:
+    def plan(self, inputs: Inputs, limits: Limits) -> Works:
         """One task an output block, over the rows it takes from each input block."""
         total = sum(b.rows for b in inputs[0])
         edges = [total * i // self.count for i in range(self.count + 1)]
@@ -218,7 +262,7 @@ class RowTarget:
     def __init__(self, rows: int):
         self.rows = rows
 
-    def plan(self, inputs: Inputs, options: dict[str, Any]) -> Iterator[Work]:
+    def plan(self, inputs: Inputs, limits: Limits) -> Works:
         """One task an output block."""
         total = sum(b.rows for b in inputs[0])
         yield from slices(inputs[0], [*range(0, total, self.rows), total])
@@ -227,7 +271,7 @@ class RowTarget:
 class Zip:
     """Columns of two inputs of equally many rows, side by side, in the blocks of the first."""
 
-    def plan(self, inputs: Inputs, options: dict[str, Any]) -> Iterator[Work]:
+    def plan(self, inputs: Inputs, limits: Limits) -> Works:
         """One task a block of the first input."""
         left, right = inputs
         rows = [sum(b.rows for b in side) for side in inputs]
@@ -245,7 +289,7 @@ class ShuffleOrder:
     def __init__(self, seed: int | None):
         self.seed = seed
 
-    def plan(self, inputs: Inputs, options: dict[str, Any]) -> Iterator[Work]:
+    def plan(self, inputs: Inputs, limits: Limits) -> Works:
         """One task a block."""
         order = np.random.default_rng(self.seed).permutation(len(inputs[0]))
         for index, place in enumerate(order):

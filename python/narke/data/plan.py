@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, NamedTuple
 
 from narke.data.compute import ActorPoolStrategy, Compute, TaskPoolStrategy
@@ -20,10 +20,26 @@ class Bundle(NamedTuple):
 
 
 class Work(NamedTuple):
-    """A task to start: a function of `narke.data.execute.tasks` and its arguments."""
+    """A task to start: a function of `narke.data.execute.tasks` and its arguments.
+
+    With `returns` it gives so many objects, whose references go back to the planner that asked for the task; else it
+    is a generator, whose blocks are the operator's output.
+    """
 
     function: Callable[..., Any]
     args: tuple
+    returns: int = 0
+
+
+class Limits(NamedTuple):
+    """What a planner goes by: options of its tasks, bytes that one task may merge, tasks that run at once."""
+
+    options: Mapping[str, Any]
+    merge_bytes: int
+    width: int
+
+
+Works = Generator[Work, list[Any], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +117,7 @@ class Gather(Node):
     """Needs all its inputs' blocks; then `planner` turns them into tasks, whose outputs come out in order.
 
     Args:
-        planner: object with `plan(inputs: list[list[Bundle]], options) -> list[Work]`.
+        planner: object with `plan(inputs: list[list[Bundle]], limits: Limits) -> Works`.
     """
 
     planner: Any = None

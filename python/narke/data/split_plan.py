@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 
 from narke.data import exchange
-from narke.data.plan import Bundle, Work
+from narke.data.plan import Bundle, Limits, Works
 
 
 class CutAt:
@@ -17,11 +14,11 @@ class CutAt:
     def __init__(self, indices: list[int]):
         self.indices = indices
 
-    def plan(self, inputs: list[list[Bundle]], options: dict[str, Any]) -> Iterator[Work]:
+    def plan(self, inputs: list[list[Bundle]], limits: Limits) -> Works:
         """One task a resulting block."""
         bundles = [b for b in inputs[0] if b.rows]
         if not bundles:
-            return iter(())
+            return
         edges = np.cumsum([0, *(b.rows for b in bundles)])
         inside = [i for i in self.indices if 0 < i < edges[-1]]
-        return exchange.slices(bundles, sorted({*edges.tolist(), *inside}))
+        yield from exchange.slices(bundles, sorted({*edges.tolist(), *inside}))

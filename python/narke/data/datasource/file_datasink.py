@@ -25,7 +25,7 @@ from narke.data.datasource.datasink import Datasink, TaskContext
 from narke.data.datasource.filename_provider import FilenameProvider
 from narke.data.transforms import sized
 
-FILE_BYTES = 512 * 1024 * 1024
+FILE_BYTES = 128 * 1024 * 1024
 
 
 class SaveMode(enum.Enum):

@@ -23,14 +23,20 @@ from narke.data.execute.operators import (
 )
 from narke.data.execute.pool import PoolOp
 from narke.data.execute.progress import Progress
-from narke.data.plan import Blocks, Bundle, Gather, Limit, Map, Node, Read, Union
+from narke.data.plan import Blocks, Bundle, Gather, Limit, Limits, Map, Node, Read, Union
 from narke.data.transforms import Chain
 
 WAIT_S = 1.0
+MIN_BLOCK_BYTES = 1024 * 1024
+MERGE_BYTES = 96 * 1024 * 1024
+TASK_BLOCKS = 2  # blocks that a read task makes, about
 
 
 class Cluster:
-    """What the cluster offers to one execution: CPUs for tasks, bytes for blocks that wait."""
+    """What the cluster offers to one execution: CPUs for tasks, bytes for blocks that wait, bytes of one block.
+
+    Blocks are small against the store, because those in use (read, written, iterated over) cannot leave it.
+    """
 
     def __init__(self, context: DataContext):
         total = narke.cluster_resources()
@@ -41,6 +47,7 @@ class Cluster:
         store = total.get("object_store_memory", 2**30)
         share = context.override_object_store_memory_limit_fraction or STORE_FRACTION
         self.bytes = limits.object_store_memory or share * store
+        self.block_bytes = int(min(context.target_max_block_size, max(MIN_BLOCK_BYTES, share * store / 8)))
 
     def task_slots(self) -> float:
         """CPUs' worth of tasks to have in flight: a little more than run, so that none waits for this loop."""
@@ -76,7 +83,9 @@ class Builder:
             return UnionOp("Union", upstreams)
         assert isinstance(node, Gather), node
         options = self._task_options({})
-        return GatherOp(node.name, upstreams, options, _cpus(options), node.planner)
+        width = max(2, int(self._cluster.task_slots()))
+        limits = Limits(options, min(MERGE_BYTES, 2 * self._cluster.block_bytes), width)
+        return GatherOp(node.name, upstreams, limits, _cpus(options), node.planner)
 
     def _task_options(self, remote_args: Any) -> dict[str, Any]:
         """Options of tasks; they hold no CPU when pools of actors may take them all, or neither would get on."""
@@ -91,10 +100,10 @@ class Builder:
         return options
 
     def _chain(self, node: Read | Map, row_limit: int | None = None) -> Any:
-        return narke.put(Chain(node.steps, self._context.target_max_block_size, row_limit))
+        return narke.put(Chain(node.steps, self._cluster.block_bytes, row_limit))
 
     def _read(self, node: Read) -> Operator:
-        works = read_tasks(node, self._context, self._cluster.cpus)
+        works = read_tasks(node, self._context, self._cluster.cpus, self._cluster.block_bytes)
         options = self._task_options(node.remote_args)
         limit = task_limit(node.compute)
         chain = self._chain(node, node.row_limit)
@@ -141,14 +150,14 @@ def _cpus(options: dict[str, Any]) -> float:
     return 1.0 if each is None else float(each)
 
 
-def read_tasks(node: Read, context: DataContext, cpus: float) -> list[Any]:
+def read_tasks(node: Read, context: DataContext, cpus: float, block_bytes: int) -> list[Any]:
     """The tasks of a read; as many as asked for, else enough for the CPUs and for blocks of bounded size."""
     parallelism = node.parallelism
     if parallelism is None or parallelism < 1:
         size = node.source.estimate_inmemory_data_size() or 0
         spread = min(context.read_op_min_num_blocks, 4 * max(1, int(cpus)))
         small = max(1, size // context.target_min_block_size) if size else spread
-        parallelism = max(1, min(spread, small), math.ceil(size / context.target_max_block_size))
+        parallelism = max(1, min(spread, small), math.ceil(size / (TASK_BLOCKS * block_bytes)))
     return make_read_tasks(node.source, parallelism, node.row_limit)
 
 

@@ -10,13 +10,13 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import narke
 from narke import exceptions
 from narke.data.execute import tasks
-from narke.data.plan import Bundle, Work
+from narke.data.plan import Bundle, Limits, Work, Works
 
 logger = logging.getLogger("narke.data")
 
@@ -373,16 +373,19 @@ class UnionOp(Operator):
 
 
 class GatherOp(Ordered):
-    """Collects all blocks, lets a planner turn them into tasks, and runs those."""
+    """Collects all blocks, lets a planner turn them into tasks, and runs those.
 
-    def __init__(
-        self, name: str, upstreams: list[Operator], options: dict[str, Any], cpus: float, planner: Any
-    ):
-        super().__init__(name, upstreams, options, cpus)
-        self._planner = planner
+    Args:
+        limits: what the planner goes by, and the options of the tasks.
+    """
+
+    def __init__(self, name: str, upstreams: list[Operator], limits: Limits, cpus: float, planner: Any):
+        super().__init__(name, upstreams, dict(limits.options), cpus)
+        self._planner, self._limits = planner, limits
         self._held: list[list[Bundle]] = [[] for _ in upstreams]
-        self._works: Iterator[Work] | None = None
+        self._works: Works | None = None
         self._next: Work | None = None
+        self._inner: set[Any] = set()
 
     def advance(self) -> None:
         if self.stopped or self._works is not None:
@@ -391,7 +394,7 @@ class GatherOp(Ordered):
             while up.outputs:
                 held.append(up.outputs.popleft())
         if all(up.done for up in self.upstreams):
-            self._works = iter(self._planner.plan(self._held, self.options))
+            self._works = self._planner.plan(self._held, self._limits)
             self._held = []
             self._next = next(self._works, None)
 
@@ -404,5 +407,35 @@ class GatherOp(Ordered):
     def start(self) -> None:
         work = self._next
         assert work is not None and self._works is not None
-        self._next = next(self._works, None)
-        self._submit(self._remote(work.function).remote(*work.args))
+        if not work.returns:
+            self._next = next(self._works, None)
+            self._submit(self._remote(work.function).remote(*work.args))
+            return
+        run = tasks.remote(work.function, {**self.options, "num_returns": work.returns})
+        made = run.remote(*work.args)
+        refs = list(made) if work.returns > 1 else [made]
+        self.stats.tasks += 1
+        self._inner.add(refs[0])
+        try:
+            self._next = self._works.send(refs)
+        except StopIteration:
+            self._next = None
+
+    def running(self) -> Iterable[Any]:
+        return [*super().running(), *self._inner]
+
+    @property
+    def in_flight(self) -> int:
+        return super().in_flight + len(self._inner)
+
+    def on_ready(self, waitable: Any) -> None:
+        if waitable in self._inner:
+            self._inner.discard(waitable)
+        else:
+            super().on_ready(waitable)
+
+    def stop(self) -> None:
+        super().stop()
+        for ref in self._inner:
+            narke.cancel(ref, force=False)
+        self._inner.clear()

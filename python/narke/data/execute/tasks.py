@@ -57,9 +57,9 @@ def run_sample(exchange: Any, index: int, block: Block) -> Block:
     return exchange.sample(index, block)
 
 
-def run_partition(exchange: Any, shared: Any, count: int, index: int, block: Block) -> list[Block]:
-    """The rows of a block for each of `count` partitions."""
-    return [blk.compact(part) for part in exchange.partition(shared, count, index, block)]
+def run_partition(exchange: Any, shared: Any, count: int, index: int, *blocks: Block) -> list[Block]:
+    """The rows of blocks for each of `count` partitions."""
+    return [blk.compact(part) for part in exchange.partition(shared, count, index, blk.concat(blocks))]
 
 
 def run_merge(exchange: Any, shared: Any, index: int, *parts: Block) -> Iterator[Any]:
