@@ -20,9 +20,11 @@ from pyarrow import fs
 from narke.data import blocks as blk
 from narke.data import columns, grouping
 from narke.data.blocks import Block
+from narke.data.context import DataContext
 from narke.data.datasource import paths
 from narke.data.datasource.datasink import Datasink, TaskContext
 from narke.data.datasource.filename_provider import FilenameProvider
+from narke.data.datasource.retry import retried
 from narke.data.transforms import sized
 
 FILE_BYTES = 128 * 1024 * 1024
@@ -69,6 +71,7 @@ class _FileDatasink(Datasink[list[str]]):
         self.filename_provider = filename_provider or FilenameProvider(dataset_uuid, file_format)
         self.file_format, self.mode = file_format, SaveMode(mode)
         self.partition_cols, self.max_rows_per_file = list(partition_cols or []), max_rows_per_file
+        self._retried = tuple(DataContext.get_current().write_file_retry_on_errors)
         if self.mode is SaveMode.UPSERT:
             raise ValueError("files have no keys to upsert by: use mode APPEND or OVERWRITE")
 
@@ -126,20 +129,22 @@ class _FileDatasink(Datasink[list[str]]):
 
     def _save(self, target: str, write: Any) -> str:
         if not isinstance(self.filesystem, fs.LocalFileSystem):
-            with self.filesystem.open_output_stream(target, **self.open_stream_args) as stream:
-                write(stream)
+            retried(lambda: self._save_at(target, write), self._retried)
             return target
         folder, name = posixpath.split(target)
         partial = f"{folder}/.{name}.{uuid.uuid4().hex[:8]}.partial"
         try:
-            with self.filesystem.open_output_stream(partial, **self.open_stream_args) as stream:
-                write(stream)
+            self._save_at(partial, write)
             self.filesystem.move(partial, target)
         except BaseException:
             if self.filesystem.get_file_info(partial).type != fs.FileType.NotFound:
                 self.filesystem.delete_file(partial)
             raise
         return target
+
+    def _save_at(self, target: str, write: Any) -> None:
+        with self.filesystem.open_output_stream(target, **self.open_stream_args) as stream:
+            write(stream)
 
 
 def _folder(value: Any) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,9 +16,11 @@ from pyarrow import fs
 from narke.data import blocks as blk
 from narke.data import columns
 from narke.data.block import BlockMetadata
+from narke.data.context import DataContext
 from narke.data.datasource.datasource import Datasource, ReadTask
 from narke.data.datasource.partitioning import constant
 from narke.data.datasource.paths import File
+from narke.data.datasource.retry import retried
 
 
 class Reader:
@@ -48,6 +52,7 @@ class FileSource(Datasource):
     ):
         self._reader, self._system, self._files = reader, system, files
         self._include_paths, self._stream_args = include_paths, dict(stream_args or {})
+        self._retried = tuple(DataContext.get_current().retried_io_errors)
 
     def get_name(self) -> str:
         return self._reader.name
@@ -61,7 +66,9 @@ class FileSource(Datasource):
         return [self._task(self._files[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
 
     def _task(self, files: list[File]) -> ReadTask:
-        read = FileRead(self._reader, self._system, files, self._include_paths, self._stream_args)
+        read = FileRead(
+            self._reader, self._system, files, self._include_paths, self._stream_args, self._retried
+        )
         size = sum(f.size or 0 for f in files)
         return ReadTask(read, BlockMetadata(None, size, input_files=tuple(f.path for f in files)))
 
@@ -75,17 +82,34 @@ class FileRead:
     files: list[File]
     include_paths: bool
     stream_args: dict[str, Any]
+    retried: tuple[str, ...] = ()
 
     def __call__(self) -> Iterator[pa.Table]:
         for file in self.files:
             try:
-                with self.system.open_input_stream(file.path, **self.stream_args) as stream:
-                    for block in self.reader.read(stream, file.path):
-                        yield add_file_columns(block, file, self.include_paths)
+                first, rest = retried(functools.partial(self._begun, file), self.retried)
+                for block in itertools.chain(first, rest):
+                    yield add_file_columns(block, file, self.include_paths)
             except FileNotFoundError:
                 raise
             except (OSError, ValueError, EOFError, TypeError) as error:  # Arrow's are of these, too
                 raise ValueError(f"{file.path} cannot be read as {self.reader.name}: {error}") from error
+
+    def _begun(self, file: File) -> tuple[list[pa.Table], Iterator[pa.Table]]:
+        """The first block of a file, if it has one, and the rest."""
+        stream = self.system.open_input_stream(file.path, **self.stream_args)
+        try:
+            blocks = self.reader.read(stream, file.path)
+            first = list(itertools.islice(blocks, 1))
+        except BaseException:
+            stream.close()
+            raise
+        return first, _until_closed(blocks, stream)
+
+
+def _until_closed(blocks: Iterator[pa.Table], stream: Any) -> Iterator[pa.Table]:
+    with stream:
+        yield from blocks
 
 
 def add_file_columns(block: pa.Table, file: File, include_paths: bool) -> pa.Table:

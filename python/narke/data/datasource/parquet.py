@@ -16,10 +16,12 @@ from pyarrow import fs
 
 from narke.data import columns as _columns  # noqa: F401  # makes Arrow know the types that files may name
 from narke.data.block import BlockMetadata
+from narke.data.context import DataContext
 from narke.data.datasource.datasource import Datasource, ReadTask
 from narke.data.datasource.files import add_file_columns
 from narke.data.datasource.partitioning import constant
 from narke.data.datasource.paths import File
+from narke.data.datasource.retry import retried
 from narke.data.lazy import LazyBlock
 
 METADATA_THREADS = 8
@@ -54,6 +56,7 @@ class ParquetSource(Datasource):
         self._system, self._files, self._names = system, files, names
         self._include_paths, self._args = include_paths, dict(args or {})
         self._predicate: Any = None
+        self._retried = tuple(DataContext.get_current().retried_io_errors)
         with ThreadPoolExecutor(METADATA_THREADS) as pool:
             known = list(pool.map(self._pieces_of, range(len(files))))
         self._pieces = [piece for pieces, _ in known for piece in pieces]
@@ -64,11 +67,14 @@ class ParquetSource(Datasource):
 
     def _pieces_of(self, index: int) -> tuple[list[Piece], pa.Schema]:
         path = self._files[index].path
-        with named(path), self._system.open_input_file(path) as stream:
+        with named(path), self._opened(path) as stream:
             found = pq.ParquetFile(stream)
             groups = [found.metadata.row_group(i) for i in range(found.metadata.num_row_groups)]
             pieces = [Piece(index, i, g.num_rows, g.total_byte_size) for i, g in enumerate(groups)]
             return pieces, found.schema_arrow
+
+    def _opened(self, path: str) -> Any:
+        return retried(lambda: self._system.open_input_file(path), self._retried)
 
     def estimate_inmemory_data_size(self) -> int:
         return sum(piece.size for piece in self._pieces)
