@@ -92,7 +92,7 @@ class ScalingConfig:
 
     @property
     def _resources_per_worker_not_none(self) -> dict[str, float]:
-        resources: dict[str, Any] = dict(self.resources_per_worker or {})
+        resources: dict[str, Any] = dict(self.resources_per_worker or {})  # type: ignore[arg-type]
         if not resources:
             resources = {"GPU": 1} if self.use_gpu else {"CPU": 1}
         elif self.use_gpu:
@@ -142,10 +142,10 @@ class ScalingConfig:
         bundles = [dict(self._resources_per_worker_not_none) for _ in range(self.num_workers or 0)]
         head = dict(self._trainer_resources_not_none)
         if not bundles:
-            return PlacementGroupFactory([head], strategy=self.placement_strategy)
+            return PlacementGroupFactory([head], strategy=self.placement_strategy)  # type: ignore[arg-type]
         for name, amount in head.items():
             bundles[0][name] = bundles[0].get(name, 0) + amount
-        return PlacementGroupFactory(bundles, strategy=self.placement_strategy)
+        return PlacementGroupFactory(bundles, strategy=self.placement_strategy)  # type: ignore[arg-type]
 
     @classmethod
     def from_placement_group_factory(cls, pgf: PlacementGroupFactory) -> ScalingConfig:

@@ -115,7 +115,7 @@ class ScalingConfig(_ScalingConfig):
     @property
     def _resources_per_worker_not_none(self) -> dict[str, float]:
         if self.use_tpu:
-            return {"TPU": 1, **(self.resources_per_worker or {})}
+            return {"TPU": 1, **(self.resources_per_worker or {})}  # type: ignore[dict-item]
         return super()._resources_per_worker_not_none
 
     @property

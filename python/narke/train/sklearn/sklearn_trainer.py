@@ -73,7 +73,7 @@ class SklearnTrainer(BaseTrainer):
         self.fit_params = fit_params
 
     def _bundle(self) -> dict[str, float]:
-        return dict(self.scaling_config.trainer_resources or {"CPU": 1})
+        return dict(self.scaling_config.trainer_resources or {"CPU": 1})  # type: ignore[arg-type]
 
     def training_loop(self) -> None:
         """Fit, score and report."""

@@ -1,0 +1,58 @@
+"""Nested values as JSON; what JSON cannot hold goes through pickle.
+
+NaN and infinities are kept as JSON's common extension writes them. Tuples become lists.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+__all__ = ["decode", "encode"]
+
+_PICKLED = "__pickled__"
+
+
+def encode(value: Any) -> str:
+    """The JSON of a value.
+
+    Raises:
+        TypeError: part of it can be neither written as JSON nor pickled.
+    """
+    return json.dumps(_plain(value), default=_pickled)
+
+
+def decode(text: str) -> Any:
+    """The value of JSON that `encode` made."""
+    return json.loads(text, object_hook=_unpickled) if _PICKLED in text else json.loads(text)
+
+
+def _plain(value: Any) -> Any:
+    """The value with dicts that have other keys than text pickled: JSON would change the keys."""
+    if type(value) is dict:
+        if all(isinstance(key, str) for key in value):
+            return {key: _plain(each) for key, each in value.items()}
+        return _pickled(value)
+    if type(value) in (list, tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, (dict, list, tuple)):
+        return _pickled(value)
+    return value
+
+
+def _pickled(value: Any) -> Any:
+    item = getattr(value, "item", None)
+    if type(value).__module__ == "numpy" and item is not None and getattr(value, "ndim", 1) == 0:
+        return item()
+    from narke import cloudpickle
+
+    return {_PICKLED: base64.b64encode(cloudpickle.dumps(value)).decode()}
+
+
+def _unpickled(entry: dict[str, Any]) -> Any:
+    if len(entry) == 1 and _PICKLED in entry:
+        from narke import cloudpickle
+
+        return cloudpickle.loads(base64.b64decode(entry[_PICKLED]))
+    return entry

@@ -1,0 +1,160 @@
+"""An experiment's state on disk, so that it can go on after a crash at any moment.
+
+``experiment_state-<time>.json``   a snapshot: written whole at the start of a restored run and at the end of a run
+``experiment_state-<time>.jsonl``  what changed since: one line for each change, written before anything acts on it
+
+A line that a crash cut off is ignored. The state is the snapshot with the lines of the same time over it. A trial that
+was written as ended never runs again. Each line reaches the system with one write (a killed process loses nothing) and
+the disk within a second (a crashed machine loses the last second).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from narke.tune._files import write_whole
+from narke.tune._states import decode, encode
+
+if TYPE_CHECKING:
+    from narke.tune.experiment.trial import Trial
+
+__all__ = ["Journal", "State", "find_state"]
+
+_PREFIX = "experiment_state-"
+_SYNC_S = 1.0
+
+
+class State:
+    """What was read: the trials' states in the order they were made, and facts about the run."""
+
+    def __init__(self) -> None:
+        self.trials: dict[str, tuple[str, str]] = {}
+        self.run: dict[str, Any] = {}
+
+    def take(self, entry: dict[str, Any]) -> None:
+        """Take a change."""
+        if "run" in entry:
+            self.run.update(entry["run"])
+        if "id" in entry:
+            static = entry.get("static") or self.trials[entry["id"]][0]
+            self.trials[entry["id"]] = (static, entry["runtime"])
+
+
+class Journal:
+    """Writes the state of one run of an experiment.
+
+    Args:
+        folder: local; made if it is not there.
+        stamp: the time in the files' names, different for each run.
+    """
+
+    def __init__(self, folder: str, stamp: str) -> None:
+        self.folder = folder
+        self.stamp = stamp
+        os.makedirs(folder, exist_ok=True)
+        self.snapshot_path = os.path.join(folder, f"{_PREFIX}{stamp}.json")
+        self.path = self.snapshot_path + "l"
+        self._file: int | None = None
+        self._known: set[str] = set()
+        self._synced_at = time.monotonic()
+        self._dirty = False
+
+    def write(self, trial: Trial) -> None:
+        """Write what became of a trial."""
+        static, runtime = trial.get_json_state()
+        entry: dict[str, Any] = {"id": trial.trial_id, "runtime": runtime}
+        if trial.trial_id not in self._known:
+            entry["static"] = static
+            self._known.add(trial.trial_id)
+        self._append(entry)
+
+    def write_run(self, facts: dict[str, Any]) -> None:
+        """Write facts about the run."""
+        self._append({"run": facts})
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        if self._file is None:
+            self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        line = (json.dumps(entry) + "\n").encode()
+        written = os.write(self._file, line)
+        while written < len(line):
+            written += os.write(self._file, line[written:])
+        self._dirty = True
+
+    def sync(self, force: bool = False) -> None:
+        """See that the lines reach the disk, at most once a second unless forced."""
+        now = time.monotonic()
+        if self._dirty and self._file is not None and (force or now - self._synced_at > _SYNC_S):
+            os.fdatasync(self._file)
+            self._synced_at, self._dirty = now, False
+
+    def snapshot(self, trials: list[Trial], run: dict[str, Any]) -> None:
+        """Write the whole state, in place of the lines so far."""
+        write_whole(self.snapshot_path, state_text(trials, run, self.stamp))
+        if self._file is not None:
+            os.close(self._file)
+            os.unlink(self.path)
+            self._file = None
+        self._known.update(trial.trial_id for trial in trials)
+
+    def close(self) -> None:
+        """Close the file; it stays for the next run."""
+        if self._file is not None:
+            self.sync(force=True)
+            os.close(self._file)
+            self._file = None
+
+
+def state_text(trials: list[Trial], run: dict[str, Any], stamp: str) -> str:
+    """The text of a snapshot."""
+    return json.dumps(
+        {
+            "trial_data": [trial.get_json_state() for trial in trials],
+            "runner_data": json.loads(encode(run)),
+            "stats": {"timestamp": stamp, "written": time.time()},
+        }
+    )
+
+
+def find_state(folder: str, filesystem: Any = None) -> State | None:
+    """The state of the latest run in an experiment's folder, None if there is none.
+
+    Args:
+        folder: path on the filesystem.
+        filesystem: pyarrow's; the local disk if None.
+
+    Raises:
+        ValueError: the file is not one of these.
+    """
+    from narke.train._storage import filesystem_and_path, list_folder, read_bytes
+
+    found_fs, inner = filesystem_and_path(folder, filesystem)
+    names = [name for name in list_folder(found_fs, inner) if name.startswith(_PREFIX)]
+    stamps = sorted(
+        {name[len(_PREFIX) :].rsplit(".", 1)[0] for name in names if name.endswith((".json", ".jsonl"))}
+    )
+    if not stamps:
+        return None
+    latest = f"{_PREFIX}{stamps[-1]}.json"
+    state = State()
+    if latest in names:
+        _take_snapshot(state, read_bytes(found_fs, f"{inner}/{latest}").decode(), f"{folder}/{latest}")
+    if latest + "l" in names:
+        for line in (
+            read_bytes(found_fs, f"{inner}/{latest}l").decode(errors="replace").splitlines(keepends=True)
+        ):
+            if line.endswith("\n"):
+                state.take(json.loads(line))
+    return state
+
+
+def _take_snapshot(state: State, text: str, path: str) -> None:
+    data = json.loads(text)
+    if not isinstance(data, dict) or "trial_data" not in data:
+        raise ValueError(f"{path} is not the state of an experiment: it has no trial_data")
+    state.run.update(decode(json.dumps(data.get("runner_data", {}))))
+    for static, runtime in data["trial_data"]:
+        state.trials[json.loads(static)["trial_id"]] = (static, runtime)

@@ -1,0 +1,409 @@
+"""The shell around the controller: hosts of trials, as actors of the cluster.
+
+`Runners` is what the controller needs; `ActorRunners` does it with actors; tests use one without processes.
+
+A host holds a trial's resources. It is asked for before a trial can run and serves trial after trial; a trial is never
+bound to a host that is not there yet. While trials wait and no host is idle, one host more than the cluster has room
+for is asked for: it comes when room comes.
+"""
+
+from __future__ import annotations
+
+import abc
+import logging
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from narke.tune.trainable._session import TrialInfo
+
+if TYPE_CHECKING:
+    from narke.tune._checkpoints import TrainingResult
+    from narke.tune.experiment.trial import Trial
+
+__all__ = ["ActorRunners", "Event", "Runners"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Event:
+    """Something came from a host.
+
+    Args:
+        kind: "result" (value: `worker.Outcome`), "saved" (value: `TrainingResult` or None), "failed" (value: the
+            error), "room" (a host is idle now; no trial), "hopeless" (value: the error; no host with `request` comes).
+        trial: whose.
+        value: see `kind`.
+        request: resources, of "hopeless".
+    """
+
+    kind: str
+    trial: Trial | None
+    value: Any = None
+    request: Any = None
+
+
+class Runners(abc.ABC):
+    """What the controller can have done."""
+
+    @abc.abstractmethod
+    def start(self, trial: Trial, restore: TrainingResult | None) -> bool:
+        """Begin a trial if a host is idle; returns whether one was. If not, one is asked for."""
+
+    @abc.abstractmethod
+    def step(self, trial: Trial) -> None:
+        """Let a trial run its next step."""
+
+    @abc.abstractmethod
+    def save(self, trial: Trial) -> None:
+        """Have a trial make a checkpoint."""
+
+    @abc.abstractmethod
+    def stop(self, trial: Trial, failed: bool = False) -> None:
+        """End a trial; events of it no longer come.
+
+        Args:
+            trial: the trial.
+            failed: its host is not used again.
+        """
+
+    @abc.abstractmethod
+    def release(self, trial: Trial) -> None:
+        """Take note that a trial ended by itself and its host is free."""
+
+    @abc.abstractmethod
+    def want(self, count: int) -> None:
+        """Say how many trials wait for a host."""
+
+    @abc.abstractmethod
+    def export(self, trial: Trial, formats: list[str]) -> dict[str, str]:
+        """Have a trial export its model; returns the folders."""
+
+    @abc.abstractmethod
+    def wait(self, timeout_s: float | None) -> list[Event]:
+        """Wait for events, at most for a time."""
+
+    @abc.abstractmethod
+    def shutdown(self) -> None:
+        """End all hosts."""
+
+
+@dataclass(eq=False)
+class _Host:
+    actor: Any
+    request: Any
+    group: Any = None
+    trial: Trial | None = None
+    asked_at: float = 0.0
+    fresh: bool = True
+    pending: Any = field(default=None, repr=False)
+    kind: str = ""
+
+
+class ActorRunners(Runners):
+    """Hosts as actors.
+
+    Args:
+        trainables: classes by registered name.
+        storage: the experiment's.
+        experiment_name: for the trials' contexts.
+        reuse_actors: let trainables become other trials.
+        fresh_process: a process for each trial.
+    """
+
+    def __init__(
+        self,
+        trainables: dict[str, type],
+        storage: Any,
+        experiment_name: str,
+        reuse_actors: bool = False,
+        fresh_process: bool = False,
+    ) -> None:
+        import narke
+        from narke import cloudpickle
+        from narke.tune.execution.worker import TrialHost
+
+        self._narke = narke
+        self._names = experiment_name
+        self._blob = cloudpickle.dumps(storage) if storage is not None else None
+        self._reuse = reuse_actors
+        self._fresh = fresh_process and not reuse_actors
+        self._trainables = narke.put(trainables)
+        self._host_class: Any = narke.remote(TrialHost)
+        self._hosts: dict[Any, _Host] = {}  # by the reference of the answer that is awaited
+        self._by_trial: dict[str, _Host] = {}
+        self._idle: list[_Host] = []
+        self._asked: list[_Host] = []
+        self._events: list[Event] = []
+        self._stopping: dict[Any, tuple[_Host, float]] = {}
+        self._warned = False
+
+    # ---- what the controller asks for
+
+    def start(self, trial: Trial, restore: TrainingResult | None) -> bool:
+        """Begin a trial; see `Runners`."""
+        request = trial.placement_group_factory
+        host = self._take_idle(request)
+        if host is None:
+            self._ask_for(request)
+            return False
+        host.trial, host.fresh = trial, False
+        self._by_trial[trial.trial_id] = host
+        trial.set_ray_actor(host.actor)
+        log_to_file = trial.log_to_file or (None, None)
+        call = host.actor.start.remote(
+            trial.trainable_name, trial.config, self._info(trial), restore, log_to_file
+        )
+        self._await(host, call, "result")
+        return True
+
+    def _info(self, trial: Trial) -> TrialInfo:
+        return TrialInfo(
+            experiment_name=self._names,
+            trial_id=trial.trial_id,
+            trial_name=str(trial),
+            trial_dir=trial.path,
+            local_dir=trial.local_path,
+            resources=trial.placement_group_factory,
+            storage_blob=self._blob,
+            dirname=trial.relative_logdir,
+            checkpoint_index=trial.storage.current_checkpoint_index if trial.storage else -1,
+        )
+
+    def step(self, trial: Trial) -> None:
+        """Run a step; see `Runners`."""
+        host = self._by_trial[trial.trial_id]
+        self._await(host, host.actor.step.remote(), "result")
+
+    def save(self, trial: Trial) -> None:
+        """Make a checkpoint; see `Runners`."""
+        host = self._by_trial[trial.trial_id]
+        self._await(host, host.actor.save.remote(), "saved")
+
+    def export(self, trial: Trial, formats: list[str]) -> dict[str, str]:
+        """Have a trial export its model; returns the folders."""
+        host = self._by_trial[trial.trial_id]
+        return self._narke.get(host.actor.export.remote(formats))
+
+    def release(self, trial: Trial) -> None:
+        """Take note that a trial ended; see `Runners`."""
+        host = self._by_trial.pop(trial.trial_id, None)
+        if host is not None:
+            trial.set_ray_actor(None)
+            self._make_idle(host)
+
+    def stop(self, trial: Trial, failed: bool = False) -> None:
+        """End a trial; see `Runners`."""
+        host = self._by_trial.pop(trial.trial_id, None)
+        if host is None:
+            return
+        trial.set_ray_actor(None)
+        busy = self._hosts.pop(host.pending, None) is not None
+        if failed:
+            self._end(host)
+            return
+        call = host.actor.stop.remote()
+        host.trial = None
+        grace_s = float(os.environ.get("TUNE_FORCE_TRIAL_CLEANUP_S", "") or (5 if busy else 30))
+        self._stopping[call] = (host, time.monotonic() + grace_s)
+
+    # ---- hosts
+
+    def _take_idle(self, request: Any) -> _Host | None:
+        for at, host in enumerate(self._idle):
+            if host.request == request:
+                return self._idle.pop(at)
+        return None
+
+    def _ask_for(self, request: Any) -> None:
+        """Ask for hosts with these resources, unless one is on its way."""
+        if any(host.request == request for host in self._asked):
+            return
+        if any(host.request == request for host, _ in self._stopping.values()):
+            return
+        for host in self._idle + self._asked:  # what they hold may be what is missing
+            self._end(host)
+        self._idle, self._asked = [], []
+        for _ in range(max(1, self._room(request))):
+            self._asked.append(self._ask(request))
+
+    def _room(self, request: Any) -> int:
+        """How many such hosts the cluster has room for now, at most as many as are worth asking for at once."""
+        needed = request.required_resources
+        free = self._narke.available_resources()
+        fits = [free.get(name, 0) // amount for name, amount in needed.items() if amount]
+        return int(min([*fits, self._wanted])) if fits else self._wanted
+
+    _wanted = 1
+
+    def want(self, count: int) -> None:
+        """Say how many trials wait for a host."""
+        self._wanted = max(1, count)
+
+    def _ask(self, request: Any) -> _Host:
+        from narke.air.execution.resources.request import as_options
+        from narke.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        group = None
+        bundles = request.bundles
+        if len(bundles) == 1 and not request.head_bundle_is_empty:
+            options = as_options(bundles[0])
+        elif request.head_bundle_is_empty and bundles == [{}]:
+            options = {"num_cpus": 0}
+        else:
+            group = request.to_placement_group()
+            head = {} if request.head_bundle_is_empty else bundles[0]
+            options = as_options(head)
+            options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
+                group,
+                placement_group_bundle_index=-1 if request.head_bundle_is_empty else 0,
+                placement_group_capture_child_tasks=True,
+            )
+        actor = self._host_class.options(**options).remote(self._trainables, self._reuse)
+        host = _Host(actor, request, group, asked_at=time.monotonic())
+        self._await(host, actor.ready.remote(), "ready")
+        return host
+
+    def _await(self, host: _Host, reference: Any, kind: str) -> None:
+        host.pending = reference
+        self._hosts[reference] = host
+        host.kind = kind
+
+    def _make_idle(self, host: _Host) -> None:
+        host.trial = None
+        if self._is_used_up(host):
+            self._end(host)
+        else:
+            self._idle.append(host)
+        self._events.append(Event("room", None))
+
+    def _is_used_up(self, host: _Host) -> bool:
+        uses_gpu = any(bundle.get("GPU") for bundle in host.request.bundles)
+        return not host.fresh and not self._reuse and (self._fresh or uses_gpu)
+
+    def _end(self, host: _Host) -> None:
+        from narke.util.placement_group import remove_placement_group
+
+        self._hosts.pop(host.pending, None)
+        self._narke.kill(host.actor)
+        if host.group is not None:
+            remove_placement_group(host.group)
+
+    # ---- what comes from them
+
+    def wait(self, timeout_s: float | None) -> list[Event]:
+        """Wait for events; see `Runners`."""
+        if not self._events:
+            self._collect(timeout_s)
+        events, self._events = self._events, []
+        self._look_at_time()
+        return events
+
+    def _collect(self, timeout_s: float | None) -> None:
+        awaited = [*self._hosts, *self._stopping]
+        if not awaited:
+            time.sleep(min(timeout_s if timeout_s is not None else 0.05, 0.05))
+            return
+        ready, rest = self._narke.wait(awaited, num_returns=1, timeout=timeout_s)
+        if ready and rest:
+            more, _ = self._narke.wait(rest, num_returns=len(rest), timeout=0)
+            ready += more
+        for reference in ready:
+            if reference in self._stopping:
+                self._on_stopped(reference)
+            elif reference in self._hosts:
+                self._on_answer(reference)
+
+    def _on_stopped(self, reference: Any) -> None:
+        host, _ = self._stopping.pop(reference)
+        try:
+            free = self._narke.get(reference)
+        except Exception as error:
+            logger.warning("a trial did not end cleanly: %s", error)
+            free = False
+        if free:
+            self._make_idle(host)
+        else:
+            self._end(host)
+            self._events.append(Event("room", None))
+
+    def _on_answer(self, reference: Any) -> None:
+        host = self._hosts.pop(reference)
+        kind = host.kind
+        try:
+            value = self._narke.get(reference)
+        except Exception as error:
+            self._on_error(host, kind, error)
+            return
+        if kind == "ready":
+            self._asked.remove(host)
+            self._warned = False
+            self._make_idle(host)
+            return
+        self._events.append(Event(kind, host.trial, value))
+
+    def _on_error(self, host: _Host, kind: str, error: Exception) -> None:
+        if kind == "ready":
+            self._asked.remove(host)
+            self._end(host)
+            self._events.append(Event("hopeless", None, error, host.request))
+        else:
+            self._events.append(Event("failed", host.trial, error))
+
+    def _look_at_time(self) -> None:
+        now = time.monotonic()
+        for reference, (host, deadline) in list(self._stopping.items()):
+            if now > deadline:
+                del self._stopping[reference]
+                self._end(host)
+                self._events.append(Event("room", None))
+        if self._asked and not self._by_trial:
+            self._look_at_feasibility(now)
+
+    def _look_at_feasibility(self, now: float) -> None:
+        """Warn of a request that no node can ever fulfil; give it up after a longer time."""
+        warn_s = float(os.environ.get("TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S", "10"))
+        give_up_s = float(os.environ.get("TUNE_INFEASIBLE_TRIAL_TIMEOUT_S", "60"))
+        host = self._asked[0]
+        waited_s = now - host.asked_at
+        if waited_s < warn_s:
+            return
+        missing = self._missing(host.request)
+        if not self._warned:
+            self._warned = True
+            logger.warning(
+                "No trial is running and none could start within %.0f seconds: a trial needs %s%s. Lower "
+                "resources_per_trial (tune.with_resources), free or add nodes.",
+                waited_s,
+                host.request.bundles,
+                f", and the cluster has not enough {missing} in all"
+                if missing
+                else "; other work holds the cluster",
+            )
+        if missing and waited_s > give_up_s:
+            for asked in self._asked:
+                self._end(asked)
+            self._asked = []
+            error = RuntimeError(
+                f"a trial needs {host.request.bundles}, which the cluster has not (too little {missing}) and did not "
+                f"get within {waited_s:.0f} seconds"
+            )
+            self._events.append(Event("hopeless", None, error, host.request))
+
+    def _missing(self, request: Any) -> list[str]:
+        total = self._narke.cluster_resources()
+        return [name for name, amount in request.required_resources.items() if amount > total.get(name, 0)]
+
+    def shutdown(self) -> None:
+        """End all hosts; trials that are just ending get the time that is left to them."""
+        while self._stopping:
+            self._collect(0.05)
+            self._look_at_time()
+        self._events = []
+        hosts = [*self._hosts.values(), *self._idle, *self._by_trial.values()]
+        for host in {id(host): host for host in hosts}.values():
+            self._end(host)
+        self._idle, self._asked = [], []
+        self._by_trial.clear()

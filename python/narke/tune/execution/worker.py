@@ -1,0 +1,160 @@
+"""`TrialHost`: the process that runs trials, one after the other.
+
+The controller calls it and waits for each answer. A host serves many trials: each gets a new trainable (or, with
+``reuse_actors=True``, the old one with a new configuration), its own working folder and environment.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import Any
+
+from narke.tune._checkpoints import TrainingResult
+from narke.tune.result import DONE
+from narke.tune.trainable._session import Session, TrialInfo, set_session
+from narke.tune.trainable.function_trainable import FunctionTrainable
+from narke.tune.trainable.trainable import Trainable
+
+__all__ = ["Outcome", "TrialHost"]
+
+# What a step gave: (the result, the checkpoint that came with it, whether the trainable is gone and the host is free).
+Outcome = tuple[dict[str, Any], TrainingResult | None, bool]
+
+
+class TrialHost:
+    """Runs trials of the given trainables.
+
+    Args:
+        trainables: classes by registered name.
+        reuse: whether a trainable may become another trial by its `reset_config`.
+    """
+
+    def __init__(self, trainables: dict[str, type[Trainable]], reuse: bool = False) -> None:
+        self._classes = trainables
+        self._reuse = reuse
+        self._trainable: Trainable | None = None
+        self._info = TrialInfo()
+        self._environment = dict(os.environ)
+        self._folder = os.getcwd()
+        self._threads = threading.active_count()
+        self._outputs: list[Any] = []
+
+    def ready(self) -> int:
+        """Return the process's number: this host can take a trial."""
+        return os.getpid()
+
+    def start(
+        self,
+        name: str,
+        config: dict[str, Any],
+        info: TrialInfo,
+        restore: TrainingResult | None,
+        log_to_file: tuple[str | None, str | None],
+    ) -> Outcome:
+        """Begin a trial and run its first step.
+
+        Args:
+            name: of the trainable.
+            config: the configuration.
+            info: of the trial.
+            restore: the checkpoint to begin from.
+            log_to_file: files for its output, relative to its folder.
+        """
+        trial_config = {**config, "__trial_info__": info}
+        if self._reuse and self._trainable is not None and not isinstance(self._trainable, FunctionTrainable):
+            self._restore_process()
+            self._enter(info, log_to_file)
+            self._become(self._trainable, trial_config)
+        else:
+            self._leave()
+            self._enter(info, log_to_file)
+            self._trainable = self._classes[name](trial_config)
+        self._info = info
+        if restore is not None and restore.checkpoint is not None:
+            self._trainable.restore(restore)
+        return self.step()
+
+    @staticmethod
+    def _become(trainable: Trainable, config: dict[str, Any]) -> None:
+        if not trainable.reset(config):
+            raise RuntimeError(
+                f"reuse_actors=True needs a reset_config(new_config) that returns True; {type(trainable).__name__} "
+                "has none"
+            )
+
+    def step(self) -> Outcome:
+        """Run one step."""
+        trainable = self._trainable
+        assert trainable is not None
+        result = trainable.train()
+        if not isinstance(trainable, FunctionTrainable):
+            return result, None, False
+        made = trainable.take_checkpoint()
+        if made is not None:
+            made.metrics = result
+        if not result.get(DONE):
+            return result, made, False
+        return result, made, self.stop()
+
+    def save(self) -> TrainingResult | None:
+        """Make a checkpoint."""
+        assert self._trainable is not None
+        if self._trainable._storage is None:
+            self._trainable._storage = self._info.storage()
+        return self._trainable.save()
+
+    def export(self, formats: list[str]) -> dict[str, str]:
+        """Export the trial's model."""
+        assert self._trainable is not None
+        return self._trainable.export_model(formats)
+
+    def stop(self) -> bool:
+        """End the trial; returns whether this host can take another one."""
+        if self._reuse and self._trainable is not None and not isinstance(self._trainable, FunctionTrainable):
+            return True
+        return self._leave()
+
+    def _leave(self) -> bool:
+        trainable, self._trainable = self._trainable, None
+        ended = True
+        if isinstance(trainable, FunctionTrainable):
+            ended = trainable.end_function()
+            if type(trainable).cleanup is not FunctionTrainable.cleanup:
+                trainable.cleanup()
+        elif trainable is not None:
+            trainable.stop()
+        set_session(None)
+        self._restore_process()
+        # A thread that is left may still use what the next trial would change.
+        return ended and threading.active_count() <= self._threads
+
+    def _enter(self, info: TrialInfo, log_to_file: tuple[str | None, str | None]) -> None:
+        os.environ.setdefault("TUNE_ORIG_WORKING_DIR", self._folder)
+        if info.local_dir is not None:
+            os.makedirs(info.local_dir, exist_ok=True)
+            if os.environ.get("RAY_CHDIR_TO_TRIAL_DIR", "1") != "0":
+                os.chdir(info.local_dir)
+            self._redirect(info.local_dir, log_to_file)
+        if self._classes and not any(issubclass(each, FunctionTrainable) for each in self._classes.values()):
+            set_session(Session(info))
+
+    def _redirect(self, folder: str, log_to_file: tuple[str | None, str | None]) -> None:
+        from narke.tune.utils.util import Tee
+
+        for stream, file in (("stdout", log_to_file[0]), ("stderr", log_to_file[1])):
+            if file is not None:
+                opened = open(os.path.join(folder, file), "a", encoding="utf-8", buffering=1)
+                self._outputs.append((stream, getattr(sys, stream), opened))
+                setattr(sys, stream, Tee(getattr(sys, stream), opened))
+
+    def _restore_process(self) -> None:
+        while self._outputs:
+            stream, original, opened = self._outputs.pop()
+            setattr(sys, stream, original)
+            opened.close()
+        if os.environ != self._environment:
+            os.environ.clear()
+            os.environ.update(self._environment)
+        os.chdir(self._folder)

@@ -1,0 +1,1 @@
+"""The present look of progress."""

@@ -1,0 +1,1 @@
+"""How `Tuner` and `tune.run` are made."""

@@ -1,0 +1,1 @@
+"""Callbacks by which training libraries report to Tune."""
