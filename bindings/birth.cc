@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <sys/random.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include "bindings/spec.h"
@@ -81,7 +82,11 @@ bool read_outfit(PyObject* prepared, Outfit* out) {
 }
 
 PyObject* live(const Newborn& self, Outfit& outfit, const Generators& generators) {
-  if (!enter(self, outfit, generators)) return nullptr;
+  if (!enter(self, outfit, generators)) {
+    if (!PyErr_ExceptionMatches(PyExc_BlockingIOError)) return nullptr;
+    PyErr_Print();
+    return PyLong_FromLong(EX_TEMPFAIL);  // the node tries again later
+  }
   if (outfit.set_up && !PyRef::steal(PyObject_CallNoArgs(outfit.set_up.get()))) return nullptr;
   if (!run_worker()) return nullptr;
   return PyLong_FromLong(0);

@@ -258,6 +258,8 @@ bool open_engine(const worker::EngineConfig& config) {
     const char* kind = engine.error().code == ErrorCode::kRefused ? "AuthenticationError" : "RaySystemError";
     if (engine.error().code == ErrorCode::kDisconnected)
       PyErr_Format(PyExc_ConnectionError, "%s", engine.error().message.c_str());
+    else if (engine.error().code == ErrorCode::kOverloaded)
+      PyErr_Format(PyExc_BlockingIOError, "%s", engine.error().message.c_str());
     else
       raise(kind, engine.error().message);
     return false;

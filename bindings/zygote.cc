@@ -155,10 +155,11 @@ class Zygote {
     newborn_.id = WorkerId::from_wire(request_->worker());
     newborn_.stdout_path = request_->stdout_path() == nullptr ? "" : request_->stdout_path()->str();
     newborn_.stderr_path = request_->stderr_path() == nullptr ? "" : request_->stderr_path()->str();
-    if (!dress()) return report_fork(0, exception_text()), true;
+    if (!dress()) return report_fork(0, exception_text(), false), true;
     const int pid = fork_quietly();
     if (pid == 0) return become_child();
-    report_fork(pid, pid < 0 ? std::strerror(errno) : "");
+    const int error = pid < 0 ? errno : 0;
+    report_fork(pid, error != 0 ? std::strerror(error) : "", error == EAGAIN || error == ENOMEM);
     return true;
   }
 
@@ -190,11 +191,11 @@ class Zygote {
     return out;
   }
 
-  void report_fork(int pid, const std::string& error) {
+  void report_fork(int pid, const std::string& error, bool postponed) {
     flatbuffers::FlatBufferBuilder b(256);
     auto text = b.CreateString(error);
     auto id = newborn_.id.to_wire<wire::WorkerId>();
-    b.Finish(wire::CreateForked(b, &id, std::max(pid, 0), text));
+    b.Finish(wire::CreateForked(b, &id, std::max(pid, 0), text, postponed));
     add_news(wire::MessageType::Forked, b);
   }
 

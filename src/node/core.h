@@ -85,6 +85,10 @@ class Core {
   // False: it is not one this node has started, or not any more; the caller turns it away.
   bool on_registered(const WorkerId& worker, int pid, const std::string& endpoint);
   void on_start_failed(const WorkerId& worker, const std::string& message);
+  // The same, for want of something the host has too little of now: nobody is refused, starting pauses a while.
+  void on_start_postponed(const WorkerId& worker, const std::string& why);
+  // No worker is started for so long; who waits for one is told why.
+  void pause_starts(const std::string& why, int64_t pause_ms);
   // Its process is gone.
   void on_worker_gone(const WorkerId& worker, Fate fate);
 
@@ -188,6 +192,8 @@ class Core {
   void start_workers();
   bool start_one(Family& family);
   bool make_room(const Family& wanting);
+  bool is_paused();
+  void tell_full(const Family& wanting, const std::string& why);
   void kill(Worker& worker, const std::string& reason);
   void leave(Worker& worker, const std::string& reason);
   void start_failed(Worker worker, const std::string& message);
@@ -231,7 +237,9 @@ class Core {
   std::set<WorkerId> evicting_;           // idle workers asked to make room
   size_t starting_ = 0;
   uint64_t last_lease_ = 0;
-  bool told_full_ = false;
+  bool told_full_ = false;  // those who wait know why
+  int64_t paused_until_ms_ = 0;
+  std::string pause_reason_;
   std::set<std::string> explained_;  // infeasible shapes told about, by job
 
   std::unordered_map<WorkerId, Fate> fates_;

@@ -114,6 +114,10 @@ class CoreTest : public ::testing::Test {
     }
   }
   void ask(int holder, uint32_t call, ResourceSet resources, PgId group = {}, int bundle = -1) {
+    request(holder, call, std::move(resources), group, bundle);
+    settle();
+  }
+  void request(int holder, uint32_t call, ResourceSet resources, PgId group = {}, int bundle = -1) {
     LeaseRequest request;
     request.holder = id_of<WorkerId>(holder);
     request.call_id = call;
@@ -124,7 +128,6 @@ class CoreTest : public ::testing::Test {
     request.retriable = true;
     request.task_name = "work";
     core_.request_lease(std::move(request));
-    settle();
   }
   void give_back(int holder, uint32_t call) {
     core_.return_lease(id_of<WorkerId>(holder), out_.leases.at(call), false, false);
@@ -342,6 +345,34 @@ TEST_F(CoreTest, SaysWhenTheWorkersRunOut) {
   out_.said.clear();
   give_back(1, 1);
   out_.expect({"grant 7"});
+}
+
+TEST_F(CoreTest, WhatTheHostLacksForAWhileRefusesNobody) {
+  request(1, 1, {});
+  core_.settle();
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    out_.expect({"start"});
+    core_.on_start_postponed(out_.started.back(), "no more processes");
+    core_.settle();
+    out_.expect(attempt == 0 ? std::vector<std::string>{"notice worker_limit"} : std::vector<std::string>{});
+    out_.now += 1'000;
+    core_.settle();
+  }
+  while (out_.started.size() > 1) out_.started.pop_front();
+  settle();
+  out_.expect({"start", "grant 1"});
+}
+
+TEST_F(CoreTest, StartsPauseForAsLongAsToldTo) {
+  core_.pause_starts("memory is short", 500);
+  ask(1, 1, {});
+  out_.expect({"notice worker_limit"});
+  out_.now += 499;
+  settle();
+  out_.expect({});
+  out_.now += 1;
+  settle();
+  out_.expect({"start", "grant 1"});
 }
 
 // ---- actors ------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ namespace narke::node {
 
 static constexpr int kMaxStartFailures = 3;
 static constexpr size_t kMaxFates = 10'000;
+static constexpr int64_t kPauseMs = 1'000;  // after the host could not start a worker
 static constexpr int64_t kLeaveMs = 5'000;  // how long one that was asked to leave may take
 
 Core::Family& Core::family(const JobId& job, const std::string& env) {
@@ -63,10 +64,15 @@ void Core::start_workers() {
     at = served ? wanting_.erase(at) : std::next(at);
     if (!served && starting_ >= static_cast<size_t>(config_.max_starting)) return;
   }
+  if (wanting_.empty() && starting_ == 0) told_full_ = false;
 }
 
 bool Core::start_one(Family& family) {
   if (starting_ >= static_cast<size_t>(config_.max_starting)) return false;
+  if (is_paused()) {
+    tell_full(family, pause_reason_);
+    return false;
+  }
   if (workers_.size() >= config_.max_workers && !make_room(family)) return false;
   Worker worker;
   worker.id = out_.new_worker_id();
@@ -89,14 +95,26 @@ bool Core::make_room(const Family& wanting) {
     leave(workers_.at(family.idle.front()), "its place is needed");
     return false;  // there is room once it is gone
   }
-  if (!std::exchange(told_full_, true))
-    out_.notice(wanting.job, "worker_limit",
-                "This node runs " + std::to_string(workers_.size()) + " workers, the most it allows; " +
-                    std::to_string(wanting.waiting.size()) +
-                    " more are waited for. They start as others end. Use fewer actors at once, or actors with "
-                    "max_concurrency.");
+  tell_full(wanting, config_.max_workers_reason.empty() ? "the most it allows" : config_.max_workers_reason);
   return false;
 }
+
+// Once, until all who wait now have been served.
+void Core::tell_full(const Family& wanting, const std::string& why) {
+  if (wanting.waiting.empty() || std::exchange(told_full_, true)) return;
+  out_.notice(wanting.job, "worker_limit",
+              "This node runs " + std::to_string(workers_.size()) + " workers and starts no more now (" + why + "); " +
+                  std::to_string(wanting.waiting.size()) +
+                  " more are waited for. They start as others end. Use fewer actors at once, or actors with "
+                  "max_concurrency.");
+}
+
+void Core::pause_starts(const std::string& why, int64_t pause_ms) {
+  pause_reason_ = why;
+  paused_until_ms_ = std::max(paused_until_ms_, out_.now_ms() + pause_ms);
+}
+
+bool Core::is_paused() { return out_.now_ms() < paused_until_ms_; }
 
 bool Core::on_registered(const WorkerId& id, int pid, const std::string& endpoint) {
   Worker* worker = get(id);
@@ -116,6 +134,17 @@ void Core::on_start_failed(const WorkerId& id, const std::string& message) {
   if (worker == nullptr || worker->state != WorkerState::kStarting) return;
   start_failed(std::move(*worker), message);
   workers_.erase(id);
+}
+
+void Core::on_start_postponed(const WorkerId& id, const std::string& why) {
+  Worker* worker = get(id);
+  if (worker == nullptr || worker->state != WorkerState::kStarting) return;
+  Family& family = this->family(worker->job, worker->runtime_env);
+  --starting_;
+  --family.starting;
+  wanting_.insert({family.job, family.runtime_env});
+  workers_.erase(id);
+  pause_starts(why, kPauseMs);
 }
 
 // A family whose workers fail again and again would fail forever: those who wait are told why instead.
@@ -209,7 +238,6 @@ void Core::on_worker_gone(const WorkerId& id, Fate fate) {
   if (worker.verdict) fate = *worker.verdict;
   if (fate.pid == 0) fate.pid = worker.pid;
   if (worker.id == memory_victim_) memory_victim_ = WorkerId();
-  told_full_ = false;
   evicting_.erase(id);
   if (worker.state == WorkerState::kStarting) start_failed(worker, fate.message);
   release(worker);

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "node/host_limits.h"
 #include "node/memory_guard.h"
 
 namespace narke::node {
@@ -24,6 +25,7 @@ namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 
 static constexpr milliseconds kMemoryPeriod{250};
+static constexpr double kMemoryMargin = 0.05;  // below the threshold: no more workers are started
 static constexpr milliseconds kTickPeriod{250};
 static constexpr size_t kTokenBytes = 32;
 static constexpr sched::Amount kStoreShare = 3'000;  // of the memory, in 1/10,000
@@ -200,7 +202,9 @@ ServiceConfig Daemon::service_config() {
   config.node.labels["ray.io/node-id"] = config.node.node.hex();
   config.node.prestart_limit = std::min(cpus, cores);
   config.node.max_starting = cores * 2;
-  config.node.max_workers = options_.max_workers;
+  const WorkerBound bound = worker_bound(host_limits(total));
+  config.node.max_workers = options_.max_workers == 0 ? bound.count : options_.max_workers;
+  config.node.max_workers_reason = options_.max_workers == 0 ? bound.reason : "option --max-workers";
   config.node.idle_keep = cpus;
   config.session_dir = options_.session_dir;
   config.socket_path = path("sockets/node");
@@ -277,8 +281,11 @@ void Daemon::store_tick() {
 }
 
 void Daemon::guard_memory() {
-  if (const auto use = memory_use(); use && use->share() > options_.memory_threshold)
-    service_->relieve_memory(use->text());
+  if (const auto use = memory_use()) {
+    if (use->share() > options_.memory_threshold - kMemoryMargin)
+      service_->hold_starts(use->text(), 2 * kMemoryPeriod.count());
+    if (use->share() > options_.memory_threshold) service_->relieve_memory(use->text());
+  }
   reactor_->after(kMemoryPeriod, [this] { guard_memory(); });
 }
 

@@ -12,7 +12,7 @@ namespace narke::node {
 static constexpr std::chrono::milliseconds kPause{10};
 static constexpr size_t kMaxLine = 8 * 1024;
 static constexpr size_t kReadSize = 64 * 1024;
-static constexpr size_t kMaxPerRead = 1024 * 1024;  // of one file in one go: others get their turn
+static constexpr int64_t kMaxPerRead = 1024 * 1024;  // of one file in one go: others get their turn
 
 static std::string name_of(const WorkerId& worker, bool is_error) {
   return "worker-" + worker.hex().substr(0, 16) + (is_error ? ".err" : ".out");
@@ -35,31 +35,36 @@ LogFollower::~LogFollower() {
     reactor_.unwatch(inotify_);
     close(inotify_);
   }
-  for (auto& [name, file] : files_)
-    if (file.fd >= 0) close(file.fd);
 }
 
 void LogFollower::follow(const WorkerId& worker) {
   for (const bool is_error : {false, true})
-    files_[name_of(worker, is_error)] = {worker, is_error, -1, path(log_dir_, worker, is_error), "", ""};
+    files_[name_of(worker, is_error)] = {worker, is_error, path(log_dir_, worker, is_error), 0, "", ""};
 }
 
-void LogFollower::on_events() {
+void LogFollower::collect_events() {
   alignas(inotify_event) char events[16 * 1024];
   ssize_t size = 0;
   while ((size = ::read(inotify_, events, sizeof(events))) > 0) {
     for (char* at = events; at < events + size;) {
       const auto* event = reinterpret_cast<const inotify_event*>(at);
       if (event->mask & IN_Q_OVERFLOW) {
-        for (const auto& [name, file] : files_) dirty_.push_back(name);
+        for (const auto& [name, file] : files_) dirty_.insert(name);
       } else if (event->len > 0 && std::strncmp(event->name, "worker-", 7) == 0) {
-        dirty_.emplace_back(event->name);
+        dirty_.insert(event->name);
       }
       at += sizeof(inotify_event) + event->len;
     }
   }
-  if (dirty_.empty() || scheduled_) return;
-  scheduled_ = true;
+}
+
+void LogFollower::on_events() {
+  collect_events();
+  if (!dirty_.empty()) schedule();
+}
+
+void LogFollower::schedule() {
+  if (std::exchange(scheduled_, true)) return;
   reactor_.after(kPause, [this] {
     scheduled_ = false;
     read_dirty();
@@ -67,31 +72,26 @@ void LogFollower::on_events() {
 }
 
 void LogFollower::read_dirty() {
-  std::vector<std::string> names = std::exchange(dirty_, {});
-  std::sort(names.begin(), names.end());
-  names.erase(std::unique(names.begin(), names.end()), names.end());
   std::vector<LogText> lines;
-  for (const std::string& name : names)
+  for (const std::string& name : std::exchange(dirty_, {}))
     if (const auto at = files_.find(name); at != files_.end()) read(at->second, lines);
   if (!lines.empty()) out_.on_lines(lines);
 }
 
 void LogFollower::read(File& file, std::vector<LogText>& lines) {
-  if (file.fd < 0) file.fd = open(file.path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file.fd < 0) return;
+  const int fd = open(file.path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
   std::string buffer(kReadSize, '\0');
-  for (size_t total = 0; total < kMaxPerRead;) {
-    const ssize_t size = ::read(file.fd, buffer.data(), buffer.size());
-    if (size <= 0) return;
-    total += static_cast<size_t>(size);
+  const int64_t enough = file.read_to + kMaxPerRead;
+  ssize_t size = 0;
+  while (file.read_to < enough && (size = pread(fd, buffer.data(), buffer.size(), file.read_to)) > 0) {
+    file.read_to += size;
     cut(file, {buffer.data(), static_cast<size_t>(size)}, lines);
   }
-  dirty_.push_back(file.path.substr(log_dir_.size() + 1));  // there may be more
-  if (!std::exchange(scheduled_, true))
-    reactor_.after(kPause, [this] {
-      scheduled_ = false;
-      read_dirty();
-    });
+  close(fd);
+  if (size <= 0) return;
+  dirty_.insert(file.path.substr(log_dir_.size() + 1));  // there may be more
+  schedule();
 }
 
 void LogFollower::cut(File& file, std::string_view bytes, std::vector<LogText>& lines) {
@@ -117,24 +117,28 @@ void LogFollower::take_line(File& file, std::vector<LogText>& lines) {
 
 void LogFollower::finish(const WorkerId& worker) {
   std::vector<LogText> lines;
+  if (inotify_ >= 0) collect_events();
   for (const bool is_error : {false, true}) {
-    const auto at = files_.find(name_of(worker, is_error));
+    const std::string name = name_of(worker, is_error);
+    const auto at = files_.find(name);
     if (at == files_.end()) continue;
     File& file = at->second;
-    size_t before = 0;
-    do {
-      before = lines.size();
+    int64_t before = -1;
+    while ((dirty_.erase(name) > 0 || inotify_ < 0) && file.read_to != before) {
+      before = file.read_to;
       read(file, lines);
-    } while (lines.size() != before);
+    }
     if (!file.partial.empty()) take_line(file, lines);
-    if (file.fd >= 0) close(file.fd);
     files_.erase(at);
   }
   if (!lines.empty()) out_.on_lines(lines);
 }
 
 void LogFollower::drain() {
-  for (const auto& [name, file] : files_) dirty_.push_back(name);
+  if (inotify_ >= 0)
+    collect_events();
+  else
+    for (const auto& [name, file] : files_) dirty_.insert(name);
   read_dirty();
 }
 

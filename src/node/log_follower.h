@@ -4,6 +4,7 @@
 // pieces, so a worker that never ends its line cannot fill the daemon's memory.
 #pragma once
 
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -51,12 +52,14 @@ class LogFollower {
   struct File {
     WorkerId worker;
     bool is_error;
-    int fd = -1;
     std::string path;
+    int64_t read_to = 0;  // bytes of it; it is open only while it is read: there may be thousands of workers
     std::string partial;  // of the line that is not ended yet
     std::string speaker;
   };
   void on_events();
+  void collect_events();
+  void schedule();
   void read_dirty();
   void read(File& file, std::vector<LogText>& lines);
   static void take_line(File& file, std::vector<LogText>& lines);
@@ -67,7 +70,7 @@ class LogFollower {
   LogOut& out_;
   int inotify_ = -1;
   std::unordered_map<std::string, File> files_;  // by name in log_dir
-  std::vector<std::string> dirty_;
+  std::set<std::string> dirty_;  // written to since they were read
   bool scheduled_ = false;
 };
 

@@ -144,7 +144,7 @@ OptionTable node_options() {
        {"FD", "where to write 'ready PID' once the socket listens",
         [](Options& o, const string& v) { return parse_number(v, &o.ready_fd) && o.ready_fd >= 0; }}},
       {"--max-workers",
-       {"N", "most worker processes at once; default 4096",
+       {"N", "most worker processes at once; default: as many as memory, processes and open files allow",
         [](Options& o, const string& v) { return parse_number(v, &o.max_workers) && o.max_workers > 0; }}},
   };
 }

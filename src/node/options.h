@@ -32,7 +32,7 @@ struct Options {
   bool dashboard_eager = false;
   std::string gateway;  // path of narke-gateway; empty: beside this program
   double memory_threshold = 0.95;
-  size_t max_workers = 4096;
+  size_t max_workers = 0;  // 0: as many as the host holds
 };
 
 // arguments: without the program's name. environment: value of NARKE_MEMORY_THRESHOLD or null.

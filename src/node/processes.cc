@@ -102,15 +102,15 @@ void Processes::on_forked(const WorkerId& worker, int pid) {
   if (process.kill_when_forked) kill(worker);
 }
 
-void Processes::on_fork_failed(const WorkerId& worker, const std::string& message) {
-  if (workers_.erase(worker) > 0) out_.on_process_failed(worker, message);
+void Processes::on_fork_failed(const WorkerId& worker, const std::string& message, bool postponed) {
+  if (workers_.erase(worker) > 0) out_.on_process_failed(worker, message, postponed);
 }
 
 // The next zygote forks it. If this one had done so already, its child is swept away as a stray.
 void Processes::on_fork_lost(const WorkerId& worker, ForkRequest request) {
   const auto at = workers_.find(worker);
   if (at != workers_.end() && at->second.kill_when_forked)
-    on_fork_failed(worker, "The zygote process ended before it had forked.");
+    on_fork_failed(worker, "The zygote process ended before it had forked.", false);
   else if (at != workers_.end())
     waiting_.emplace_back(worker, std::move(request));
   schedule_sweep();
@@ -126,7 +126,7 @@ void Processes::on_zygote_gone(const std::string& why) {
   out_.log("the zygote ended (" + why + "); starting another");
   if (++zygote_failures_ > kMaxZygoteFailures) {
     for (const auto& [worker, request] : std::exchange(waiting_, {}))
-      on_fork_failed(worker, "The zygote process cannot be started; see zygote.err in the session's logs.");
+      on_fork_failed(worker, "The zygote process cannot be started; see zygote.err in the session's logs.", false);
   }
   reactor_.after(kZygotePause * zygote_failures_, [this] {
     if (stopping_ || zygote_.is_running()) return;

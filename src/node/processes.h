@@ -19,7 +19,7 @@ class ProcessesOut {
  public:
   virtual ~ProcessesOut() = default;
   virtual void on_process_started(const WorkerId& worker, int pid) = 0;
-  virtual void on_process_failed(const WorkerId& worker, const std::string& message) = 0;
+  virtual void on_process_failed(const WorkerId& worker, const std::string& message, bool postponed) = 0;
   virtual void on_process_gone(const WorkerId& worker, const controller::Fate& fate) = 0;
   virtual void log(const std::string& message) = 0;
 };
@@ -50,7 +50,7 @@ class Processes : private ZygoteOut {
   };
 
   void on_forked(const WorkerId& worker, int pid) override;
-  void on_fork_failed(const WorkerId& worker, const std::string& message) override;
+  void on_fork_failed(const WorkerId& worker, const std::string& message, bool postponed) override;
   void on_fork_lost(const WorkerId& worker, ForkRequest request) override;
   void on_child_exited(int pid, int status) override;
   void on_zygote_gone(const std::string& why) override;

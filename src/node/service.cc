@@ -4,6 +4,7 @@
 
 #include <sys/random.h>
 #include <sys/syscall.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include "node/memory_guard.h"
@@ -19,6 +20,7 @@ static constexpr int kLinkGraceMs = 200;       // between a worker's link and it
 static constexpr std::chrono::milliseconds kLastWords{100};  // between a process and its link ending
 static constexpr int kLeaveGraceMs = 500;      // for workers of an ended job
 static constexpr int64_t kGoodbyeMs = 2'000;   // most that a driver waits for the logs of its workers
+static constexpr size_t kFewWorkers = 16;
 static constexpr size_t kTailBytes = 2'000;    // of a failed worker's error output, in the message
 
 template <class IdType>
@@ -285,7 +287,7 @@ void Service::registered(Program& program, uint32_t call_id) {
   reply.add_store_fd(true);
   reply.add_endpoint(endpoint);
   builder.Finish(reply.Finish());
-  program.link->send_fd(dup(store_->fd()));  // the link closes what it sends
+  program.link->send_fd(store_->fd());
   program.link->send(MessageType::Registered, call_id, builder);
 }
 
@@ -613,10 +615,13 @@ void Service::start_actor(const Worker& worker, const controller::Actor& actor) 
 
 void Service::on_process_started(const WorkerId&, int) {}
 
-void Service::on_process_failed(const WorkerId& worker, const std::string& message) {
+void Service::on_process_failed(const WorkerId& worker, const std::string& message, bool postponed) {
   log_("worker " + worker.hex().substr(0, 8) + " could not be started: " + message);
   logs_.finish(worker);
-  cluster_.core().on_start_failed(worker, message);
+  if (postponed)
+    cluster_.core().on_start_postponed(worker, message);
+  else
+    cluster_.core().on_start_failed(worker, message);
   cluster_.settle();
 }
 
@@ -645,9 +650,14 @@ void Service::bury(WorkerId id) {
     fate.message += " It had not registered. The end of its error output: " + (tail.empty() ? "(nothing)" : tail);
     log_("worker " + id.hex().substr(0, 8) + " failed to start: " + fate.message);
   }
+  const bool is_starting = worker && worker->state == WorkerState::kStarting && !worker->killed;
+  const bool is_postponed = is_starting && fate.cause == Fate::Cause::kExit && fate.exit_code == EX_TEMPFAIL;
   logs_.finish(id);
   if (Program* program = find(id)) program->link->close({ErrorCode::kDisconnected, fate.message});
-  cluster_.core().on_worker_gone(id, std::move(fate));
+  if (is_postponed)
+    cluster_.core().on_start_postponed(id, fate.message);
+  else
+    cluster_.core().on_worker_gone(id, std::move(fate));
   cluster_.settle();
   finish_goodbyes();
 }
@@ -722,6 +732,13 @@ void Service::hurry() {
     tick();
     hurry();
   });
+}
+
+// Before memory is so short that workers must be ended, no more are started; the few that any job needs still are.
+void Service::hold_starts(const std::string& figures, int64_t for_ms) {
+  const size_t few = kFewWorkers + 4 * static_cast<size_t>(config_.node.idle_keep);
+  if (cluster_.core().workers().size() < few) return;
+  cluster_.core().pause_starts("memory is short: " + figures, for_ms);
 }
 
 void Service::relieve_memory(const std::string& figures) {

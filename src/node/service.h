@@ -66,6 +66,8 @@ class Service : public rpc::Handler,
   void on_driver_gone(std::function<void(int pid)> callback) { driver_gone_ = std::move(callback); }
   // Upkeep, a few times a second.
   void tick();
+  // Memory is nearly short: many workers are not made more.
+  void hold_starts(const std::string& figures, int64_t for_ms);
   void relieve_memory(const std::string& figures);
   // Every program is told to leave.
   void stop();
@@ -76,7 +78,7 @@ class Service : public rpc::Handler,
 
   // ProcessesOut
   void on_process_started(const WorkerId& worker, int pid) override;
-  void on_process_failed(const WorkerId& worker, const std::string& message) override;
+  void on_process_failed(const WorkerId& worker, const std::string& message, bool postponed) override;
   void on_process_gone(const WorkerId& worker, const Fate& fate) override;
   void log(const std::string& message) override { log_(message); }
 

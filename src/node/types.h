@@ -121,6 +121,7 @@ struct NodeConfig {
   int prestart_limit = 1;     // workers begun for a new driver
   int max_starting = 4;       // workers between fork and registration
   size_t max_workers = 4096;
+  std::string max_workers_reason;  // what sets that bound, for messages
   int idle_keep = 1;          // idle workers beyond these end after idle_ms
   int64_t idle_ms = 2'000;
   int64_t start_deadline_ms = 60'000;

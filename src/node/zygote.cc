@@ -98,7 +98,7 @@ Status Zygote::start() {
 
 void Zygote::fork(const WorkerId& worker, const ForkRequest& request) {
   if (!link_) {
-    out_.on_fork_failed(worker, "The zygote process is not running.");
+    out_.on_fork_failed(worker, "The zygote process is not running.", false);
     return;
   }
   Builder builder(request.config->size() + 512);
@@ -127,7 +127,7 @@ void Zygote::on_forked(const rpc::Frame& frame) {
   if (forked->pid() > 0)
     out_.on_forked(worker, forked->pid());
   else
-    out_.on_fork_failed(worker, "The zygote could not fork: " + text_of(forked->error()));
+    out_.on_fork_failed(worker, "The zygote could not fork: " + text_of(forked->error()), forked->postponed());
 }
 
 void Zygote::on_closed(rpc::Connection&, const Error& why) {

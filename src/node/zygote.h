@@ -31,7 +31,8 @@ class ZygoteOut {
  public:
   virtual ~ZygoteOut() = default;
   virtual void on_forked(const WorkerId& worker, int pid) = 0;
-  virtual void on_fork_failed(const WorkerId& worker, const std::string& message) = 0;
+  // postponed: for want of something the host has too little of now.
+  virtual void on_fork_failed(const WorkerId& worker, const std::string& message, bool postponed) = 0;
   virtual void on_child_exited(int pid, int status) = 0;
   // It ended before it answered; reported for each such fork before on_zygote_gone.
   virtual void on_fork_lost(const WorkerId& worker, ForkRequest request) = 0;

@@ -2,9 +2,11 @@
 #include "worker/engine.h"
 
 #include <csignal>
+#include <system_error>
 
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 namespace narke::worker {
@@ -27,6 +29,15 @@ int ms_until(Deadline deadline) {
   if (deadline == kNoDeadline) return -1;
   auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count() + 1;
   return static_cast<int>(std::clamp<long>(left, 0, 1 << 30));
+}
+
+// A driver has a link to every actor it calls, and there may be thousands. What a program sets itself stays.
+void raise_descriptor_limit() {
+  constexpr rlim_t kWanted = 65'536;
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= kWanted) return;
+  files.rlim_cur = std::min(files.rlim_max, kWanted);
+  setrlimit(RLIMIT_NOFILE, &files);
 }
 
 int shorter(int a, int b) { return a < 0 ? b : b < 0 ? a : std::min(a, b); }
@@ -61,6 +72,7 @@ Result<std::unique_ptr<Engine>> Engine::connect(const EngineConfig& config) {
 }
 
 Status Engine::start(const EngineConfig& config) {
+  if (kind_ == wire::ProgramKind::Driver) raise_descriptor_limit();
   {
     Lock held = lock();
     if (Status s = listen(); !s) return s;
@@ -71,8 +83,7 @@ Status Engine::start(const EngineConfig& config) {
     node_ = node.value();
   }
   if (Status s = register_here(config); !s) return s;
-  start_background();
-  return ok_status();
+  return start_background();
 }
 
 Status Engine::listen() {
@@ -119,12 +130,19 @@ Status Engine::register_here(const EngineConfig& config) {
   return result;
 }
 
-void Engine::start_background() {
+Status Engine::start_background() {
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  background_ = std::thread([this] { background_loop(); });
+  Status started = ok_status();
+  try {
+    background_ = std::thread([this] { background_loop(); });
+  } catch (const std::system_error& error) {
+    started = Error{ErrorCode::kOverloaded, std::string("no thread can be started for the engine (") + error.what() +
+                                                "); see pid_max, ulimit -u and pids.max"};
+  }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return started;
 }
 
 void Engine::disconnect(std::chrono::milliseconds grace) {

@@ -234,7 +234,7 @@ class Engine final : public Links,
   Status listen();
   Status register_here(const EngineConfig& config);
   Result<rpc::ConnectionPtr> connect(const Address& address);
-  void start_background();
+  Status start_background();
 
   int lead(Lock& lock, int timeout_ms);
   void dispatch_arrived();
