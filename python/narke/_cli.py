@@ -13,6 +13,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "run": "run a Python program; `import ray` in it gives Narke",
+    "serve": "deploy and look after Serve applications",
     "job": "submit programs to a cluster, and watch them",
     "start": "start a node of this machine",
     "stop": "stop the nodes that `narke start` started here",

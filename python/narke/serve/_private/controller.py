@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import time
@@ -267,6 +268,21 @@ class Controller:
         self._on_queues(f"proxy:{node}", dict(queues))
         call.finish(None)
 
+    @async_actor.direct
+    def serve_rest(self, call: Any) -> None:
+        """A request of the REST API, (method, path), for programs without Python: GET only; the JSON text."""
+        from narke.serve._private.status import details_from
+
+        method, path = call.args[0]
+        if method != "GET" or path.rstrip("/") != "/api/serve/applications":
+            raise ValueError(f"{method} {path} is not answered here; see narke.serve._private.rest")
+        self._begin()
+        text = json.dumps(details_from(self._details())).encode()
+        while len(text) > _PIECE:
+            call.yield_value(text[:_PIECE])
+            text = text[_PIECE:]
+        call.finish(text)
+
     async def report_queues(self, source: str, queues: dict[str, int]) -> None:
         """Requests that wait in a process's handles."""
         self._on_queues(source, queues)
@@ -411,6 +427,9 @@ class Controller:
 
     async def details(self) -> dict[str, Any]:
         """Everything for the REST API, as plain data."""
+        return self._details()
+
+    def _details(self) -> dict[str, Any]:
         here = narke.get_runtime_context()
         return {
             "controller": {
