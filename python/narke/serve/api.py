@@ -73,6 +73,10 @@ def start(
     )
 
 
+def _is_enabled(config: Any) -> bool:
+    return bool(config.get("enabled") if isinstance(config, dict) else getattr(config, "enabled", False))
+
+
 def _controller_options(given: Any) -> ControllerOptions | None:
     return ControllerOptions(**given) if isinstance(given, dict) else given
 
@@ -86,6 +90,10 @@ def _options(proxy_location: Any, http_options: Any, grpc_options: Any) -> dict[
     if fields["host"] is None:
         location = ProxyLocation.Disabled
     grpc = gRPCOptions(**grpc_options) if isinstance(grpc_options, dict) else grpc_options
+    if grpc is not None and grpc.grpc_servicer_functions:
+        raise ValueError(
+            "gRPC is not served in this release: leave grpc_servicer_functions out of grpc_options"
+        )
     return {**fields, "location": location.value, "grpc": grpc.model_dump() if grpc is not None else None}
 
 
@@ -496,12 +504,11 @@ def get_deployment_actor(actor_name: str) -> Any:
     """
     import narke
     from narke.serve._private.common import NAMESPACE
+    from narke.serve._private.shared_actors import actor_name as shared_name
 
     here = get_replica_context()
     try:
-        return narke.get_actor(
-            f"SERVE_DEPLOYMENT_ACTOR::{here.replica_id.deployment_id.key}#{actor_name}", NAMESPACE
-        )
+        return narke.get_actor(shared_name(here.replica_id.deployment_id.key, actor_name), NAMESPACE)
     except ValueError:
         raise RayServeException(
             f"{here.replica_id.deployment_id} has no deployment actor named {actor_name!r}."

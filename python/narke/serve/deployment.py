@@ -38,6 +38,7 @@ DEFAULTS: dict[str, Any] = {
     "max_surge_percent": None,
 }
 _NOT_IN_SCHEMA = ("max_constructor_retry_count",)
+_NOT_SHOWN = (*_NOT_IN_SCHEMA, "deployment_actors")  # classes have no plain form
 _ACTOR_OPTIONS = set(RayActorOptionsSchema.model_fields)
 
 
@@ -378,7 +379,7 @@ def options_for_people(deployment: Deployment) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for key, value in deployment._options.items():
         if (
-            key in _NOT_IN_SCHEMA
+            key in _NOT_SHOWN
             or value is None
             or (key == "num_replicas" and deployment._options["autoscaling_config"])
         ):

@@ -676,6 +676,11 @@ class APIType(str, enum.Enum):
     IMPERATIVE = "imperative"
     DECLARATIVE = "declarative"
 
+    @classmethod
+    def get_valid_user_values(cls) -> list[str]:
+        """Those that a request may ask for."""
+        return [cls.IMPERATIVE.value, cls.DECLARATIVE.value]
+
 
 class DeploymentNode(BaseModel):
     """A deployment in its application's graph."""

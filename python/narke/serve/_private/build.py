@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from narke.serve._private import shared_actors
 from narke.serve._private.targets import AppTarget, DeploymentTarget
 from narke.serve.config import import_attr
 from narke.serve.deployment import Application, Deployment, merge_options, options_for_people
@@ -108,6 +109,7 @@ def _target(
     from narke._private.serialization import export_pickle
 
     options = deployment._options
+    _refuse_unknown(deployment)
     code = deployment._func_or_class
     if isinstance(code, str):
         code = import_attr(code)
@@ -132,9 +134,11 @@ def _target(
         if scaling is not None
         else None,
         autoscaling_policy=policy,
+        router=_router(options["request_router_config"]),
         logging_config=logs.model_dump(mode="json") if logs is not None else None,
         route_prefix=route_prefix if is_ingress else None,
         is_ingress=is_ingress,
+        shared_actors=shared_actors.describe(options["deployment_actors"]),
         sys_path=[entry for entry in sys.path if entry],
         docs_path=_docs_path(code, route_prefix) if is_ingress else None,
         config=options_for_people(deployment),
@@ -156,15 +160,40 @@ _AS_THEY_ARE = (
 )
 
 
+def _refuse_unknown(deployment: Deployment) -> None:
+    """Options that are taken by the API and not heeded by anything here are no options.
+
+    Raises:
+        ValueError: one is given.
+    """
+    for name in ("gang_scheduling_config", "max_replicas_per_node"):
+        if deployment._options[name] is not None:
+            raise ValueError(
+                f"{name} of deployment {deployment.name} is not available in this release: leave it out"
+            )
+
+
 def _policy_fields(scaling: Any) -> dict[str, Any]:
     policy = scaling.policy
     return {"policy": {"policy_function": policy.policy_function, "policy_kwargs": policy.policy_kwargs}}
 
 
+def _router(config: Any) -> bytes | None:
+    if config is None or config.is_default_request_router():
+        return None
+    from narke import cloudpickle
+
+    return bytes(cloudpickle.dumps((config.get_request_router_class(), config.request_router_kwargs)))
+
+
 def _placement(options: dict[str, Any]) -> dict[str, Any] | None:
     if not options["placement_group_bundles"]:
         return None
-    return {"bundles": options["placement_group_bundles"], "strategy": options["placement_group_strategy"]}
+    return {
+        "bundles": options["placement_group_bundles"],
+        "strategy": options["placement_group_strategy"],
+        "labels": options["placement_group_bundle_label_selector"],
+    }
 
 
 def _hash(target: DeploymentTarget) -> str:

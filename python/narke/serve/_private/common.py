@@ -86,6 +86,17 @@ class ReplicaID:
         """The same as `actor_name`."""
         return self.actor_name
 
+    @staticmethod
+    def is_full_id_str(s: str) -> bool:
+        """Whether `to_full_id_str` could have given a text."""
+        return s.startswith("SERVE_REPLICA::") and s.count("#") == 2
+
+    @classmethod
+    def from_full_id_str(cls, s: str) -> ReplicaID:
+        """Reads what `to_full_id_str` gave."""
+        key, _, unique_id = s.removeprefix("SERVE_REPLICA::").rpartition("#")
+        return cls(unique_id, DeploymentID.from_key(key))
+
     def __str__(self) -> str:
         return (
             f"Replica(id='{self.unique_id}', deployment='{self.deployment_id.name}', "

@@ -17,7 +17,7 @@ from typing import Any
 
 import narke
 from narke._private import async_actor
-from narke.serve._private import applications, tables
+from narke.serve._private import applications, shared_actors, tables
 from narke.serve._private.common import (
     NAMESPACE,
     DeploymentID,
@@ -143,6 +143,7 @@ class Controller:
             for order in state.step(now):
                 self._carry_out(key, state, order)
             if state.is_gone():
+                shared_actors.stop(state.target)
                 del self._states[key]
                 self._scaling.forget(key)
         for name, app in list(self._apps.items()):
@@ -227,7 +228,9 @@ class Controller:
             return
         self._table = table
         self._version += 1
-        self._packed = narke._private.session.native().pack({**table, "version": self._version})
+        self._packed = narke._private.session.native().pack(
+            {**tables.for_proxies(table), "version": self._version}
+        )
         for call in self._waiting_proxies:
             self._send_table(call)
         for call in self._waiting_handles:
@@ -331,6 +334,7 @@ class Controller:
         wanted = {deployment.key for deployment in target.deployments}
         for deployment in target.deployments:
             self._storage.save_payload(deployment)
+            shared_actors.start(deployment)
             state = self._states.get(deployment.key)
             if state is None:
                 state = self._states[deployment.key] = DeploymentState(deployment, now)

@@ -166,7 +166,7 @@ class DeploymentState:
         record = self.replicas.get(replica)
         if record is None:
             return False
-        changed = record.numbers.get("models", []) != numbers.get("models", [])
+        changed = any(record.numbers.get(key) != numbers.get(key) for key in ("models", "routing_stats"))
         record.numbers = numbers
         record.failed_checks = 0
         return changed

@@ -145,6 +145,7 @@ class Replica:
             "errors": self._errors,
             "models": loaded_models(),
             "time": time.time(),
+            "routing_stats": self._servable.routing_stats() if self._servable is not None else {},
         }
 
     async def stats(self) -> dict[str, Any]:

@@ -181,6 +181,7 @@ def _actor_options(record: ReplicaRecord, target: DeploymentTarget) -> tuple[Any
         strategy=target.placement.get("strategy") or "PACK",
         name=name,
         lifetime="detached",
+        bundle_label_selector=target.placement.get("labels"),
     )
     options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
         placement_group=group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True

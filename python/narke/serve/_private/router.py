@@ -26,7 +26,7 @@ _MOST_QUEUED = 1_000_000
 class RoutedReplica:
     """A replica as this process sees it."""
 
-    __slots__ = ("_calls", "actor", "actor_id", "id", "is_gone", "mine", "models", "most", "node")
+    __slots__ = ("_calls", "actor", "actor_id", "id", "is_gone", "mine", "models", "most", "node", "stats")
 
     def __init__(self, entry: dict[str, Any]) -> None:
         self.id: str = entry["id"]
@@ -42,6 +42,7 @@ class RoutedReplica:
         self.most: int = entry["max"]
         self.models: list[str] = list(entry["models"])
         self.node: str = entry["node"]
+        self.stats: dict[str, Any] = entry.get("stats") or {}
 
     def call(self, num_returns: int) -> Any:
         """The extension's call object for ``serve_call``; -1 streams."""
@@ -104,6 +105,7 @@ class Router:
         self._is_gone = False
         self.populated = threading.Event()
         self.session = session.current()
+        self._custom: _Custom | None = None
 
     # ---- tables ----
 
@@ -130,6 +132,7 @@ class Router:
                 self.replicas[replica.id] = replica
             for gone in known.values():
                 gone.is_gone = True
+            self._set_custom(entry.get("router"))
             self._most_queued = entry["max_queued"]
             self._backpressure = entry["status"], entry["retry_after_s"]
             failed = self._is_gone or entry.get("failed", False)
@@ -142,6 +145,14 @@ class Router:
         if self.replicas:
             self.populated.set()
         self.pump()
+
+    def _set_custom(self, pickled: bytes | None) -> None:
+        if pickled is None:
+            self._custom = None
+            return
+        if self._custom is None or self._custom.pickled != pickled:
+            self._custom = _Custom(pickled, self.deployment)
+        self._custom.update(self.replicas)
 
     def queued(self) -> int:
         """Calls that wait here."""
@@ -159,7 +170,7 @@ class Router:
         with self._lock:
             if self._is_gone:
                 raise DeploymentUnavailableError(self.deployment)
-            replica = None if self._queue else self._pick(pending.model_id)
+            replica = None if self._queue else self._pick(pending)
             if replica is None:
                 self._enqueue(pending)
                 return
@@ -173,7 +184,10 @@ class Router:
         self._queue.append(pending)
         _watcher.report_soon()
 
-    def _pick(self, model_id: str) -> RoutedReplica | None:
+    def _pick(self, pending: Pending | None) -> RoutedReplica | None:
+        if self._custom is not None and pending is not None:
+            return self._custom.pick(pending, self.replicas)
+        model_id = pending.model_id if pending is not None else ""
         free = [r for r in self.replicas.values() if r.mine < r.most]
         if model_id and any(model_id in r.models for r in free):
             free = [r for r in free if model_id in r.models]
@@ -215,7 +229,7 @@ class Router:
     def reserve(self) -> RoutedReplica | None:
         """A replica with a place for one more call, which `_done` gives back; None: there is none now."""
         with self._lock:
-            return self._pick("")
+            return self._pick(None)
 
     def _done(self, replica: RoutedReplica) -> None:
         replica.mine -= 1
@@ -228,7 +242,7 @@ class Router:
             with self._lock:
                 if not self._queue:
                     return
-                replica = self._pick(self._queue[0].model_id)
+                replica = self._pick(self._queue[0])
                 if replica is None:
                     return
                 pending = self._queue.popleft()
@@ -241,6 +255,41 @@ class Router:
                 return False
             self._queue.remove(pending)
             return True
+
+
+class _Custom:
+    """A router of the user's."""
+
+    def __init__(self, pickled: bytes, deployment: DeploymentID) -> None:
+        from narke import cloudpickle
+
+        cls, kwargs = cloudpickle.loads(pickled)
+        self.pickled = pickled
+        self._deployment = deployment
+        self._router = cls(deployment, "REPLICA" if async_actor._runner is not None else "UNKNOWN")
+        self._router.initialize_state(**kwargs)
+        self._wrapped: dict[str, Any] = {}
+
+    def update(self, replicas: dict[str, RoutedReplica]) -> None:
+        from narke.serve._private.common import ReplicaID
+
+        wrap = self._router.create_replica_wrapper
+        self._wrapped = {
+            name: self._wrapped.get(name) or wrap((replica, ReplicaID(name, self._deployment)))
+            for name, replica in replicas.items()
+        }
+        self._router.update_replicas(list(self._wrapped.values()))
+
+    def pick(self, pending: Pending, replicas: dict[str, RoutedReplica]) -> RoutedReplica | None:
+        from narke.serve.request_router import choose
+
+        free = [self._wrapped[name] for name, replica in replicas.items() if replica.mine < replica.most]
+        chosen = choose(self._router, pending, free)
+        if chosen is None:
+            return None
+        replica: RoutedReplica = chosen._replica
+        replica.mine += 1
+        return replica
 
 
 def _watch_readiness() -> None:

@@ -158,6 +158,13 @@ class Servable:
         if inspect.isawaitable(result):
             await result
 
+    def routing_stats(self) -> dict[str, Any]:
+        """What the instance's ``record_routing_stats`` gives routers to know."""
+        method = (
+            getattr(self.instance, "record_routing_stats", None) if inspect.isclass(self.target) else None
+        )
+        return dict(method()) if method is not None and not inspect.iscoroutinefunction(method) else {}
+
     async def destroy(self) -> None:
         """Run the instance's ``__del__`` and the lifespan's end, once."""
         if self._lifespan is not None:

@@ -8,6 +8,7 @@ import pickle
 from typing import Any
 
 from narke._private import kv
+from narke._private.serialization import cloud_pickle
 from narke.serve._private.targets import DeploymentTarget
 
 __all__ = ["Storage"]
@@ -26,7 +27,7 @@ class Storage:
         return {name: pickle.loads(saved) for name, saved in parts.items() if saved}
 
     def _save(self, name: str, value: Any) -> None:
-        kv.put(f"state:{name}", pickle.dumps(value), namespace=_NAMESPACE)
+        kv.put(f"state:{name}", cloud_pickle(value), namespace=_NAMESPACE)
 
     def save_options(self, options: dict[str, Any]) -> None:
         """HTTP options and the like."""

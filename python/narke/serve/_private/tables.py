@@ -7,7 +7,7 @@ from typing import Any
 
 from narke.serve._private.deployment_state import DeploymentState
 
-__all__ = ["build"]
+__all__ = ["build", "for_proxies"]
 
 
 def build(
@@ -17,7 +17,7 @@ def build(
     routes: Iterable[tuple[str, str, str]],
     timeout_ms: int = 0,
 ) -> dict[str, Any]:
-    """The table, as ``src/proxy/router.cc`` and `narke.serve._private.router` read it.
+    """The table, as `narke.serve._private.router` and, without what `for_proxies` leaves out, the proxy read it.
 
     Args:
         version: of the table.
@@ -45,6 +45,7 @@ def _deployment(key: str, state: DeploymentState, actors: Mapping[str, bytes]) -
         "key": key,
         "max_queued": target.max_queued_requests,
         "status": target.backpressure.get("status_code") or 503,
+        "router": target.router,
         "retry_after_s": 1 if retry is None else max(0, round(retry)),
         "failed": state.has_failed() and not state.serving(),
         "replicas": [
@@ -54,8 +55,19 @@ def _deployment(key: str, state: DeploymentState, actors: Mapping[str, bytes]) -
                 "max": record.facts.get("max_ongoing_requests") or target.max_ongoing_requests,
                 "models": list(record.numbers.get("models", ())),
                 "node": record.facts.get("node_id", ""),
+                "stats": record.numbers.get("routing_stats") or {},
             }
             for record in state.serving()
             if record.id in actors
         ],
     }
+
+
+def for_proxies(table: dict[str, Any]) -> dict[str, Any]:
+    """The table without what only handles use; plain enough for ``src/proxy/router.cc``."""
+    return {**table, "deployments": [_for_proxy(each) for each in table["deployments"]]}
+
+
+def _for_proxy(deployment: dict[str, Any]) -> dict[str, Any]:
+    replicas = [{k: v for k, v in replica.items() if k != "stats"} for replica in deployment["replicas"]]
+    return {**{k: v for k, v in deployment.items() if k != "router"}, "replicas": replicas}

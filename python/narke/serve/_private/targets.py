@@ -30,12 +30,15 @@ class DeploymentTarget:
         placement: {"bundles", "strategy"} of each replica's placement group, or None.
         autoscaling: fields of AutoscalingConfig, or None.
         autoscaling_policy: pickled policy, or None for the default.
+        router: pickled (class, kwargs) of a router for handles, or None.
         logging_config: fields of LoggingConfig, or None.
         route_prefix: of the ingress deployment; None elsewhere.
         is_ingress: whether HTTP requests of the application go there.
         max_constructor_retry_count: failed starts after which the deployment has failed.
         rolling_update_percentage, max_surge_percent: how many replicas an update replaces at once, or None.
         max_replicas_per_node: or None.
+        shared_actors: [{"name", "payload", "options"}] of actors that the replicas share; payload: cloudpickled (class,
+            args, kwargs).
         sys_path: where the replicas look for modules.
         docs_path: where the app shows its documentation, or None.
         config: what status shows of the options: fields of DeploymentSchema.
@@ -58,6 +61,7 @@ class DeploymentTarget:
     placement: dict[str, Any] | None = None
     autoscaling: dict[str, Any] | None = None
     autoscaling_policy: bytes | None = None
+    router: bytes | None = None
     logging_config: dict[str, Any] | None = None
     route_prefix: str | None = None
     is_ingress: bool = False
@@ -65,6 +69,7 @@ class DeploymentTarget:
     rolling_update_percentage: float | None = None
     max_surge_percent: float | None = None
     max_replicas_per_node: int | None = None
+    shared_actors: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     sys_path: list[str] = dataclasses.field(default_factory=list)
     docs_path: str | None = None
     config: dict[str, Any] = dataclasses.field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Routers that may still change."""
