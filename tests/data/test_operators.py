@@ -272,3 +272,20 @@ def test_operators_are_lazy(tmp_path):
     assert not (tmp_path / "ran").exists()
     ds.materialize()
     assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "how", ["inner", "left_outer", "left_semi", "left_anti", "right_outer", "full_outer"]
+)
+def test_joins_with_a_small_side_are_those_with_a_large_one(how):
+    left = pd.DataFrame({"k": np.arange(5000) % 100, "a": np.arange(5000)})
+    right = pd.DataFrame({"k": np.arange(50, 150), "b": np.arange(100)})
+    ds = ray.data.from_pandas(left).repartition(4)
+    got = ds.join(ray.data.from_pandas(right), how, 3, on=("k",)).to_pandas()
+    hits = left["k"].isin(right["k"])
+    if how.startswith("left_") and how != "left_outer":
+        want = left[hits if how == "left_semi" else ~hits]
+    else:
+        want = left.merge(right, on="k", how=how.removesuffix("_outer").replace("full", "outer"))
+    assert len(got) == len(want) and set(got.columns) == set(want.columns)
+    assert got.sum().astype(float).to_dict() == want.sum().astype(float).to_dict()

@@ -131,7 +131,8 @@ def test_batches_of_one_column_are_that_column():
 
 
 def test_columns_that_nobody_touches_are_not_read(tmp_path):
-    frame = pd.DataFrame({"a": range(1000), "b": range(1000), "c": ["x"] * 1000})
+    rows = 100_000  # small row groups are read at once
+    frame = pd.DataFrame({"a": range(rows), "b": range(rows), "c": ["x"] * rows})
     frame.to_parquet(tmp_path / "x.parquet")
 
     def touched(batch):
@@ -141,7 +142,7 @@ def test_columns_that_nobody_touches_are_not_read(tmp_path):
         return batch
 
     ds = ray.data.read_parquet(str(tmp_path)).map_batches(touched)
-    assert ds.sum("d") == sum(range(1, 1001))
+    assert ds.sum("d") == sum(range(1, rows + 1))
     assert ds.take(1) == [{"a": 0, "b": 0, "c": "x", "d": 1}]
 
 
@@ -192,3 +193,27 @@ def test_contexts():
     options.resource_limits.cpu = 1
     with pytest.raises(ValueError, match="cpu"):
         options.validate()
+
+
+def test_splits_that_keep_the_shares():
+    frame = pd.DataFrame({"k": ["a"] * 80 + ["b"] * 20, "row": range(100)})
+    train, test = ray.data.from_pandas(frame).train_test_split(0.25, stratify="k")
+    assert test.to_pandas()["k"].value_counts().to_dict() == {"a": 20, "b": 5}
+    rows = [*train.to_pandas()["row"], *test.to_pandas()["row"]]
+    assert sorted(rows) == list(range(100))
+
+
+@pytest.mark.parametrize("how", [{"seed": 1}, {"split_type": "hash", "hash_column": "id"}])
+def test_splits_that_stream(how):
+    train, test = ray.data.range(2000, override_num_blocks=5).streaming_train_test_split(0.3, **how)
+    parts = [{r["id"] for r in part.take_all()} for part in (train, test)]
+    assert parts[0] | parts[1] == set(range(2000)) and not parts[0] & parts[1]
+    assert 500 < len(parts[1]) < 700
+
+
+def test_near_names_are_suggested():
+    ds = ray.data.from_items([{"price": 1, "name": "x"}])
+    for run in (lambda: ds.sort("pric").take_all(), lambda: ds.select_columns(["pric"]).take_all(),
+                lambda: ds.sum("pric"), lambda: ds.filter(expr="pric > 1").take_all()):  # fmt: skip
+        with pytest.raises(Exception, match="did you mean 'price'"):
+            run()

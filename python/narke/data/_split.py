@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from narke.data.plan import Blocks, Bundle, Gather, Node
+import numpy as np
+import pyarrow as pa
+
+from narke.data import grouping
+from narke.data._arguments import remote_arguments
+from narke.data.expressions import col
+from narke.data.plan import Blocks, Bundle, Gather, Map, Node
 from narke.data.split_plan import CutAt
+from narke.data.transforms import Step
 
 if TYPE_CHECKING:
-    from narke.data.dataset import MaterializedDataset
+    from narke.data.dataset import Dataset, MaterializedDataset
     from narke.data.iterator import DataIterator
 
 
@@ -78,9 +87,10 @@ class Splitting:
         Args:
             test_size: share, or number of rows, of the test; it is the end of the dataset.
             shuffle: put the rows in random order first. seed: fixes that order.
+            stratify: column of which each value has the same share (`test_size`) in the test.
         """
         if stratify is not None:
-            raise NotImplementedError("stratify is not built; leave it out")
+            return self._stratified(test_size, shuffle, seed, stratify)
         mixed: Any = self.random_shuffle(seed=seed) if shuffle else self  # type: ignore[attr-defined]
         whole = mixed.materialize()
         rows = whole.count()
@@ -91,6 +101,51 @@ class Splitting:
             )
         train, held_out = whole.split_at_indices([rows - test])
         return train, held_out
+
+    def _stratified(
+        self, test_size: int | float, shuffle: bool, seed: int | None, column: str
+    ) -> tuple[MaterializedDataset, MaterializedDataset]:
+        """The end of each group of equal values in the test."""
+        if not isinstance(test_size, float) or not 0 < test_size < 1:
+            raise ValueError(f"with stratify, test_size must be a share between 0 and 1, not {test_size}")
+        mixed: Any = self.random_shuffle(seed=seed) if shuffle else self  # type: ignore[attr-defined]
+
+        def mark(group: Any) -> Any:
+            rows = group.num_rows
+            tests = max(1, int(rows * test_size)) if rows > 1 else 0
+            return group.append_column(IN_TEST, pa.array([i >= rows - tests for i in range(rows)]))
+
+        marked = mixed.groupby(column).map_groups(mark, batch_format="pyarrow").materialize()
+        train, test = (marked.filter(expr=e).drop_columns([IN_TEST]) for e in (~col(IN_TEST), col(IN_TEST)))
+        return train.materialize(), test.materialize()
+
+    def streaming_train_test_split(
+        self,
+        test_size: float,
+        *,
+        split_type: str = "random",
+        hash_column: str | None = None,
+        seed: int | None = None,
+        **ray_remote_kwargs: Any,
+    ) -> tuple[Dataset, Dataset]:
+        """(training, test) datasets that are not run for it: each row goes to the test by chance, or by a hash.
+
+        Args:
+            test_size: share of the test. split_type: "random", or "hash" of `hash_column`, by which a row always goes
+                the same way. seed: fixes the chance. ray_remote_kwargs: resources of the tasks.
+        """
+        if not 0 < test_size < 1:
+            raise ValueError(f"test_size must be a share between 0 and 1, not {test_size}")
+        if split_type not in ("random", "hash") or (split_type == "hash") != (hash_column is not None):
+            raise ValueError("streaming_train_test_split: split_type is 'random', or 'hash' with hash_column")
+        key = secrets.randbits(32) if seed is None else seed
+        made = []
+        for test in (False, True):
+            step = Step("stream", _Part(test_size, hash_column, key, test))
+            made.append(
+                self._derived(Map((self._plan,), (step,), remote_args=remote_arguments(ray_remote_kwargs)))  # type: ignore[attr-defined]
+            )
+        return made[0], made[1]
 
     def streaming_split(
         self, n: int, *, equal: bool = False, locality_hints: list[Any] | None = None
@@ -105,6 +160,27 @@ class Splitting:
         if n < 1:
             raise ValueError(f"streaming_split: n must be 1 or more, not {n}")
         return list(split_iterators(self, n, equal))  # type: ignore[arg-type]
+
+
+IN_TEST = "__in_test__"
+
+
+class _Part:
+    """A step that keeps the rows of the test, or the others."""
+
+    __name__ = "Split"
+
+    def __init__(self, share: float, column: str | None, seed: int, test: bool):
+        self._share, self._column, self._seed, self._test = share, column, seed, test
+
+    def __call__(self, index: int, blocks: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        rng = np.random.default_rng([abs(self._seed), index])
+        for block in blocks:
+            if self._column is None:
+                chance = rng.random(block.num_rows)
+            else:
+                chance = grouping.hash_rows(block, [self._column]) / 2.0**64
+            yield block.filter(pa.array((chance < self._share) == self._test))
 
 
 def _in_parts(whole: Any, bundles: list[Bundle], indices: list[int]) -> list[MaterializedDataset]:

@@ -14,6 +14,7 @@ from narke.data import blocks as blk
 from narke.data import grouping, kernels, partials
 from narke.data.blocks import Block
 from narke.data.execute import tasks
+from narke.data.near_names import unknown
 from narke.data.plan import Bundle, Limits, Work, Works
 
 SAMPLES = 400
@@ -21,6 +22,8 @@ SMALL_BYTES = 64 * 1024 * 1024
 PART_BYTES = 256 * 1024
 MOST_BYTES = 512 * 1024 * 1024
 LEAST_PARTITIONS = 8
+BROADCAST_BYTES = 16 * 1024 * 1024
+LOPSIDED = 8  # times that one side of a join must be larger to stay where it is
 
 Inputs = list[list[Bundle]]
 
@@ -139,7 +142,7 @@ class Sort(Exchange):
         for key in self.keys:
             known = next((b.schema.names for b in bundles if key not in b.schema.names), None)
             if known is not None:
-                raise ValueError(f"there is no column {key!r} to sort by; the columns are {known}")
+                raise ValueError(f"cannot sort: {unknown([key], known)}")
         bounds = self._given() if self.boundaries is not None else self._sampled(this, bundles, limits)
         return bounds.num_rows + 1, narke.put(bounds)
 
@@ -206,9 +209,7 @@ class HashPartition(_ByHash):
     def prepare(self, this: Any, bundles: list[Bundle], limits: Limits) -> tuple[int, Any]:
         missing = [k for k in self.keys if k not in bundles[0].schema.names]
         if missing:
-            raise ValueError(
-                f"there are no columns {missing} to group by; the columns are {bundles[0].schema.names}"
-            )
+            raise ValueError(f"cannot group: {unknown(missing, bundles[0].schema.names)}")
         return self.num_partitions or spread(bundles, limits), None
 
     def merge(self, shared: Any, index: int, parts: list[Block]) -> Iterator[Block]:
@@ -226,16 +227,26 @@ class Join(_ByHash):
         self.how, self.right_keys, self.suffixes = how, list(right_keys), suffixes
 
     def plan(self, inputs: Inputs, limits: Limits) -> Works:
-        count = self.num_partitions or 1
-        sides = []
-        for keys, bundles in zip((self.keys, self.right_keys), inputs, strict=True):
-            hash_parts = _ByHash(keys, count)
-            hasher = narke.put(hash_parts)
-            full = [b for b in bundles if b.rows] or bundles[:1]
-            sides.append((yield from hash_parts._partition(hasher, None, count, full)))
+        sides = [[b for b in bundles if b.rows] or bundles[:1] for bundles in inputs]
         this = narke.put(self)
-        for index, (left, right) in enumerate(zip(*sides, strict=True)):
+        if self._is_lopsided(*sides):
+            right_refs = [b.ref for b in sides[1]]
+            for index, bundle in enumerate(sides[0]):
+                yield Work(tasks.run_merge, (this, 1, index, bundle.ref, *right_refs))
+            return
+        count = self.num_partitions or 1
+        parts = []
+        for keys, full in zip((self.keys, self.right_keys), sides, strict=True):
+            by_hash = _ByHash(keys, count)
+            parts.append((yield from by_hash._partition(narke.put(by_hash), None, count, full)))
+        for index, (left, right) in enumerate(zip(*parts, strict=True)):
             yield Work(tasks.run_merge, (this, len(left), index, *left, *right))
+
+    def _is_lopsided(self, left: list[Bundle], right: list[Bundle]) -> bool:
+        """Whether the right side is so small that each block of the left may meet all of it, where that is the same."""
+        sizes = [sum(b.size_bytes for b in side) for side in (left, right)]
+        small = sizes[1] <= BROADCAST_BYTES and sizes[1] * LOPSIDED <= sizes[0]
+        return small and self.how in ("inner", "left outer", "left semi", "left anti")
 
     def merge(self, shared: Any, index: int, parts: list[Block]) -> Iterator[Block]:
         left, right = blk.concat(parts[:shared]), blk.concat(parts[shared:])

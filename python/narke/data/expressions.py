@@ -20,6 +20,7 @@ from narke.data.expression_namespaces import (
     StringNamespace,
     StructNamespace,
 )
+from narke.data.near_names import unknown
 
 Arrow = Any
 
@@ -65,7 +66,7 @@ class Expr:
         """
         missing = sorted(self.columns - set(block.column_names))
         if missing:
-            raise KeyError(f"{self} reads {missing}, but the columns are {block.column_names}")
+            raise KeyError(f"cannot compute {self}: {unknown(missing, block.column_names)}")
         value = self._compute(Values(block, place))
         if isinstance(value, pa.Scalar):
             return pa.repeat(value, block.num_rows)

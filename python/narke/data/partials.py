@@ -12,13 +12,14 @@ from narke.data import columns, grouping, kernels
 from narke.data.aggregate import AggregateFn, Count, Fast, Groups
 from narke.data.blocks import Block
 from narke.data.lazy import LazyBlock
+from narke.data.near_names import unknown
 
 
 def check_columns(names: list[str], keys: list[str], aggs: list[AggregateFn]) -> None:
     """Raises ValueError when an aggregation or key names a column that there is not."""
     for name in [*keys, *(n for agg in aggs for n in agg.reads() or [])]:
         if name not in names:
-            raise ValueError(f"there is no column {name!r} to aggregate; the columns are {names}")
+            raise ValueError(f"cannot aggregate: {unknown([name], names)}")
 
 
 class Partial:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from narke.data import blocks as blk
 from narke.data import columns
 from narke.data.blocks import Block
+from narke.data.near_names import unknown
 
 
 class Project:
@@ -60,7 +61,7 @@ class Project:
 def _check(block: Block, names: list[str]) -> None:
     missing = [name for name in names if name not in block.column_names]
     if missing:
-        raise KeyError(f"there are no columns {missing}; the columns are {block.column_names}")
+        raise KeyError(unknown(missing, block.column_names))
 
 
 class Where:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from narke.data import aggregate as agg
+from narke.data.near_names import unknown
 
 if TYPE_CHECKING:
     from narke.data.dataset import Dataset
@@ -69,9 +70,9 @@ def summarize(ds: Dataset, names: list[str] | None, overrides: Any) -> DatasetSu
     schema = ds.schema()
     base = pa.schema([]) if schema is None else schema.base_schema
     chosen = list(base.names) if names is None else list(names)
-    unknown = [name for name in chosen if name not in base.names]
-    if unknown:
-        raise ValueError(f"summary: there are no columns {unknown}; the columns are {base.names}")
+    missing = [name for name in chosen if name not in base.names]
+    if missing:
+        raise ValueError(f"summary: {unknown(missing, base.names)}")
     aggs: list[Any] = []
     for name in chosen:
         kind = base.field(name).type

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from narke.data.plan import Bundle
 if TYPE_CHECKING:
     from narke.data.dataset import Dataset
 
-POLL_S = 0.01
+TURN_S = 60.0
 
 
 class Shares:
@@ -61,33 +61,33 @@ def _run_slices(bundles: list[Bundle], edges: list[int]) -> list[Bundle]:
 
 
 class SplitCoordinator:
-    """The actor that runs the dataset, one round after another. No call waits for another."""
+    """The actor that runs the dataset, one round after another; each consumer's calls run in a thread of their own."""
 
     def __init__(self, dataset: Dataset, n: int, equal: bool):
         self._dataset, self._n, self._equal = dataset, n, equal
+        self._changed = threading.Condition()
         self._round = -1
         self._begun: set[int] = set()
         self._shares: Shares | None = None
 
     def begin(self, split: int) -> int:
-        """A consumer wants to begin a round; gives the number of the round that it must wait for."""
-        wanted = self._round + 1
-        self._begun.add(split)
-        if len(self._begun) == self._n:
-            self._begun.clear()
-            self._round = wanted
-            self._shares = Shares(self._dataset._bundles(), self._n, self._equal)
-        return wanted
-
-    def has_begun(self, number: int) -> bool:
-        """Whether all consumers have begun a round."""
-        return self._round >= number
+        """A consumer begins a round: waits until all have, and gives the round's number; -1 after `TURN_S` seconds."""
+        with self._changed:
+            wanted = self._round + 1
+            self._begun.add(split)
+            if len(self._begun) == self._n:
+                self._begun.clear()
+                self._round = wanted
+                self._shares = Shares(self._dataset._bundles(), self._n, self._equal)
+                self._changed.notify_all()
+            return wanted if self._changed.wait_for(lambda: self._round >= wanted, TURN_S) else -1
 
     def next(self, split: int, number: int) -> Bundle | None:
         """The next block of a consumer in a round; None at its end."""
-        if number != self._round or self._shares is None:
-            raise RuntimeError(f"round {number} of this split is over; round {self._round} has begun")
-        return self._shares.next(split)
+        with self._changed:
+            if number != self._round or self._shares is None:
+                raise RuntimeError(f"round {number} of this split is over; round {self._round} has begun")
+            return self._shares.next(split)
 
     def schema(self) -> Any:
         """Names and types of columns."""
@@ -105,9 +105,9 @@ class SplitIterator(DataIterator):
         self._coordinator, self._split, self._context = coordinator, split, context
 
     def _bundles(self) -> Iterator[Bundle]:
-        number = narke.get(self._coordinator.begin.remote(self._split))
-        while not narke.get(self._coordinator.has_begun.remote(number)):
-            time.sleep(POLL_S)
+        number = -1
+        while number < 0:  # no call lasts for ever; the others may take as long as they like
+            number = narke.get(self._coordinator.begin.remote(self._split))
         while (bundle := narke.get(self._coordinator.next.remote(self._split, number))) is not None:
             yield bundle
 
@@ -130,6 +130,6 @@ class SplitIterator(DataIterator):
 
 def split_iterators(dataset: Dataset, n: int, equal: bool) -> list[SplitIterator]:
     """n iterators over one run of the dataset."""
-    actor = narke.remote(SplitCoordinator).options(num_cpus=0)
+    actor = narke.remote(SplitCoordinator).options(num_cpus=0, max_concurrency=n + 1)
     coordinator = actor.remote(dataset, n, equal)
     return [SplitIterator(coordinator, split, dataset.context) for split in range(n)]

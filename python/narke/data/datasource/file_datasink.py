@@ -25,6 +25,7 @@ from narke.data.datasource import paths
 from narke.data.datasource.datasink import Datasink, TaskContext
 from narke.data.datasource.filename_provider import FilenameProvider
 from narke.data.datasource.retry import retried
+from narke.data.near_names import unknown
 from narke.data.transforms import sized
 
 FILE_BYTES = 128 * 1024 * 1024
@@ -111,9 +112,7 @@ class _FileDatasink(Datasink[list[str]]):
             return
         missing = [c for c in self.partition_cols if c not in block.column_names]
         if missing:
-            raise ValueError(
-                f"there are no columns {missing} to partition by; there are {block.column_names}"
-            )
+            raise ValueError(f"cannot partition: {unknown(missing, block.column_names)}")
         ids, keys = grouping.group(block, self.partition_cols)
         rest = block.drop_columns(self.partition_cols)
         for key, part in zip(

@@ -25,6 +25,7 @@ from narke.data.datasource.retry import retried
 from narke.data.lazy import LazyBlock
 
 METADATA_THREADS = 8
+LAZY_BYTES = 1024 * 1024  # row groups below this are read at once: opening a file costs more
 GROUP_BYTES = 64 * 1024 * 1024  # row groups above this are read in parts
 
 
@@ -160,10 +161,15 @@ class ParquetRead:
             rows = max(1, int(about.num_rows * GROUP_BYTES / about.total_byte_size))
             for batch in found.iter_batches(rows, row_groups=[group], columns=own, use_threads=False):
                 yield self._finished(pa.Table.from_batches([batch]), file)
-        elif own == [] or not isinstance(self.system, fs.LocalFileSystem) or _has_dots(found.schema_arrow):
+        elif own == [] or not self._can_be_lazy(found.schema_arrow, about):
             yield self._finished(found.read_row_group(group, columns=own, use_threads=False), file)
         else:
             yield self._lazily(found, group, about, file)
+
+    def _can_be_lazy(self, schema: pa.Schema, about: Any) -> bool:
+        """Whether columns may be read one by one: cheap on local disks only, and by names without dots."""
+        local = isinstance(self.system, fs.LocalFileSystem)
+        return local and about.total_byte_size >= LAZY_BYTES and not _has_dots(schema)
 
     def _lazily(self, found: Any, group: int, about: Any, file: File) -> LazyBlock:
         """The row group, of which each column is read when it is looked at."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from narke.data.near_names import unknown
 from narke.data.preprocessor import Preprocessor
 
 
@@ -41,7 +42,7 @@ class Concatenator(Preprocessor):
     def _transform_numpy(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         missing = [name for name in self.columns if name not in batch]
         if missing and self.raise_if_missing:
-            raise ValueError(f"there are no columns {missing} to concatenate; the columns are {list(batch)}")
+            raise ValueError(f"cannot concatenate: {unknown(missing, batch)}")
         present = [batch[name] for name in self.columns if name in batch]
         joined = np.concatenate([values.reshape(len(values), -1) for values in present], axis=1)
         rest = {name: values for name, values in batch.items() if name not in self.columns}
