@@ -83,3 +83,41 @@ def test_what_a_dead_actor_was_to_make_is_made_again(tmp_path):
     )
     assert sorted(r["id"] for r in ds.take_all()) == list(range(100))
     assert len(os.listdir(tmp_path)) == 2
+
+
+def test_a_shuffle_survives_the_death_of_a_worker(tmp_path):
+    import signal
+    import threading
+
+    def slow(batch):
+        (tmp_path / str(os.getpid())).touch()
+        threading.Event().wait(0.05)
+        return batch
+
+    def kill_some():
+        for _ in range(3):
+            while not stopped.wait(0.2):
+                pids = [int(name) for name in os.listdir(tmp_path)]
+                alive = [pid for pid in pids if pid not in killed and os.path.exists(f"/proc/{pid}")]
+                if alive:
+                    killed.add(alive[0])
+                    os.kill(alive[0], signal.SIGKILL)
+                    break
+
+    killed, stopped = set(), threading.Event()
+    thread = threading.Thread(target=kill_some)
+    thread.start()
+    try:
+        ds = ray.data.range(20_000, override_num_blocks=40).map_batches(slow).random_shuffle(seed=1)
+        rows = ds.map_batches(slow).sort("id").take_all()
+    finally:
+        stopped.set()
+        thread.join()
+    assert killed and [r["id"] for r in rows] == list(range(20_000))
+
+
+def test_many_more_blocks_than_fit_at_once():
+    ds = ray.data.range(1000, override_num_blocks=1000).map_batches(
+        lambda b: {"id": b["id"] + 1}, num_cpus=0.5
+    )
+    assert ds.sum("id") == sum(range(1, 1001))
