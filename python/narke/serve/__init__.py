@@ -65,3 +65,11 @@ __all__ = [
     "start",
     "status",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name == "PredictorDeployment":  # of former releases; needs FastAPI
+        from narke.serve.air_integrations import PredictorDeployment
+
+        return PredictorDeployment
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
