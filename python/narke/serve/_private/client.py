@@ -29,6 +29,7 @@ _DEFAULT_OPTIONS: dict[str, Any] = {
     "access_log": True,
 }
 _POLL_S = 0.01
+_DELIVERY_S = 5.0
 
 
 def controller() -> Any | None:
@@ -119,7 +120,8 @@ def wait_running(names: list[str]) -> None:
     """
     found = connect()
     while True:
-        applications = narke.get(found.status.remote())["applications"]
+        status_now = narke.get(found.status.remote())
+        applications = status_now["applications"]
         for name in names:
             status = applications.get(name)
             if status is None:
@@ -127,8 +129,16 @@ def wait_running(names: list[str]) -> None:
             if status["status"] == "DEPLOY_FAILED":
                 raise RuntimeError(f"Deploying application {name} failed: {status['message']}")
         if all(applications[name]["status"] == "RUNNING" for name in names):
-            return
+            return _until_delivered(found, status_now)
         time.sleep(_POLL_S)
+
+
+def _until_delivered(found: Any, status_now: dict[str, Any]) -> None:
+    """Wait a little until all proxies have the present routes; one that is away gets them when it is back."""
+    deadline = time.monotonic() + _DELIVERY_S
+    while not status_now["routes_delivered"] and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+        status_now = narke.get(found.status.remote())
 
 
 def delete_apps(names: list[str], wait: bool) -> None:
@@ -136,9 +146,9 @@ def delete_apps(names: list[str], wait: bool) -> None:
     found = connect()
     narke.get(found.delete_apps.remote(names))
     while wait:
-        applications = narke.get(found.status.remote())["applications"]
-        if not any(name in applications for name in names):
-            return
+        status_now = narke.get(found.status.remote())
+        if not any(name in status_now["applications"] for name in names):
+            return _until_delivered(found, status_now)
         time.sleep(_POLL_S)
 
 

@@ -427,7 +427,13 @@ class Controller:
             "proxies": self._proxies.statuses() if self._proxies else {},
             "applications": {name: app.status_of(self._states) for name, app in self._apps.items()},
             "target_capacity": self._options.get("target_capacity"),
+            "routes_delivered": self._are_routes_delivered(),
         }
+
+    def _are_routes_delivered(self) -> bool:
+        """Whether every proxy has the present table: one that has waits for the next."""
+        proxies = self._proxies.statuses() if self._proxies is not None else {}
+        return len(self._waiting_proxies) >= len(proxies)
 
     async def details(self) -> dict[str, Any]:
         """Everything for the REST API, as plain data."""
