@@ -504,6 +504,7 @@ void Service::node_gone(const NodeId& node, const std::string& why) {
   history_.add(now_ms(), "ERROR", "NODE", "Node " + node.hex() + " is gone: " + why);
   heard_ms_.erase(node);
   changed_.push_back(node);
+  if (transfers_) transfers_->node_gone(endpoint_of(node), why);
   std::vector<WorkerId> programs;
   for (const auto& [id, program] : programs_)
     if (program->node == node) programs.push_back(id);

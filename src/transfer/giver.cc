@@ -185,6 +185,13 @@ std::vector<std::string> Giver::given(const ObjectId& id) {
   return addresses;
 }
 
+void Giver::node_gone(const std::string& address, const Error& why) {
+  for (auto& [id, share] : shares_)
+    if (Taker* taker = find(share, address)) taker->state = TakerState::kLost;
+  for (auto& [link, peer] : peers_)
+    if (peer.address == address) io_.close(link, why);
+}
+
 void Giver::forget_owner(uint64_t owner) {
   std::erase_if(shares_, [&](const auto& entry) { return entry.second.owner == owner; });
 }

@@ -37,6 +37,8 @@ class Giver {
   // Addresses of nodes that took this object from here and may have it; forgets them.
   std::vector<std::string> given(const ObjectId& id);
   void forget_owner(uint64_t owner);
+  // Nobody is sent to this node any more, and what is kept for it is free.
+  void node_gone(const std::string& address, const Error& why);
   uint64_t given_bytes() const { return given_bytes_; }
 
  private:

@@ -211,9 +211,9 @@ void Io::push(LinkId link, Outgoing outgoing) {
   thread.post([&thread, link, outgoing = std::move(outgoing)] { thread.push(link, outgoing); });
 }
 
-void Io::close(LinkId link) {
+void Io::close(LinkId link, Error why) {
   Thread& thread = thread_of(link);
-  thread.post([&thread, link] { thread.end(link, {ErrorCode::kDisconnected, "closed here"}); });
+  thread.post([&thread, link, why = std::move(why)] { thread.end(link, why); });
 }
 
 std::vector<Event> Io::take() { return mailbox_->take(); }

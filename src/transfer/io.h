@@ -45,8 +45,8 @@ class Io {
   LinkId adopt(int fd);
   // Unknown links are fine: kClosed is on its way, or was taken.
   void push(LinkId link, Outgoing outgoing);
-  // kClosed follows.
-  void close(LinkId link);
+  // kClosed follows, with this error.
+  void close(LinkId link, Error why);
 
   int event_fd() const { return event_fd_; }  // readable when take() has something
   std::vector<Event> take();

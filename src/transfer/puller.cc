@@ -74,6 +74,19 @@ void Puller::forget(const ObjectId& id) {
   drain(*pull);
 }
 
+void Puller::node_gone(const std::string& address, const Error& why) {
+  std::vector<ObjectId> idle;  // nothing of theirs is under way that would end with its link
+  for (auto& [id, pull] : pulls_) {
+    std::erase(pull.sources, address);
+    if (pull.from != address) continue;
+    pull.lost = why;
+    if (pull.asked == 0 && (pull.stage == Stage::kAdmission || pull.stage == Stage::kMoving)) idle.push_back(id);
+  }
+  for (auto& [link, connection] : links_)
+    if (connection.address == address) io_.close(link, why);
+  for (const ObjectId& id : idle) source_failed(*find(id), why);
+}
+
 // ---- sources
 
 void Puller::next_source(Pull& pull) {
@@ -86,6 +99,7 @@ void Puller::ask(Pull& pull, const std::string& address, uint8_t flags) {
   pull.stage = Stage::kAsking;
   pull.from = address;
   pull.direct = (flags & kDirect) != 0;
+  pull.lost.reset();
   if (address == config_.address) return source_failed(pull, {ErrorCode::kNotFound, "this node does not have it"});
   Header header{.kind = Kind::kAsk, .flags = flags, .id = pull.id};
   request(any_link(address), header, {pull.id, Kind::kAsk, 0, 0, nullptr}, nullptr);
@@ -96,7 +110,8 @@ void Puller::source_failed(Pull& pull, const Error& error) {
   if (pull.stage == Stage::kDraining) return drain(pull);
   if (pull.error.message.empty() || error.code != ErrorCode::kNotFound) pull.error = error;
   pull.failures.push_back(pull.from + ": " + error.message);
-  pull.retry_direct = pull.from != pull.origin;
+  bool is_known = std::find(pull.sources.begin(), pull.sources.end(), pull.origin) != pull.sources.end();
+  pull.retry_direct = pull.from != pull.origin && is_known;
   leave_stage(pull);
   pull.stage = Stage::kDraining;
   drain(pull);
@@ -219,6 +234,7 @@ void Puller::begin_moving(Pull& pull, uint8_t* data) {
 void Puller::resume_moving(Pull& pull) {
   pull.stage = Stage::kMoving;
   if (pull.missing == 0) return finish(pull);
+  if (pull.lost) return source_failed(pull, Error(*pull.lost));
   std::string from = pull.from;
   peers_[from].moving.push_back(pull.id);
   pump(from);
@@ -341,8 +357,9 @@ void Puller::on_closed(LinkId link, const Error& error) {
   }
   lost.asked.clear();
   for (const ObjectId& id : affected) source_failed(*find(id), error);
-  Peer& peer = peers_[lost.address];
-  if (peer.links.empty() && peer.moving.empty()) peers_.erase(lost.address);
+  pump(lost.address);  // for those that waited for this link to have room
+  auto peer = peers_.find(lost.address);
+  if (peer != peers_.end() && peer->second.links.empty() && peer->second.moving.empty()) peers_.erase(peer);
 }
 
 void Puller::close_idle(int64_t now_ms) {
@@ -353,7 +370,7 @@ void Puller::close_idle(int64_t now_ms) {
       return std::find(offers.begin(), offers.end(), link) != offers.end();
     });
     connection.idle_since_ms = now_ms;  // looked at again after as long
-    if (!is_kept) io_.close(link);
+    if (!is_kept) io_.close(link, {ErrorCode::kDisconnected, "it was not used"});
   }
 }
 
@@ -380,7 +397,7 @@ void Puller::fail(Pull& pull) {
   std::string text = "Object " + pull.id.hex() + " could not be brought to this node";
   for (size_t i = 0; i < pull.failures.size(); ++i) text += (i == 0 ? ": " : "; ") + pull.failures[i];
   if (pull.sources.empty()) {
-    text += ": no node is known to have it";
+    text += pull.failures.empty() ? ": no node is known to have it" : "; no other node is known to have it";
     pull.error.code = ErrorCode::kNotFound;
   }
   text += pull.error.code == ErrorCode::kOverloaded

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -37,6 +38,8 @@ class Puller {
 
   void pull(const ObjectId& id, const std::vector<std::string>& sources, uint64_t owner, PullDone done);
   void forget(const ObjectId& id);
+  // This node is no source any more: pulls go on with others at once.
+  void node_gone(const std::string& address, const Error& why);
 
   void on_answer(LinkId link, const Header& header, const std::string& text);
   void on_closed(LinkId link, const Error& error);
@@ -59,7 +62,8 @@ class Puller {
     bool cancelled = false;
 
     size_t tried = 0;          // sources; each is tried kRounds times
-    std::string origin, from;  // the source that was asked; the one it is taken from
+    std::optional<Error> lost;  // why `from` is known to be gone
+    std::string origin, from;   // the source that was asked; the one it is taken from
     bool direct = false, retry_direct = false;
     Error error;
     std::vector<std::string> failures;

@@ -65,6 +65,12 @@ std::vector<std::string> Transfers::given(const ObjectId& id) { return giver_->g
 
 void Transfers::forget_owner(uint64_t owner) { giver_->forget_owner(owner); }
 
+void Transfers::node_gone(const std::string& address, const std::string& why) {
+  Error error{ErrorCode::kDisconnected, "its node is gone: " + why};
+  giver_->node_gone(address, error);
+  puller_->node_gone(address, error);
+}
+
 TransferStats Transfers::stats() const { return {puller_->pulls(), puller_->taken_bytes(), giver_->given_bytes()}; }
 
 // ---- events

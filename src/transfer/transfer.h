@@ -2,8 +2,9 @@
 //
 // What a node does: listens on its port (rpc::Door) and hands data connections to serve(); calls pull() for an object
 // that a program of it wants; when an object's owner erases it, tells given()'s nodes to do the same; when an owner has
-// ended, calls forget_owner(). Lifecycle: make() -> used -> destroyed, before the reactor and the store. Threads: the
-// daemon's; the bytes are moved by a few threads of its own.
+// ended, calls forget_owner(); when a node has died, node_gone().
+// Lifecycle: make() -> used -> destroyed, before the reactor and the store. Threads: the daemon's; the bytes are moved
+// by a few threads of its own.
 #pragma once
 
 #include <cstdint>
@@ -58,6 +59,10 @@ class Transfers {
   std::vector<std::string> given(const ObjectId& id);
   // The program behind store::owner_key() has ended; all nodes erase what it owned.
   void forget_owner(uint64_t owner);
+
+  // The node at this address is known to be dead: what was expected of it is expected of others at once, and what is
+  // kept for it is free. A node that comes later with the same address is a new one.
+  void node_gone(const std::string& address, const std::string& why);
 
   TransferStats stats() const;
 

@@ -119,6 +119,41 @@ TEST_F(TransferTest, ASourceThatDiesHalfWayIsReplaced) {
   EXPECT_EQ(c.stats().used_bytes, 40 * kMiB);
 }
 
+TEST_F(TransferTest, PullsThatWaitForALinkGoOnWhenItBreaks) {
+  config_.connections = 1;
+  config_.window_bytes = 2 * kMiB;
+  config_.pull_bytes = 60 * kMiB;
+  Node &a = add(), &b = add(), &c = add();
+  for (uint32_t i = 0; i < 4; ++i) {
+    a.put(object(i), 4 * kMiB, 1);
+    b.put(object(i), 4 * kMiB, 1);
+  }
+  a.shut();
+  std::vector<std::shared_ptr<Answer>> answers;
+  for (uint32_t i = 0; i < 4; ++i) answers.push_back(start(c, object(i), {a.address(), b.address()}));
+  ASSERT_TRUE(run([&] { return c.stats().used_bytes == 16 * kMiB; }));
+  a.die();
+  ASSERT_TRUE(run([&] { return std::all_of(answers.begin(), answers.end(), [](auto& x) { return x->ok(); }); }));
+}
+
+TEST_F(TransferTest, ASourceThatIsKnownToBeDeadIsNotWaitedFor) {
+  config_.stall_ms = 100'000;
+  Node &a = add(), &b = add(), &c = add();
+  a.put(object(1), 20 * kMiB, 1);
+  a.put(object(2), 20 * kMiB, 1);
+  b.put(object(1), 20 * kMiB, 1);
+  a.shut();
+  auto first = start(c, object(1), {a.address(), b.address()}), second = start(c, object(2), {a.address()});
+  ASSERT_TRUE(run([&] { return a.transfers->stats().given_bytes > 0 && c.stats().used_bytes > 0; }));
+  c.transfers->node_gone(a.address(), "no sign of life");
+  ASSERT_TRUE(run([&] { return first->status && second->status; }));
+  EXPECT_TRUE(first->ok()) << first->message();
+  EXPECT_TRUE(c.holds(object(1), 20 * kMiB, 1));
+  EXPECT_THAT(second->message(), HasSubstr(a.address() + ": its node is gone: no sign of life"));
+  a.transfers->node_gone(c.address(), "no sign of life");
+  ASSERT_TRUE(run([&] { return a.stats().pinned_objects == 0; })) << "nothing is kept for the dead";
+}
+
 TEST_F(TransferTest, ASilentSourceIsGivenUp) {
   config_.stall_ms = 200;
   Node &a = add(), &b = add();
