@@ -130,6 +130,6 @@ class SplitIterator(DataIterator):
 
 def split_iterators(dataset: Dataset, n: int, equal: bool) -> list[SplitIterator]:
     """n iterators over one run of the dataset."""
-    actor = narke.remote(SplitCoordinator).options(num_cpus=0, max_concurrency=n + 1)
+    actor = narke.remote(SplitCoordinator).options(num_cpus=0, max_concurrency=n + 1, placement_group=None)
     coordinator = actor.remote(dataset, n, equal)
     return [SplitIterator(coordinator, split, dataset.context) for split in range(n)]

@@ -46,7 +46,7 @@ class PoolOp(Ordered):
             self._grow()
 
     def _grow(self) -> None:
-        options = {"max_restarts": -1, "max_task_retries": -1, **self.options}
+        options = {"max_restarts": -1, "max_task_retries": -1, "placement_group": None, **self.options}
         actor = narke.remote(MapWorker).options(**options).remote(self._chain)
         self._building[actor.ready.remote()] = actor
 

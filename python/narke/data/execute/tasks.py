@@ -86,11 +86,14 @@ _remotes: dict[Any, Any] = {}
 
 
 def remote(function: Callable[..., Any], options: dict[str, Any]) -> Any:
-    """The remote form of one of the functions above, with options of `narke.remote`."""
+    """The remote form of one of the functions above, with options of `narke.remote`.
+
+    It does not follow the caller into a placement group: there its workers may hold everything.
+    """
     known = _remotes.get(function)
     if known is None:
         known = _remotes[function] = narke.remote(function)
-    return known.options(**options)
+    return known.options(**{"placement_group": None, **options})
 
 
 def as_arrays(block: Block, column: str | None) -> Any:
