@@ -96,7 +96,7 @@ QUANTITIES = [
     Quantity("queued tasks", 20_000, 3, queued_tasks),
     Quantity("refs in one get", 10_000, 5, refs_in_get),
     Quantity("refs in one wait", 1_000, 5, refs_in_wait),
-    Quantity("actors created", 20, 3, actors_created),
+    Quantity("actors created", 100, 3, actors_created),
     Quantity("refs in one object", 1_000, 5, nested_refs),
 ]
 
