@@ -62,7 +62,12 @@ def start(options: dict[str, Any], controller_options: Any = None) -> Any:
 
     Raises:
         RuntimeError: a proxy cannot listen; the text says why.
+        ValueError: an option is not available.
     """
+    if options.get("root_path"):
+        raise ValueError(
+            "root_path of http_options is not heeded in this release: give routes their whole prefix"
+        )
     found = controller()
     if found is None:
         from narke.serve._private.controller import Controller
