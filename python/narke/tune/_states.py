@@ -12,6 +12,10 @@ from typing import Any
 __all__ = ["decode", "encode"]
 
 _PICKLED = "__pickled__"
+# All trials of an experiment have the same of these: each is pickled once.
+_SHARED = ("CheckpointConfig", "PlacementGroupFactory")
+_MOST = 64
+_recent: dict[int, tuple[Any, dict[str, str]]] = {}
 
 
 def encode(value: Any) -> str:
@@ -47,7 +51,15 @@ def _pickled(value: Any) -> Any:
         return item()
     from narke import cloudpickle
 
-    return {_PICKLED: base64.b64encode(cloudpickle.dumps(value)).decode()}
+    known = _recent.get(id(value))
+    if known is not None and known[0] is value:
+        return known[1]
+    made = {_PICKLED: base64.b64encode(cloudpickle.dumps(value)).decode()}
+    if type(value).__name__ in _SHARED:
+        if len(_recent) >= _MOST:
+            _recent.clear()
+        _recent[id(value)] = (value, made)
+    return made
 
 
 def _unpickled(entry: dict[str, Any]) -> Any:

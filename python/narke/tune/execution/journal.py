@@ -64,10 +64,11 @@ class Journal:
 
     def write(self, trial: Trial) -> None:
         """Write what became of a trial."""
-        static, runtime = trial.get_json_state()
-        entry: dict[str, Any] = {"id": trial.trial_id, "runtime": runtime}
-        if trial.trial_id not in self._known:
-            entry["static"] = static
+        entry: dict[str, Any] = {"id": trial.trial_id}
+        if trial.trial_id in self._known:
+            entry["runtime"] = trial.get_runtime_state()
+        else:
+            entry["static"], entry["runtime"] = trial.get_json_state()
             self._known.add(trial.trial_id)
         self._append(entry)
 

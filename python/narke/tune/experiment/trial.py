@@ -6,6 +6,7 @@ controller drives processes and tells the trial what came.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
@@ -359,11 +360,9 @@ class Trial:
 
     def create_placement_group_factory(self) -> PlacementGroupFactory:
         """What the trainable asks for with this configuration: one CPU unless it says otherwise."""
-        from narke.tune.execution.placement_groups import PlacementGroupFactory
-
         cls = self.get_trainable_cls()
         default = cls.default_resource_request(self.config) if cls is not None else None
-        return default if default is not None else PlacementGroupFactory([{"CPU": 1}])
+        return default if default is not None else _one_cpu()
 
     def update_resources(self, resources: dict | PlacementGroupFactory) -> None:
         """Change what it holds, from its next start.
@@ -533,7 +532,11 @@ class Trial:
 
     def get_json_state(self) -> tuple[str, str]:
         """Return (what does not change, what became of it) as JSON; `from_json_state` takes it."""
-        return encode(self._static_state()), encode(self._runtime_state())
+        return encode(self._static_state()), self.get_runtime_state()
+
+    def get_runtime_state(self) -> str:
+        """The second part of `get_json_state`."""
+        return encode(self._runtime_state())
 
     def _static_state(self) -> dict[str, Any]:
         names = (
@@ -614,6 +617,13 @@ class Trial:
         if env is not None:
             name = f"{name}_{env.__name__ if isinstance(env, type) else env}"
         return f"{name}_{self.trial_id}".replace("/", "_")
+
+
+@functools.cache
+def _one_cpu() -> PlacementGroupFactory:
+    from narke.tune.execution.placement_groups import PlacementGroupFactory
+
+    return PlacementGroupFactory([{"CPU": 1}])
 
 
 def _log_files(log_to_file: Any) -> tuple[str | None, str | None]:

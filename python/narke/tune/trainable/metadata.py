@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from numbers import Number
 from typing import Any
 
 from narke.tune.result import DONE, TIME_TOTAL_S
@@ -64,9 +65,9 @@ class RunMetadata:
         self.num_results += 1
         step = result.get("training_iteration") or self.num_results
         for name, value in flat.items():
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and name not in _NOT_METRICS:
+            if isinstance(value, Number) and not isinstance(value, bool) and name not in _NOT_METRICS:
                 if not name.startswith("config/"):
-                    self.update_metric(name, value, step)
+                    self.update_metric(name, float(value) if hasattr(value, "dtype") else value, step)  # type: ignore[arg-type]
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` takes; values of results may be anything that can be pickled."""

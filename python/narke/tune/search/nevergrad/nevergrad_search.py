@@ -63,6 +63,8 @@ class NevergradSearch(SpaceSearcher):
             space = space or optimizer.parametrization
         else:
             self._opt_factory = optimizer or ng.optimizers.NGOpt
+            if optimizer is None:
+                self._opt_kwargs.setdefault("budget", 100)  # NGOpt chooses its method by it
         super().__init__(space, metric, mode, points_to_evaluate)
 
     def _setup(self, mode: Any) -> None:

@@ -82,6 +82,10 @@ class ZOOptSearch(SpaceSearcher):
 
     def _ask(self, trial_id: str) -> dict[str, Any] | str | None:
         solution = self._optimizer.suggest()
+        if not solution and not self._live:
+            # ZOOpt waits for the last of its first points, and misses that it came before it was asked again.
+            self._optimizer.semaphore = 1
+            solution = self._optimizer.suggest()
         if solution == "FINISHED":
             return Searcher.FINISHED
         if not solution:

@@ -1,0 +1,208 @@
+"""The controller's decisions, with a shell that has no processes and a clock that stands."""
+
+import pytest
+
+from narke.tune.error import TuneError
+from narke.tune.execution.runners import Event, Runners
+from narke.tune.execution.tune_controller import TuneController
+from narke.tune.experiment import Experiment, Trial
+from narke.tune.schedulers import TrialScheduler
+from narke.tune.schedulers.trial_scheduler import FIFOScheduler
+
+
+class Shell(Runners):
+    """Notes what it is told; events are put in by the test."""
+
+    def __init__(self, rooms=1):
+        self.rooms, self.told, self.events = rooms, [], []
+
+    def start(self, trial, restore):
+        if self.rooms == 0:
+            return False
+        self.rooms -= 1
+        self.told.append(("start", trial.trial_id))
+        return True
+
+    def step(self, trial):
+        self.told.append(("step", trial.trial_id))
+
+    def save(self, trial):
+        self.told.append(("save", trial.trial_id))
+
+    def stop(self, trial, failed=False):
+        self.rooms += 1
+        self.told.append(("failed" if failed else "stop", trial.trial_id))
+
+    def release(self, trial):
+        self.rooms += 1
+        self.told.append(("release", trial.trial_id))
+
+    def want(self, count):
+        self.wanted = count
+
+    def export(self, trial, formats):
+        return {}
+
+    def wait(self, timeout_s):
+        events, self.events = self.events, []
+        return events
+
+    def shutdown(self):
+        self.told.append(("shutdown", None))
+
+
+@pytest.fixture
+def make(tmp_path):
+    def controller(num_samples=2, rooms=1, **options):
+        def objective(config):
+            return None
+
+        spec = options.pop("spec", {})
+        experiment = Experiment("exp", objective, num_samples=num_samples, storage_path=str(tmp_path), **spec)
+        shell = Shell(rooms)
+        made = TuneController(runners=shell, clock=lambda: 0.0, storage=experiment.storage, **options)
+        made.setup_experiments([experiment])
+        made.update_max_pending_trials(10)
+        return made, shell
+
+    return controller
+
+
+def result(trial, iteration=1, done=False, free=False, **metrics):
+    metrics = {"training_iteration": iteration, "done": done, **metrics}
+    return Event("result", trial, (metrics, None, free))
+
+
+def test_trials_start_as_there_is_room(make):
+    controller, shell = make(num_samples=2, rooms=1)
+    controller.step()
+    first, second = controller.get_trials()
+    assert shell.told == [("start", first.trial_id)]
+    assert (first.status, second.status) == (Trial.RUNNING, Trial.PENDING)
+
+
+def test_a_result_leads_to_the_next_step_and_an_end_makes_room(make):
+    controller, shell = make(num_samples=2, rooms=1)
+    controller.step()
+    first, second = controller.get_trials()
+    shell.events = [result(first)]
+    controller.step()
+    shell.events = [result(first, 2, done=True, free=True)]
+    controller.step()
+    controller.step()
+    a, b = first.trial_id, second.trial_id
+    assert shell.told == [("start", a), ("step", a), ("release", a), ("start", b)]
+    assert first.status == Trial.TERMINATED and first.last_result["done"]
+
+
+def test_failures_are_tried_again_as_often_as_allowed(make):
+    controller, shell = make(num_samples=1, spec={"max_failures": 1})
+    controller.step()
+    (trial,) = controller.get_trials()
+    shell.events = [Event("failed", trial, ValueError("boom"))]
+    controller.step()
+    assert trial.status == Trial.PENDING and trial.num_failures == 1
+    controller.step()
+    shell.events = [Event("failed", trial, ValueError("boom"))]
+    controller.step()
+    assert trial.status == Trial.ERROR and controller.is_finished()
+    assert "boom" in str(trial.get_error())
+
+
+def test_fail_fast_stops_the_others_and_leaves_them_pending(make):
+    controller, shell = make(num_samples=3, rooms=2, fail_fast=True)
+    controller.step()
+    first, second, third = controller.get_trials()
+    shell.events = [Event("failed", first, ValueError("boom"))]
+    controller.step()
+    assert [trial.status for trial in (first, second, third)] == ["ERROR", "PENDING", "PENDING"]
+    assert controller.is_finished()
+
+
+def test_events_of_a_stopped_trial_change_nothing(make):
+    controller, shell = make(num_samples=1)
+    controller.step()
+    (trial,) = controller.get_trials()
+    controller.stop_trial(trial)
+    told = list(shell.told)
+    shell.events = [result(trial)]
+    controller._on_event(shell.events[0])
+    assert shell.told == told and trial.status == Trial.TERMINATED
+
+
+class Pauser(FIFOScheduler):
+    def on_trial_result(self, tune_controller, trial, result):
+        return TrialScheduler.PAUSE if result["training_iteration"] == 1 else TrialScheduler.CONTINUE
+
+
+def test_a_paused_trial_saves_gives_its_room_away_and_comes_back(make):
+    controller, shell = make(num_samples=2, rooms=1, scheduler=Pauser())
+    controller.step()
+    first, second = controller.get_trials()
+    shell.events = [result(first)]
+    controller.step()
+    assert shell.told[-1] == ("save", first.trial_id)
+    shell.events = [Event("saved", first, None)]
+    controller.step()
+    assert first.status == Trial.PAUSED and shell.told[-1] == ("stop", first.trial_id)
+    controller.step()
+    assert second.status == Trial.RUNNING
+    shell.events = [result(second, 2, done=True, free=True)]
+    controller.step()
+    controller.step()
+    assert first.status == Trial.RUNNING
+
+
+def test_a_pause_that_is_taken_back_lets_the_trial_go_on(make):
+    controller, shell = make(num_samples=1, scheduler=Pauser())
+    controller.step()
+    (trial,) = controller.get_trials()
+    shell.events = [result(trial)]
+    controller.step()
+    controller.unpause_trial(trial)
+    shell.events = [Event("saved", trial, None)]
+    controller.step()
+    assert trial.status == Trial.RUNNING and shell.told[-1] == ("step", trial.trial_id)
+
+
+def test_criteria_end_trials(make):
+    controller, shell = make(num_samples=1, spec={"stop": {"training_iteration": 2}})
+    controller.step()
+    (trial,) = controller.get_trials()
+    for iteration in (1, 2):
+        shell.events = [result(trial, iteration)]
+        controller.step()
+    assert trial.status == Trial.TERMINATED and shell.told[-1] == ("stop", trial.trial_id)
+
+
+def test_a_criterion_that_is_not_reported_is_an_error(make):
+    controller, shell = make(num_samples=1, spec={"stop": {"accuracy": 0.9}})
+    controller.step()
+    (trial,) = controller.get_trials()
+    shell.events = [result(trial, loss=1)]
+    with pytest.raises(TuneError, match="accuracy not provided.*loss"):
+        controller.step()
+
+
+def test_no_room_for_ever_fails_the_trial(make):
+    controller, shell = make(num_samples=1, rooms=0)
+    controller.step()
+    (trial,) = controller.get_trials()
+    shell.events = [Event("hopeless", None, RuntimeError("too large"), trial.placement_group_factory)]
+    controller.step()
+    assert trial.status == Trial.ERROR and controller.is_finished()
+
+
+def test_the_end_of_the_experiment_ends_all(make):
+    controller, shell = make(num_samples=2, rooms=2, stopper=StopAll())
+    controller.step()
+    assert {trial.status for trial in controller.get_trials()} <= {"TERMINATED"}
+    assert controller.is_finished()
+
+
+class StopAll:
+    def __call__(self, trial_id, result):
+        return True
+
+    def stop_all(self):
+        return True
