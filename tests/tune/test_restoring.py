@@ -172,3 +172,20 @@ def test_a_storage_that_is_not_local_holds_everything(cluster, tmp_path):
     again = Tuner.restore("there/exp", makes, storage_filesystem=store).get_results()
     assert len(again) == 2
     assert ray.is_initialized()
+
+
+@pytest.mark.skipif(IS_RAY, reason="looks at Narke's files")
+def test_a_restored_searcher_is_not_told_twice(cluster, tmp_path):
+    pytest.importorskip("optuna")
+    from narke.tune.search.optuna import OptunaSearch
+
+    def objective(config):
+        return {"loss": config["x"]}
+
+    config = tune.RunConfig(name="exp", storage_path=str(tmp_path), verbose=0)
+    search = tune.TuneConfig(num_samples=3, search_alg=OptunaSearch(seed=1), metric="loss", mode="min")
+    Tuner(objective, param_space={"x": tune.uniform(0, 1)}, tune_config=search, run_config=config).fit()
+    again = Tuner.restore(str(tmp_path / "exp"), objective)
+    assert len(again.fit()) == 3
+    study = again._local_tuner._tune_config.search_alg._ot_study
+    assert len(study.trials) == 3

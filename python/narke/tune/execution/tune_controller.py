@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from narke.tune._checkpoints import TrainingResult
+from narke.tune._files import write_whole
 from narke.tune.callback import CallbackList
 from narke.tune.error import TuneError
 from narke.tune.execution.runners import Event, Runners
@@ -595,6 +596,9 @@ class TuneController:
         folder, stamp = self._journal.folder, self._journal.stamp
         if not isinstance(self._search_alg, BasicVariantGenerator):
             self._search_alg.save_to_dir(folder, session_str=stamp)
+            # So that a restored searcher is told only of trials that ended after this.
+            seen = [trial.trial_id for trial in self._trials.values() if trial.is_finished()]
+            write_whole(os.path.join(folder, f"searcher-seen-{stamp}.txt"), "\n".join(seen))
         self._callbacks.save_to_dir(folder, session_str=stamp)
         if self._scheduler_alg.is_restorable:
             self._scheduler_alg.save(os.path.join(folder, f"scheduler-state-{stamp}.pkl"))
