@@ -127,3 +127,23 @@ def test_downloads(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     uris = [f"file://{tmp_path}/a", f"file://{tmp_path}/missing", None]
     assert values({"u": uris}, download("u")) == [b"abc", None, None]
+
+
+def test_types_have_one_name():
+    from ray.data.datatype import DataType, TypeCategory
+
+    assert DataType.int64().to_arrow_dtype() == DataType.from_dtype(int).to_arrow_dtype() == pa.int64()
+    assert DataType.from_numpy("float32").to_arrow_dtype() == pa.float32()
+    assert DataType.from_dtype(np.int16).to_numpy_dtype() == np.int16
+    assert DataType.list(DataType.string()).is_of(TypeCategory.LIST)
+    assert DataType.temporal("timestamp", "ms", "UTC").to_arrow_dtype() == pa.timestamp("ms", "UTC")
+    assert DataType.infer_dtype(1.5).is_floating_type() and not DataType.bool().is_numerical_type()
+    assert DataType.tensor((2, 3), DataType.uint8()).is_tensor_type()
+    with pytest.raises(ValueError, match="temporal_type"):
+        DataType.temporal("month")
+
+    @udf(return_dtype=DataType.float32())
+    def half(x):
+        return x / 2
+
+    assert values({"x": [1, 2]}, half(col("x"))) == [0.5, 1.0]
