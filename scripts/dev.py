@@ -158,6 +158,12 @@ def command_fuzz(options: argparse.Namespace) -> None:
         run(path, corpus, f"-max_total_time={options.seconds}", f"-artifact_prefix={corpus}-")
 
 
+def command_dashboard(_options: argparse.Namespace) -> None:
+    """Build the dashboard's files, which the gateway serves; needs Node.js 20 and npm."""
+    for words in (("npm", "ci", "--no-audit", "--no-fund"), ("npm", "run", "build")):
+        run(*words, "--prefix", "dashboard")
+
+
 def command_fmt(options: argparse.Namespace) -> None:
     """Format all sources."""
     toolchain.ensure()
@@ -170,7 +176,7 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line; unknown words of bench and sim go on to their programs."""
     parser = argparse.ArgumentParser(prog="./dev", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for name in ("quickstart", "build", "test", "check", "bench", "sim", "fuzz", "fmt"):
+    for name in ("quickstart", "build", "test", "check", "bench", "sim", "fuzz", "dashboard", "fmt"):
         function = globals()[f"command_{name}"]
         command = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
         command.set_defaults(function=function)

@@ -11,7 +11,7 @@ const H = 150;
 const LEFT = 52;
 const BOTTOM = 18;
 
-function extent(lines: Line[]): { from: number; to: number; top: number; bottom: number } {
+function extent(lines: Line[], most?: number): { from: number; to: number; top: number; bottom: number } {
   const xs = lines.flatMap((line) => line.points.map((point) => point[0]));
   const ys = lines.flatMap((line) => line.points.map((point) => point[1]));
   const top = ys.reduce((a, b) => Math.max(a, b), 0);
@@ -19,7 +19,7 @@ function extent(lines: Line[]): { from: number; to: number; top: number; bottom:
   return {
     from: xs.reduce((a, b) => Math.min(a, b), Infinity),
     to: xs.reduce((a, b) => Math.max(a, b), -Infinity),
-    top: top > bottom ? top * 1.1 : bottom + 1,
+    top: most ?? (top > bottom ? top * 1.1 : bottom + 1),
     bottom,
   };
 }
@@ -28,16 +28,18 @@ export function Chart({
   lines,
   show,
   at = (x) => new Date(x * 1000).toLocaleTimeString("sv"),
+  most,
 }: {
   lines: Line[];
   show: (value: number) => string;
   at?: (x: number) => string;
+  most?: number;
 }) {
   const [pointer, setPointer] = useState<number>();
   const frame = useRef<SVGSVGElement>(null);
   const drawn = lines.filter((line) => line.points.length > 0);
   if (drawn.length === 0) return <p className="empty">No values yet.</p>;
-  const { from, to, top, bottom } = extent(drawn);
+  const { from, to, top, bottom } = extent(drawn, most);
   const x = (value: number) => LEFT + ((value - from) / Math.max(1e-9, to - from)) * (W - LEFT - 6);
   const y = (value: number) => 6 + (1 - (value - bottom) / (top - bottom)) * (H - BOTTOM - 6);
   const near = (line: Line): [number, number] =>

@@ -100,20 +100,22 @@ function Shell() {
   );
 }
 
+const preferred = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+document.documentElement.dataset.theme = localStorage.getItem("theme") ?? preferred;
+
 function useTheme(): [string, (theme: string) => void] {
-  const preferred = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-  const [theme, setTheme] = useState(localStorage.getItem("theme") ?? preferred);
-  useEffect(() => {
-    document.documentElement.dataset.theme = theme;
-    localStorage.setItem("theme", theme);
-  }, [theme]);
-  return [theme, setTheme];
+  const [theme, setTheme] = useState(document.documentElement.dataset.theme!);
+  const choose = (chosen: string) => {
+    document.documentElement.dataset.theme = chosen;
+    localStorage.setItem("theme", chosen);
+    setTheme(chosen);
+  };
+  return [theme, choose];
 }
 
 function Login({ done }: { done: () => void }) {
   const [token, setToken] = useState("");
   const [problem, setProblem] = useState<string>();
-  useTheme();
   return (
     <div className="login">
       <Card title="Narke">

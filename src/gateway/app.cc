@@ -12,12 +12,18 @@ static bool is_json(const Request& request) {
   return type.empty() || type.starts_with("application/json");
 }
 
+// A place within the dashboard: its one page is served there, and routes by itself.
+static bool is_page(const Request& head, const Router::Match& match) {
+  return match.route == nullptr && match.miss == Router::Miss::kNoPath && head.method == "GET" &&
+         head.path.find('.') == head.path.npos && !head.path.starts_with("/api/");
+}
+
 std::optional<Response> Gateway::refusal(const Request& head, const Router::Match& match) const {
   if (head.is_open_port) {
     if (match.route && match.route->is_on_open_port && head.method == "GET") return {};
     return text_response(404, "Only /metrics and health are served here.");
   }
-  if (auto refused = guard_.refusal(head)) return refused;
+  if (auto refused = guard_.refusal(head, is_page(head, match))) return refused;
   if (match.route == nullptr && match.miss == Router::Miss::kWrongMethod) {
     Response wrong = text_response(405, "The method " + head.method + " is not one of this path's.");
     wrong.headers.emplace_back("Allow", match.allowed);

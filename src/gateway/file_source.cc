@@ -38,7 +38,10 @@ class FileSource : public Source, public std::enable_shared_from_this<FileSource
     // Asked before reading, so that what was written last is still read.
     const bool over = !options_.is_over || options_.is_over();
     std::string piece = read_piece(over);
-    if (!piece.empty()) return next(valid_utf8(options_.plain ? without_ansi(piece) : piece));
+    if (!piece.empty()) {
+      piece = without_marks(std::move(piece));
+      return next(valid_utf8(options_.plain ? without_ansi(piece) : piece));
+    }
     if (over) return next(std::nullopt);
     // Shared with the timer: the client may leave meanwhile.
     after_(options_.pause, [self = shared_from_this(), next = std::move(next)] { next(std::string()); });

@@ -98,7 +98,7 @@ static bool has_credentials_header(const Request& request) {
   return request.headers.contains("authorization") || request.headers.contains("x-ray-authorization");
 }
 
-std::optional<Response> Guard::refusal(const Request& request) const {
+std::optional<Response> Guard::refusal(const Request& request, bool is_page) const {
   const auto host = host_of(request.header("host"));
   if (!host) return text_response(400, "Bad Request: the Host header is missing or malformed.");
   if (!is_own_host(*host))
@@ -106,7 +106,7 @@ std::optional<Response> Guard::refusal(const Request& request) const {
                                   "', which is not this server. Use an address of the machine, or allow the name with "
                                   "NARKE_DASHBOARD_ALLOWED_HOSTS.");
   if (auto refused = check_origin(request)) return refused;
-  if (is_public_path(request.path)) return {};
+  if (is_page || is_public_path(request.path)) return {};
   if (has_credentials_header(request)) {
     if (is_token(bearer_of(request))) return {};
     return text_response(403, "Forbidden: Invalid authentication token");

@@ -25,8 +25,8 @@ class Guard {
  public:
   explicit Guard(GuardConfig config);
 
-  // Why the request is turned away, or nothing.
-  std::optional<Response> refusal(const Request& request) const;
+  // Why the request is turned away, or nothing. is_page: it asks for the dashboard's page, which is open to all.
+  std::optional<Response> refusal(const Request& request, bool is_page = false) const;
   // What POST /api/authenticate answers: the login cookie for whoever brings the token.
   Response login(const Request& request) const;
   bool may_see_secrets(const Request& request) const;

@@ -86,6 +86,7 @@ TEST(Text, BecomesValid) {
             "b\xc3\xa4\xEF\xBF\xBD\xEF\xBF\xBD");
   EXPECT_EQ(valid_utf8("\xed\xa0\x80").size(), 9u);  // a surrogate
   EXPECT_EQ(valid_utf8("\xf0\x9f\x98\x80"), "\xf0\x9f\x98\x80");
+  EXPECT_EQ(without_marks("\x01narke-speaker:A\none\n\x01x\ntwo"), "one\ntwo");
   EXPECT_EQ(without_ansi("\x1b[1;31mred\x1b[0m"), "red");
 }
 

@@ -163,6 +163,7 @@ void LogRoutes::search(Call call) {
     int64_t number = 0;
     for (std::string line; complete && std::getline(file, line);) {
       ++number;
+      if (line.starts_with('\x01')) continue;
       searched += line.size() + 1;
       complete = searched < kMostSearched && matches.size() < kMostMatches;
       if (lower(line).find(wanted) != std::string::npos)

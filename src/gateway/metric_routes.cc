@@ -270,6 +270,10 @@ json::array MetricRoutes::targets() const {
 
 void MetricRoutes::tick() {
   const int64_t now = epoch_now_ms() / 1000;
+  if (last_sample_s_ == 0) {  // the first look has no rates yet
+    host_.look();
+    last_sample_s_ = now;
+  }
   if (sampling_ || now - last_sample_s_ < kSampleS) return;
   last_sample_s_ = now;
   sampling_ = true;

@@ -37,6 +37,18 @@ std::string valid_utf8(std::string_view bytes) {
   return out;
 }
 
+std::string without_marks(std::string text) {
+  if (text.find('\x01') == text.npos) return text;
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = text.find('\n', at);
+    const size_t next = end == text.npos ? text.size() : end + 1;
+    if (text[at] != '\x01') out += text.substr(at, next - at);
+    at = next;
+  }
+  return out;
+}
+
 std::string without_ansi(std::string_view text) {
   std::string out;
   out.reserve(text.size());

@@ -55,37 +55,34 @@ class Head:
         self.folder = tempfile.mkdtemp(prefix="ng")
         self.log = os.path.join(self.folder, "head.log")
         self.mark = os.path.basename(self.folder)
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-c",
-                    _COMMAND,
-                    "start",
-                    "--head",
-                    "--block",
-                    f"--port={free_port()}",
-                    f"--num-cpus={cpus}",
-                    "--dashboard-port=0",
-                    *words,
-                ],
-                env={**os.environ, "RAY_TMPDIR": self.folder, MARK: self.mark, **(env or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+        for _ in range(3):  # a port that was free may be taken meanwhile
+            self._start(cpus, words, env)
+            wait_for(
+                lambda: self.process.poll() is not None or "started" in self._said(), what="the head node"
             )
-        wait_for(self._is_up, what="the head node")
+            if "Address already in use" not in self._said():
+                break
+        assert self.process.poll() is None, self._said()
         self.session = os.path.realpath(os.path.join(self.folder, "narke", "latest"))
         self.info = json.loads(pathlib.Path(self.session, "info.json").read_text())
         self.token = pathlib.Path(self.session, "token").read_text().strip()
         self.port = self.info["dashboard_port"]
         self.url = f"http://127.0.0.1:{self.port}"
 
-    def _is_up(self):
-        text = pathlib.Path(self.log).read_text()
-        assert self.process.poll() is None, text
-        return "started" in text
+    def _start(self, cpus, words, env):
+        words = [f"--port={free_port()}", f"--num-cpus={cpus}", "--dashboard-port=0", *words]
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _COMMAND, "start", "--head", "--block", *words],
+                env={**os.environ, "RAY_TMPDIR": self.folder, MARK: self.mark, **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def _said(self):
+        return pathlib.Path(self.log).read_text()
 
     def ask(self, method, path, body=None, headers=None, token=True, port=None):
         """One request, with the token unless told otherwise; a dict as `body` is sent as JSON."""

@@ -30,6 +30,10 @@ def test_cve_2023_48022_no_job_without_the_token(head):
     assert head.ask("POST", "/api/jobs/", body, {"Authorization": "Bearer wrong"}).status == 403
     assert head.ask("GET", "/api/jobs/", token=False).text == "Unauthorized: Missing authentication token"
     for path in (
+        "/nodes",
+        "/logical/actors",
+        "/timeline",
+        "/x.json",
         "/api/v0/actors",
         "/api/version",
         "/api/packages/gcs/x.zip",

@@ -40,7 +40,7 @@ export function Metrics() {
       <div className="columns">
         {CHARTS.map((chart) => (
           <Card key={chart.title} title={chart.title}>
-            <Chart lines={chart.names.map(([key, name]) => ({ name, points: value?.[key] ?? [] }))} show={chart.show} />
+            <Chart lines={chart.names.map(([key, name]) => ({ name, points: value?.[key] ?? [] }))} show={chart.show} most={chart.show === percent ? 100 : undefined} />
           </Card>
         ))}
       </div>

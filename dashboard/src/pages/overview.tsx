@@ -33,25 +33,13 @@ export function Overview() {
         <Stat label="Objects" value={number(facts.value?.store.objects)} note={bytes(facts.value?.store.used_bytes)} />
       </div>
       <div className="columns">
+       <div>
         <Card title="Resources">{facts.value ? <Resources facts={facts.value} /> : <Empty>Loading…</Empty>}</Card>
-        <Card title="CPU and tasks" extra={<Link to="/metrics-charts">All charts</Link>}>
-          <Chart
-            lines={[{ name: "CPU %", points: charts.value?.cpu_percent ?? [] }]}
-            show={(value) => `${Math.round(value)}%`}
-          />
-          <Chart
-            lines={[
-              { name: "running", points: charts.value?.tasks_running ?? [] },
-              { name: "waiting", points: charts.value?.tasks_waiting ?? [] },
-            ]}
-            show={number}
-          />
-        </Card>
         <Card title="Latest jobs" extra={<Link to="/jobs">All jobs</Link>}>
           {jobs.value?.rows.length ? (
             <Rows
               columns={[
-                { key: "entrypoint", label: "Job", show: (row) => <span className="clip">{plain(row.entrypoint)}</span> },
+                { key: "entrypoint", label: "Job", show: (row) => <span className="clip narrow">{plain(row.entrypoint)}</span> },
                 { key: "status", label: "Status" },
                 { key: "start_time", label: "Took", show: (row) => span(row.start_time, row.end_time) },
               ]}
@@ -61,6 +49,22 @@ export function Overview() {
           ) : (
             <Empty>No job has run yet. Submit one with: narke job submit -- python program.py</Empty>
           )}
+        </Card>
+       </div>
+       <div>
+        <Card title="CPU and tasks" extra={<Link to="/metrics-charts">All charts</Link>}>
+          <Chart
+            lines={[{ name: "CPU %", points: charts.value?.cpu_percent ?? [] }]}
+            show={(value) => `${Math.round(value)}%`}
+            most={100}
+          />
+          <Chart
+            lines={[
+              { name: "running", points: charts.value?.tasks_running ?? [] },
+              { name: "waiting", points: charts.value?.tasks_waiting ?? [] },
+            ]}
+            show={number}
+          />
         </Card>
         <Card title="Latest events" extra={<Link to="/events">All events</Link>}>
           {events.value?.rows.length ? (
@@ -75,6 +79,7 @@ export function Overview() {
             <Empty>Nothing has happened that is worth telling.</Empty>
           )}
         </Card>
+       </div>
       </div>
     </>
   );
