@@ -5,6 +5,9 @@ Arrays of one shape become Arrow's fixed-shape tensors; what Arrow has no type f
 
 from __future__ import annotations
 
+import functools
+import hmac
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,19 +15,44 @@ import cloudpickle
 import numpy as np
 import pyarrow as pa
 
+from narke._private import session, sessions_dir
+
+_own_mark = os.urandom(32).hex().encode()
+
 
 class ObjectType(pa.ExtensionType):
-    """Any Python objects, each pickled."""
+    """Any Python objects, each pickled.
+
+    The type's description carries a mark that only programs of one cluster know: a data file that claims to hold
+    pickled objects is refused, because reading them would run whatever its author wants (CVE-2026-41486).
+    """
 
     def __init__(self) -> None:
         super().__init__(pa.large_binary(), "narke.object")
 
     def __arrow_ext_serialize__(self) -> bytes:
-        return b""
+        return _mark()
 
     @classmethod
     def __arrow_ext_deserialize__(cls, storage_type: pa.DataType, serialized: bytes) -> ObjectType:
+        if not hmac.compare_digest(serialized, _mark()):
+            raise ValueError(
+                "The data holds pickled Python objects that no program of this cluster has made. They are not read, "
+                "because unpickling runs code: write the column as a type of Arrow's instead."
+            )
         return cls()
+
+
+def _mark() -> bytes:
+    """What programs of this cluster mark their objects with; one of its own for a program that has no cluster."""
+    here = session.current()
+    folder = here.info.get("session_dir") if here is not None else None
+    return _mark_of(folder) if folder else _own_mark
+
+
+@functools.lru_cache(maxsize=4)
+def _mark_of(session_dir: str) -> bytes:
+    return hmac.new(sessions_dir.token_of(session_dir), b"narke.data objects", "sha256").hexdigest().encode()
 
 
 def register_types() -> None:
