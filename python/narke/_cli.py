@@ -13,6 +13,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "run": "run a Python program; `import ray` in it gives Narke",
+    "dashboard": "print a link to the dashboard that logs in",
     "serve": "deploy and look after Serve applications",
     "job": "submit programs to a cluster, and watch them",
     "start": "start a node of this machine",
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="narke",
         description="Distributed tasks, actors and objects; runs Ray programs unchanged.",
-        epilog="commands:\n" + "\n".join(f"  {name:8} {text}" for name, text in _COMMANDS.items()),
+        epilog="commands:\n" + "\n".join(f"  {name:9} {text}" for name, text in _COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"narke {__version__}")

@@ -8,7 +8,7 @@ import stat
 import time
 
 import pytest
-from heads import Head
+from heads import Head, cli
 from waiting import wait_for
 
 
@@ -116,6 +116,13 @@ def test_cve_2025_1979_secrets_are_in_no_log_and_no_page(head, cookie):
         if path.is_file():
             text = path.read_text(errors="replace")
             assert "hunter2-secret" not in text and head.token not in text, path
+
+
+def test_the_command_line_gives_a_link_that_logs_in(head):
+    done = cli("dashboard", "--address", head.url)
+    assert done.stdout == f"{head.url}/#token={head.token}\n", done.stderr
+    gone = cli("dashboard", "--address", "127.0.0.1:1")
+    assert gone.returncode == 1 and "127.0.0.1:1" in gone.stderr
 
 
 def test_private_files_are_private(head):

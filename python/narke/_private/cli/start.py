@@ -201,7 +201,11 @@ def _dashboard(options: argparse.Namespace) -> Any:
 
 
 def _greeting(address: str, dashboard_url: str | None) -> str:
-    dashboard = f"The dashboard and the Jobs API are at http://{dashboard_url}.\n" if dashboard_url else ""
+    dashboard = (
+        f"The dashboard and the Jobs API are at http://{dashboard_url}; `narke dashboard` prints a link that logs in.\n"
+        if dashboard_url
+        else ""
+    )
     return (
         f"Narke runtime started at {address}.\n\n"
         f"Programs on this machine join it with narke.init(), or ray.init(address={address!r}) under `narke run`.\n"
