@@ -18,12 +18,14 @@ for name in (
     os.environ.pop(name, None)
 
 
-@pytest.fixture(scope="session")
-def head(tmp_path_factory):
+@pytest.fixture(scope="module")
+def head():
     """A cluster of 2 CPUs that `narke start` made, in a folder of its own."""
     from heads import Head
 
     started = Head(cpus=2)
+    before = os.environ.get("RAY_TMPDIR")
     os.environ["RAY_TMPDIR"] = started.folder
     yield started
+    os.environ.pop("RAY_TMPDIR") if before is None else os.environ.update(RAY_TMPDIR=before)
     started.stop()
