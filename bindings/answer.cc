@@ -91,6 +91,16 @@ std::string name_of(Session& session, const worker::Inbound& call) {
   return name;
 }
 
+// For lists of tasks: the type and the text.
+std::string describe_exception(PyObject* exception) {
+  std::string text = Py_TYPE(exception)->tp_name;
+  PyRef said = PyRef::steal(PyObject_Str(exception));
+  Py_ssize_t size = 0;
+  const char* words = said ? PyUnicode_AsUTF8AndSize(said.get(), &size) : nullptr;
+  if (words == nullptr) return PyErr_Clear(), text;
+  return size == 0 ? text : text + ": " + std::string(words, static_cast<size_t>(size));
+}
+
 Outcome exception_outcome(Session& session, PyObject* exception, const std::string& name) {
   Outcome outcome;
   outcome.kind = wire::ResultKind::Error;
@@ -152,6 +162,7 @@ void answer_exception(Session& session, InboundPtr call) {
     return reply_one(session, call, wire::TaskStatus::Cancelled,
                      engine_outcome("TaskCancelledError", name + " was cancelled", call->task.hex()));
   bool retriable = matches(raised, *call->push);
+  call->failure = describe_exception(raised);
   reply_one(session, call, wire::TaskStatus::Failed, exception_outcome(session, raised, name), retriable);
 }
 

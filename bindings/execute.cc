@@ -234,6 +234,7 @@ void start_actor(Session& session, const InboundPtr& call) {
   }
   if (!instance) {
     PyRef exception = take_exception();
+    call->failure = describe_exception(exception.get());
     worker::Outcome error = init_failure(session, exception.get());
     session.engine->reply_started(*call, &error);
     session.engine->leave();

@@ -33,6 +33,7 @@ bool return_outcomes(Session& session, PyObject* result, const worker::Inbound& 
 // Answers a call with a value or with the exception that is set. Handles SystemExit, cancelling and retries.
 void answer_value(Session& session, worker::InboundPtr call, PyObject* result);
 void answer_exception(Session& session, worker::InboundPtr call);
+std::string describe_exception(PyObject* exception);
 std::string name_of(Session& session, const worker::Inbound& call);
 // Iterates a generator, sending each item; then answers.
 void stream_items(Session& session, worker::InboundPtr call, PyObject* generator);

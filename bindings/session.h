@@ -84,6 +84,7 @@ int init_call(PyObject* module);
 int init_actor(PyObject* module);
 int init_execute(PyObject* module);
 int init_session(PyObject* module);
+int init_history(PyObject* module);
 int init_zygote(PyObject* module);
 int init_columns(PyObject* module);
 int init_fork_hooks(PyObject* module);

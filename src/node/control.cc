@@ -1,5 +1,6 @@
 #include "node/control.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -9,10 +10,12 @@ namespace narke::node {
 
 static constexpr int64_t kFateWaitMs = 1'000;  // the link of a dying worker breaks before its process is seen to end
 
-Control::Control(Cluster& cluster, ControlConfig config, const History& history, StoreOf store, Reply reply)
+Control::Control(Cluster& cluster, ControlConfig config, const History& history, const history::TaskTable& tasks,
+                 StoreOf store, Reply reply)
     : cluster_(cluster),
       config_(std::move(config)),
       history_(history),
+      tasks_(tasks),
       store_(std::move(store)),
       reply_(std::move(reply)) {}
 
@@ -69,6 +72,7 @@ const std::unordered_map<std::string, Control::Method>& Control::methods() {
       {"list_placement_groups", &Control::list_groups},
       {"list_objects", &Control::list_objects},
       {"list_tasks", &Control::list_tasks},
+      {"summarize_tasks", &Control::summarize_tasks},
       {"task_events", &Control::task_events},
       {"list_cluster_events", &Control::list_events},
       {"events", &Control::list_events},
@@ -270,7 +274,15 @@ Control::Failure Control::group_table(Call& call) {
   return {};
 }
 
-Control::Failure Control::list_groups(Call& call) { return group_table(call); }
+Control::Failure Control::list_groups(Call& call) {
+  return list_rows(call, "groups", [this](const AddRow& add) {
+    const auto& groups = cluster_.controller().groups.all();
+    std::vector<PgId> ids;
+    for (const auto& [id, group] : groups) ids.push_back(id);
+    std::sort(ids.begin(), ids.end());
+    for (const PgId& id : ids) add([&](MapBuilder& out) { put_group(out, groups.at(id)); });
+  });
+}
 
 Control::Failure Control::get_group(Call& call) {
   const auto* group = cluster_.controller().groups.find_named(call.name_space(), call.text("name"));

@@ -11,9 +11,11 @@
 
 #include <flatbuffers/flexbuffers.h>
 
+#include "history/query.h"
 #include "node/cluster.h"
 #include "node/history.h"
 #include "node/program.h"
+#include "node/rows.h"
 
 namespace narke::node {
 
@@ -34,7 +36,8 @@ class Control {
   using Reply = std::function<void(const WorkerId& program, uint32_t call_id, Answer answer)>;
   using StoreOf = std::function<store::Server*()>;
 
-  Control(Cluster& cluster, ControlConfig config, const History& history, StoreOf store, Reply reply);
+  Control(Cluster& cluster, ControlConfig config, const History& history, const history::TaskTable& tasks,
+          StoreOf store, Reply reply);
 
   void handle(const Program& caller, uint32_t call_id, const std::string& method, const flexbuffers::Map& body);
   // Those who wait for it are answered.
@@ -87,6 +90,7 @@ class Control {
   Failure list_groups(Call& call);
   Failure list_objects(Call& call);
   Failure list_tasks(Call& call);
+  Failure summarize_tasks(Call& call);
   Failure task_events(Call& call);
   Failure list_events(Call& call);
   Failure pending_demand(Call& call);
@@ -103,6 +107,9 @@ class Control {
   Failure kv_keys(Call& call);
   Failure kv_exists(Call& call);
 
+  using AddRow = std::function<void(const Rows::Put&)>;
+  // The answer `key`: those of the rows that `each` adds which the body's filters and page ask for.
+  Failure list_rows(Call& call, const char* key, const std::function<void(const AddRow&)>& each);
   void put_resources(MapBuilder& out, const ResourceSet& resources);
   void put_node(MapBuilder& out, const controller::Node& node);
   void put_actor(MapBuilder& out, const controller::Actor& actor);
@@ -112,15 +119,15 @@ class Control {
   void put_fate(MapBuilder& out, const Fate& fate);
   void answer_group(const Waiter& waiter, const char* state);
   void answer_fate(const Waiter& waiter, const Fate& fate);
-  void put_pending_task(MapBuilder& out, const Request& request);
-  void put_running_task(MapBuilder& out, const Worker& worker);
-  void put_past_task(MapBuilder& out, const PastLease& past);
+  using Answerer = void (*)(const history::TaskTable&, const history::Query&, MapBuilder&);
+  Failure ask_tasks(Call& call, Answerer answer);
   int64_t now_ms() const;
   int64_t epoch_ms(int64_t own_ms) const;  // a time of the node's clock, since 1970
 
   Cluster& cluster_;
   ControlConfig config_;
   const History& history_;
+  const history::TaskTable& tasks_;
   StoreOf store_;
   Reply reply_;
   std::unordered_multimap<PgId, Waiter> group_waiters_;

@@ -1,12 +1,15 @@
 // Control methods that describe: resources, nodes, actors, workers, jobs, objects, demand.
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "node/control.h"
+#include "node/rows.h"
 #include "node/wire.h"
 
 namespace narke::node {
 
-static constexpr int64_t kMostRows = 10'000;
+static constexpr size_t kMostObjects = 1'000'000;
 
 static void put_bytes(MapBuilder& out, const char* key, std::string_view bytes) {
   out.Key(key);
@@ -19,6 +22,28 @@ void Control::put_resources(MapBuilder& out, const ResourceSet& resources) {
   out.Map([&] {
     for (const ResourceSet::Entry& entry : resources.entries()) out.Double(entry.name.c_str(), amount_of(entry.amount));
   });
+}
+
+// ---- rows --------------------------------------------------------------------------------------------------
+
+// In an order that does not change from one page to the next.
+template <class Table>
+static auto sorted_keys(const Table& table) {
+  std::vector<typename Table::key_type> keys;
+  keys.reserve(table.size());
+  for (const auto& [key, value] : table) keys.push_back(key);
+  std::sort(keys.begin(), keys.end());
+  return keys;
+}
+
+Control::Failure Control::list_rows(Call& call, const char* key, const std::function<void(const AddRow&)>& each) {
+  Result<Rows> rows = Rows::parse(call.body);
+  if (!rows) return {"ValueError", rows.error().message};
+  const size_t start = call.out.StartVector(key);
+  each([&](const Rows::Put& put) { rows.value().add(call.out, put); });
+  call.out.EndVector(start, false, false);
+  const Status finished = rows.value().finish(call.out);
+  return finished ? Failure{} : Failure{"ValueError", finished.error().message};
 }
 
 // ---- the cluster -------------------------------------------------------------------------------------------
@@ -199,14 +224,10 @@ void Control::put_actor(MapBuilder& out, const controller::Actor& actor) {
 }
 
 Control::Failure Control::list_actors(Call& call) {
-  const size_t start = call.out.StartVector("actors");
-  int64_t rows = call.number("limit", kMostRows);
-  for (const auto& [id, actor] : cluster_.controller().actors.all()) {
-    if (rows-- <= 0) break;
-    call.out.Map([&] { put_actor(call.out, actor); });
-  }
-  call.out.EndVector(start, false, false);
-  return {};
+  return list_rows(call, "actors", [this](const AddRow& add) {
+    const auto& actors = cluster_.controller().actors.all();
+    for (const ActorId& id : sorted_keys(actors)) add([&](MapBuilder& out) { put_actor(out, actors.at(id)); });
+  });
 }
 
 // ---- workers -----------------------------------------------------------------------------------------------
@@ -250,14 +271,10 @@ void Control::put_worker(MapBuilder& out, const Worker& worker) {
 }
 
 Control::Failure Control::list_workers(Call& call) {
-  const size_t start = call.out.StartVector("workers");
-  int64_t rows = call.number("limit", kMostRows);
-  for (const auto& [id, worker] : cluster_.core().workers()) {
-    if (rows-- <= 0) break;
-    call.out.Map([&] { put_worker(call.out, worker); });
-  }
-  call.out.EndVector(start, false, false);
-  return {};
+  return list_rows(call, "workers", [this](const AddRow& add) {
+    const auto& workers = cluster_.core().workers();
+    for (const WorkerId& id : sorted_keys(workers)) add([&](MapBuilder& out) { put_worker(out, workers.at(id)); });
+  });
 }
 
 // ---- jobs --------------------------------------------------------------------------------------------------
@@ -284,10 +301,10 @@ void Control::put_job(MapBuilder& out, const controller::Job& job) {
 }
 
 Control::Failure Control::list_jobs(Call& call) {
-  const size_t start = call.out.StartVector("jobs");
-  for (const auto& [number, job] : cluster_.controller().jobs.all()) call.out.Map([&] { put_job(call.out, job); });
-  call.out.EndVector(start, false, false);
-  return {};
+  return list_rows(call, "jobs", [this](const AddRow& add) {
+    for (const auto& [number, job] : cluster_.controller().jobs.all())
+      add([&](MapBuilder& out) { put_job(out, job); });
+  });
 }
 
 Control::Failure Control::job_info(Call& call) {
@@ -329,107 +346,42 @@ void Control::put_group(MapBuilder& out, const controller::PlacementGroup& group
 }
 
 Control::Failure Control::list_objects(Call& call) {
-  const int64_t limit = call.number("limit", kMostRows);
-  const size_t start = call.out.StartVector("objects");
-  for (const store::ObjectInfo& object : store_()->list(static_cast<size_t>(limit > 0 ? limit : kMostRows)))
-    call.out.Map([&] {
-      call.out.String("object_id", object.id.hex());
-      call.out.UInt("object_size", object.size_bytes);
-      call.out.Bool("sealed", object.sealed);
-      call.out.Bool("spilled", object.spilled);
-      call.out.Bool("pinned", object.pinned);
-      call.out.String("task_status", object.sealed ? "FINISHED" : "RUNNING");
-      call.out.String("reference_type", object.pinned ? "PINNED_IN_MEMORY" : "LOCAL_REFERENCE");
-      call.out.String("type", "WORKER");
-      call.out.String("call_site", "");
-      call.out.String("ip", config_.address);
-      call.out.Int("pid", 0);
-      call.out.Int("attempt_number", 0);
-    });
-  call.out.EndVector(start, false, false);
-  return {};
+  const auto put = [this](MapBuilder& out, const store::ObjectInfo& object) {
+    out.String("object_id", object.id.hex());
+    out.UInt("object_size", object.size_bytes);
+    out.Bool("sealed", object.sealed);
+    out.Bool("spilled", object.spilled);
+    out.Bool("pinned", object.pinned);
+    out.String("task_status", object.sealed ? "FINISHED" : "RUNNING");
+    out.String("reference_type", object.pinned ? "PINNED_IN_MEMORY" : "LOCAL_REFERENCE");
+    out.String("type", "WORKER");
+    out.String("call_site", "");
+    out.String("ip", config_.address);
+    out.Int("pid", 0);
+    out.Int("attempt_number", 0);
+  };
+  return list_rows(call, "objects", [&](const AddRow& add) {
+    for (const store::ObjectInfo& object : store_()->list(kMostObjects))
+      add([&](MapBuilder& out) { put(out, object); });
+  });
 }
 
 // ---- tasks and events ---------------------------------------------------------------------------------------
 
-// The node sees leases, not single tasks: a row is a lease that is waited for, held, or was held lately.
-static void put_task(MapBuilder& out, const std::string& name, const char* state, const JobId& job,
-                     const ActorId& actor) {
-  out.String("task_id", "");
-  out.Int("attempt_number", 0);
-  out.String("name", name);
-  out.String("func_or_class_name", name);
-  out.String("state", state);
-  out.String("job_id", job.hex());
-  if (actor.is_nil())
-    out.Null("actor_id");
-  else
-    out.String("actor_id", actor.hex());
-  out.String("type", actor.is_nil() ? "NORMAL_TASK" : "ACTOR_CREATION_TASK");
-  out.String("parent_task_id", "");
-  out.Null("error_type");
-  out.String("language", "PYTHON");
-}
-
-void Control::put_pending_task(MapBuilder& out, const Request& request) {
-  put_task(out, request.task_name, "PENDING_NODE_ASSIGNMENT", request.cls->job, request.actor);
-  out.Int("creation_time_ms", epoch_ms(request.asked_ms));
-  out.Bool("infeasible", request.parked);
-  out.Key("required_resources");
-  put_resources(out, request.cls->fit);
-}
-
-void Control::put_running_task(MapBuilder& out, const Worker& worker) {
-  put_task(out, worker.lease->task_name, worker.blocked ? "RUNNING_IN_RAY_GET" : "RUNNING", worker.job, worker.actor);
-  out.String("node_id", cluster_.core().config().node.hex());
-  out.String("worker_id", worker.id.hex());
-  out.Int("worker_pid", worker.pid);
-  out.Int("start_time_ms", epoch_ms(worker.lease->granted_ms));
-  out.Key("required_resources");
-  put_resources(out, worker.lease->allocation.amounts);
-}
-
-void Control::put_past_task(MapBuilder& out, const PastLease& past) {
-  put_task(out, past.name, "FINISHED", past.job, past.actor);
-  out.String("node_id", cluster_.core().config().node.hex());
-  out.String("worker_id", past.worker.hex());
-  out.Int("worker_pid", past.pid);
-  out.Int("start_time_ms", epoch_ms(past.start_ms));
-  out.Int("end_time_ms", epoch_ms(past.end_ms));
-}
-
-Control::Failure Control::list_tasks(Call& call) {
-  MapBuilder& out = call.out;
-  int64_t rows = call.number("limit", kMostRows);
-  const size_t start = out.StartVector("tasks");
-  cluster_.core().for_each_request([&](const Request& request) {
-    if (rows-- > 0) out.Map([&] { put_pending_task(out, request); });
-  });
-  for (const auto& [id, worker] : cluster_.core().workers())
-    if (worker.lease && rows-- > 0) out.Map([&] { put_running_task(out, worker); });
-  for (const PastLease& past : history_.leases())
-    if (rows-- > 0) out.Map([&] { put_past_task(out, past); });
-  out.EndVector(start, false, false);
+Control::Failure Control::ask_tasks(Call& call, Answerer answer) {
+  const auto is_blocked = [this](const WorkerId& id) {
+    const Worker* worker = cluster_.core().find(id);
+    return worker != nullptr && worker->blocked;
+  };
+  const Result<history::Query> query = history::Query::parse(call.body, is_blocked);
+  if (!query) return {"ValueError", query.error().message};
+  answer(tasks_, query.value(), call.out);
   return {};
 }
 
-Control::Failure Control::task_events(Call& call) {
-  MapBuilder& out = call.out;
-  const size_t start = out.StartVector("events");
-  for (const PastLease& past : history_.leases())
-    out.Map([&] {
-      out.String("name", past.name);
-      out.String("kind", past.is_actor ? "actor_creation" : "task");
-      out.String("node_ip", config_.address);
-      out.String("worker_id", past.worker.hex());
-      out.Int("pid", past.pid);
-      out.String("task_id", "");
-      out.Int("start_us", epoch_ms(past.start_ms) * 1'000);
-      out.Int("end_us", epoch_ms(past.end_ms) * 1'000);
-    });
-  out.EndVector(start, false, false);
-  return {};
-}
+Control::Failure Control::list_tasks(Call& call) { return ask_tasks(call, history::list_tasks); }
+Control::Failure Control::summarize_tasks(Call& call) { return ask_tasks(call, history::summarize_tasks); }
+Control::Failure Control::task_events(Call& call) { return ask_tasks(call, history::task_events); }
 
 Control::Failure Control::list_events(Call& call) {
   MapBuilder& out = call.out;

@@ -1,4 +1,4 @@
-// What happened lately: leases that ended and events a person may want to read; bounded.
+// What happened lately that a person may want to read; bounded.
 #pragma once
 
 #include <cstdint>
@@ -9,16 +9,6 @@
 
 namespace narke::node {
 
-struct PastLease {
-  std::string name;  // of the task that asked for it, or of the actor's class
-  bool is_actor = false;
-  JobId job;
-  WorkerId worker;
-  ActorId actor;
-  int pid = 0;
-  int64_t start_ms = 0, end_ms = 0;  // of the node's clock
-};
-
 struct Event {
   uint64_t number = 0;
   int64_t time_ms = 0;  // of the node's clock
@@ -27,11 +17,9 @@ struct Event {
 
 class History {
  public:
-  void add(PastLease lease) { keep(leases_, std::move(lease)); }
   void add(int64_t time_ms, std::string severity, std::string source, std::string message) {
     keep(events_, Event{++last_event_, time_ms, std::move(severity), std::move(source), std::move(message)});
   }
-  const std::deque<PastLease>& leases() const { return leases_; }
   const std::deque<Event>& events() const { return events_; }
 
  private:
@@ -41,7 +29,6 @@ class History {
     ring.push_back(std::move(value));
     if (ring.size() > kMost) ring.pop_front();
   }
-  std::deque<PastLease> leases_;
   std::deque<Event> events_;
   uint64_t last_event_ = 0;
 };

@@ -52,9 +52,10 @@ Service::Service(rpc::Reactor& reactor, ServiceConfig config, std::function<void
       cluster_(config_.node, self_of(config_), config_.is_head, *this),
       peers_(reactor, *this),
       logs_(reactor, config_.session_dir + "/logs", *this),
+      tasks_(config_.session_dir + "/history", log_),
       control_(
           cluster_, {config_.session_dir, config_.socket_path, config_.address, config_.hostname}, history_,
-          [this] { return store_; },
+          tasks_.table(), [this] { return store_; },
           [this](const WorkerId& program, uint32_t call_id, Answer answer) {
             Program* to = find(program);
             if (to == nullptr) return;
@@ -137,6 +138,7 @@ void Service::on_closed(rpc::Connection& link, const Error& why) {
   if (gone->kind == wire::ProgramKind::Driver) {
     store_->erase_owned(store::owner_key(gone->id), steady_now_ns());
     detach_when_ended(gone->key, gone->pid);
+    tasks_.on_program_gone(gone->id, "Job " + gone->job.hex() + " has ended: its driver is gone.");
     program_ended(gone->id, gone->leaving, gone->leaving ? "has left" : why.message);
     driver_gone(*gone, gone->leaving ? "has left" : "is gone (" + why.message + ")");
   } else {
@@ -316,6 +318,8 @@ bool Service::dispatch(Program& program, const rpc::Frame& frame) {
     case MessageType::Goodbye: on_goodbye(program, frame.call_id); return true;
     case MessageType::PullObject: return on_pull(program, frame);
     case MessageType::EraseObjects: return on_erase(frame);
+    case MessageType::TaskEvents:
+      return cluster_.is_head() ? tasks_.on_events(program, frame) : relay_to_head(program, frame);
     default: return dispatch_actor(program, frame);
   }
 }
@@ -361,7 +365,10 @@ bool Service::on_create_actor(Program& program, const rpc::Frame& frame) {
   if (spec.owner.worker.is_nil()) spec.owner = {program.id, program.node, program.endpoint};
   if (spec.name_space.empty()) spec.name_space = program.name_space;
   controller::ActorFrame bytes{{frame.table.begin(), frame.table.end()}, {frame.raw.begin(), frame.raw.end()}};
+  const controller::ActorSpec asked = spec;
   const auto created = cluster_.controller().actors.create(std::move(spec), std::move(bytes), program.id);
+
+  if (created.status == wire::CreateActorStatus::Created) tasks_.on_actor_asked(program, asked);
 
   Builder& builder = fresh();
   const auto message = builder.CreateString(created.message);
@@ -537,6 +544,7 @@ void Service::notice(const JobId& job, const std::string& kind, const std::strin
 }
 
 void Service::actor_changed(const WorkerId& watcher, const controller::Actor& actor) {
+  if (actor.state == wire::ActorState::Dead) tasks_.on_actor_dead(actor);
   Program* program = find(watcher);
   if (program == nullptr) return;
   Builder& builder = fresh();
@@ -653,6 +661,7 @@ void Service::bury(WorkerId id) {
   const bool is_starting = worker && worker->state == WorkerState::kStarting && !worker->killed;
   const bool is_postponed = is_starting && fate.cause == Fate::Cause::kExit && fate.exit_code == EX_TEMPFAIL;
   logs_.finish(id);
+  tasks_.on_program_gone(id, fate.message);
   if (Program* program = find(id)) program->link->close({ErrorCode::kDisconnected, fate.message});
   if (is_postponed)
     cluster_.core().on_start_postponed(id, fate.message);
@@ -660,19 +669,6 @@ void Service::bury(WorkerId id) {
     cluster_.core().on_worker_gone(id, std::move(fate));
   cluster_.settle();
   finish_goodbyes();
-}
-
-void Service::lease_ended(const Worker& worker) {
-  PastLease past;
-  past.name = worker.lease->task_name;
-  past.is_actor = !worker.actor.is_nil();
-  past.job = worker.job;
-  past.worker = worker.id;
-  past.actor = worker.actor;
-  past.pid = worker.pid;
-  past.start_ms = worker.lease->granted_ms;
-  past.end_ms = now_ms();
-  history_.add(std::move(past));
 }
 
 void Service::worker_gone(const WorkerId& worker, const JobId&, const Fate& fate) {
@@ -721,6 +717,7 @@ void Service::tick() {
   cluster_.settle();
   control_.tick();
   finish_goodbyes();
+  tasks_.tick();
 }
 
 // Something waits for time to pass: it is looked at soon, and again until nothing does.
@@ -748,6 +745,8 @@ void Service::relieve_memory(const std::string& figures) {
 }
 
 void Service::stop() {
+  for (const auto& [id, program] : programs_) tasks_.on_program_gone(id, "The node was stopped.");
+  tasks_.tick();
   for (auto& [id, program] : programs_)
     if (program->link) program->link->close({ErrorCode::kDisconnected, "the node is stopping"});
 }

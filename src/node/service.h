@@ -16,6 +16,7 @@
 #include "node/peers.h"
 #include "node/processes.h"
 #include "node/program.h"
+#include "node/task_history.h"
 #include "node/wire.h"
 #include "rpc/reactor.h"
 #include "rpc/tcp.h"
@@ -124,7 +125,7 @@ class Service : public rpc::Handler,
   void start_worker(const Worker& worker) override;
   void stop_worker(const Worker& worker, StopKind kind, const std::string& reason) override;
   void start_actor(const Worker& worker, const controller::Actor& actor) override;
-  void lease_ended(const Worker& worker) override;
+  void lease_ended(const Worker&) override {}
   void worker_gone(const WorkerId& worker, const JobId& job, const Fate& fate) override;
 
   void send_place_actor(const NodeId& node, const controller::Actor& actor) override;
@@ -218,6 +219,7 @@ class Service : public rpc::Handler,
   int64_t reported_ms_ = 0;
   LogFollower logs_;
   History history_;
+  TaskHistory tasks_;
   Control control_;
   struct LastFork {
     JobId job;

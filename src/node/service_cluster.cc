@@ -237,6 +237,7 @@ void Service::on_program_gone_there(const rpc::Frame& frame) {
 
 // The head: what a program of another node owned and drove ends with it.
 void Service::end_remote_program(const WorkerId& id, const std::string& message) {
+  tasks_.on_program_gone(id, message);
   if (const Program* program = find(id); program && program->kind == wire::ProgramKind::Driver) {
     cluster_.finish_job(program->job, "is gone (" + message + ")");
     if (const controller::Job* job = cluster_.controller().jobs.find(program->job)) tell_jobs(*job);

@@ -58,6 +58,7 @@ Engine::Engine(const EngineConfig& config)
       actors_(*this, objects_, *this),
       executor_(objects_, [this] { return leader_ == Leader::kThread; }) {
   self_.worker = reactor_.identity().self;
+  executor_.set_log(&task_log_);
   process_unique_.resize(12);
   NARKE_CHECK(getrandom(process_unique_.data(), process_unique_.size(), 0) == 12);
   token_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -115,6 +116,7 @@ Status Engine::register_here(const EngineConfig& config) {
     self_.node = NodeId::from_wire(reply->node());
     job_ = JobId::from_wire(reply->job());
     if (reply->endpoint() != nullptr && reply->endpoint()->size() > 0) self_.endpoint = reply->endpoint()->str();
+    task_log_.set_job(job_);
     if (reply->config() != nullptr)
       job_config_.assign(reinterpret_cast<const char*>(reply->config()->data()), reply->config()->size());
     result = ok_status();
@@ -149,6 +151,7 @@ void Engine::disconnect(std::chrono::milliseconds grace) {
   {
     Lock held = lock();
     if (!stopped_ && node() != nullptr && kind_ == wire::ProgramKind::Driver) {
+      send_task_events();
       submitter_.return_idle(std::chrono::milliseconds(0));  // those workers leave by themselves, and clean up
       flatbuffers::FlatBufferBuilder b(16);
       b.Finish(wire::CreateGoodbye(b));
@@ -186,6 +189,7 @@ void Engine::end_everything() {
   submitter_.on_node_lost(why);
   actors_.on_node_lost(why);
   objects_.end_pending(why);
+  waiting_.clear();
   for (auto& [id, task] : std::exchange(streams_, {})) task->unref();
 }
 

@@ -25,6 +25,7 @@
 #include "worker/objects.h"
 #include "worker/raw_call.h"
 #include "worker/submitter.h"
+#include "worker/task_log.h"
 
 namespace narke::worker {
 
@@ -176,6 +177,8 @@ class Engine final : public Links,
   Actors& actors() { return actors_; }
   Submitter& submitter() { return submitter_; }
   void reply_started(Inbound& start, const Outcome* error);
+  // Something that user code measured, told to the node. Times in microseconds since 1970.
+  void profile(const std::string& name, const std::string& extra, int64_t began_us, int64_t ended_us);
   void actor_exits(const ActorId& actor);
   Waited wait_stream_room(Inbound& call);
   // Waits, before a worker ends, until nobody borrows an object it owns.
@@ -282,6 +285,11 @@ class Engine final : public Links,
   void introduce(rpc::Connection& link);
   void on_introduce(rpc::Connection& link, const rpc::Frame& frame);
   void end_everything();
+  void arm_events_timer();
+  void send_task_events();
+  bool tell_waiting();
+  void tell_failed(const Task& task, const ValuePtr& error);
+  void end_in_error(Task& task, ValuePtr error);
   void on_log_lines(const rpc::Frame& frame);
   void on_notice(const rpc::Frame& frame);
   void add_logs(std::vector<LogLine> lines);
@@ -304,6 +312,8 @@ class Engine final : public Links,
   Submitter submitter_;
   Actors actors_;
   Executor executor_;
+  TaskLog task_log_;
+  std::vector<TaskPtr> waiting_;  // for references, since the last batch of task events
 
   std::map<rpc::Connection*, std::unique_ptr<Peer>> links_;
   std::unordered_map<WorkerId, Peer*> peers_;
@@ -322,7 +332,7 @@ class Engine final : public Links,
   bool background_asked_ = false, background_deep_ = false;
   bool polled_ = false;
   bool interrupt_due_ = false;  // a call of this process is being cancelled: signals are to be looked at
-  bool idle_timer_armed_ = false, doubt_timer_armed_ = false;
+  bool idle_timer_armed_ = false, doubt_timer_armed_ = false, events_timer_armed_ = false;
   int blocked_ = 0;
   int submitted_since_poll_ = 0;
   std::condition_variable background_cv_;

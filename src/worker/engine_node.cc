@@ -113,6 +113,8 @@ void Engine::on_peer_closed(Peer& peer, const Error& why) {
   executor_.on_link_closed(*peer.link);
   objects_.on_link_closed(*peer.link);
   std::vector<TaskPtr> calls = peer.calls.take_all();
+  const bool again = peer.lease != nullptr && !calls.empty() && calls[0]->retries_left != 0 && !calls[0]->cancelled;
+  if (again) task_log_.task(*calls[0], history::State::kFailed, "WORKER_DIED", "the worker ended: " + why.message);
   if (peer.lease != nullptr)
     submitter_.on_worker_lost(*peer.lease, std::move(calls));
   else if (peer.actor != nullptr)
@@ -138,7 +140,10 @@ void Engine::on_node_closed(const Error& why) {
 void Engine::on_frame(rpc::Connection& link, const rpc::Frame& frame) {
   if (node_ && &link == node_.get()) return on_node_frame(link, frame);
   switch (frame.type) {
-    case wire::MessageType::PushTask: return executor_.on_push(link, frame);
+    case wire::MessageType::PushTask:
+      arm_events_timer();
+      if (task_log_.is_due()) send_task_events();
+      return executor_.on_push(link, frame);
     case wire::MessageType::TaskReply: return on_task_reply(link, frame);
     case wire::MessageType::BeginLease: return executor_.on_begin_lease(frame);
     case wire::MessageType::DefineFunction: return executor_.on_define_function(frame);
@@ -185,7 +190,7 @@ void Engine::on_node_frame(rpc::Connection& link, const rpc::Frame& frame) {
       if (Actor* actor = actors_.find(ActorId::from_wire(update->actor()))) maybe_end_actor(*actor);
       return;
     }
-    case wire::MessageType::StartActor: return executor_.on_start_actor(link, frame);
+    case wire::MessageType::StartActor: arm_events_timer(); return executor_.on_start_actor(link, frame);
     case wire::MessageType::ExitWorker:
       leaving_ = true;
       executor_.set_leaving();
@@ -404,7 +409,9 @@ InboundPtr Engine::try_next_call(const std::string& group) {
 void Engine::drain() {
   Lock held = lock();
   reactor_.flush_all();
+  send_task_events();
   wait(held, [this] { return !objects_.has_borrowers(); }, kNoDeadline);
+  send_task_events();
   reactor_.flush_all();
 }
 

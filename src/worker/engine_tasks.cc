@@ -49,6 +49,7 @@ TaskPtr Engine::new_task(CallSpecPtr spec, size_t return_count) {
   task->parent = here.task;
   task->depth = here.depth + 1;
   task->retries_left = task->spec->max_retries;
+  task->created_us = coarse_epoch_us();
   for (size_t i = 0; i < return_count; ++i) {
     ObjectPtr object = objects_.make_owned(object_of(task->id, static_cast<uint32_t>(i) + 1));
     object->producer = task.get();
@@ -96,10 +97,12 @@ void Engine::resolve(const TaskPtr& task) {
     return dispatch_task(task);
   }
   --task->unresolved;
+  waiting_.push_back(task);
 }
 
 void Engine::dispatch_task(TaskPtr task) {
   if (task->cancelled) return fail(*task, make_failure("TaskCancelledError", "the task was cancelled", task->id.hex()));
+  if (task->unresolved == 0 && !task->args.empty()) task->ready_us = coarse_epoch_us();
   if (Object* failed = failed_argument(*task)) return fail(*task, failed->value);
   submitter_.enqueue(std::move(task));
   arm_idle_timer();
@@ -107,6 +110,7 @@ void Engine::dispatch_task(TaskPtr task) {
 
 void Engine::submit(TaskPtr task) {
   Lock held = lock();
+  arm_events_timer();
   pin(*task);
   if (task->stream) streams_[task->id] = task.get(), task->ref();
   if (stopped_ || !node())
@@ -129,6 +133,7 @@ void Engine::after_submission() {
 
 Engine::SubmitResult Engine::submit_call(const ActorId& id, TaskPtr task, int max_pending) {
   Lock held = lock();
+  arm_events_timer();
   Actor& actor = actors_.get(id);
   if (max_pending >= 0 && actors_.pending(actor) >= static_cast<size_t>(max_pending)) {
     for (size_t i = 0; i < task->return_count(); ++i) task->returned(i)->producer = nullptr;
@@ -175,6 +180,7 @@ void Engine::on_task_reply(rpc::Connection& link, const rpc::Frame& frame) {
   if (reply == nullptr || peer == nullptr) return link.close({ErrorCode::kRefused, "a damaged TaskReply"});
   TaskPtr task = peer->calls.take(frame.call_id);
   if (!task) return;
+  if (task->told_once && reply->status() != wire::TaskStatus::NotStarted) task_log_.answered(*task);
   Lease* lease = task->lease;
   task->lease = nullptr;
   ActorId actor_id = task->actor == nullptr ? ActorId() : task->actor->id;  // the reply may end the actor
@@ -262,10 +268,15 @@ void Engine::finish_failed(Task& task, const wire::TaskReply& reply, rpc::Bytes 
     task.actor->queue.push_front(alive);
     return actors_.pump(*task.actor);
   }
-  fail(task, Value::copy(raw));
+  end_in_error(task, Value::copy(raw));  // the worker has told the node
 }
 
 void Engine::fail(Task& task, ValuePtr error) {
+  tell_failed(task, error);
+  end_in_error(task, std::move(error));
+}
+
+void Engine::end_in_error(Task& task, ValuePtr error) {
   if (task.sink != nullptr) return end_raw(task, true, error->bytes());
   TaskPtr alive(&task);
   for (size_t i = 0; i < task.return_count(); ++i) objects_.set_value(*task.returned(i), error, ObjectState::kError);

@@ -1,5 +1,7 @@
 #include "worker/executor.h"
 
+#include "worker/task_log.h"
+
 namespace narke::worker {
 namespace {
 
@@ -59,6 +61,14 @@ const std::string* Executor::function(const FunctionId& id, std::string* name) c
   return &found->second.first;
 }
 
+std::string Executor::function_of(const Inbound& call) const {
+  if (call.push == nullptr) return actor_class_ + ".__init__";
+  if (call.push->method() != nullptr) return actor_class_ + "." + call.push->method()->str();
+  std::string name;
+  function(FunctionId::from_wire(call.push->function()), &name);
+  return short_name(name);
+}
+
 const std::string& Executor::group_of(const Inbound& call) const {
   static const std::string kDefault;
   if (call.push == nullptr || call.push->method() == nullptr) return kDefault;
@@ -93,6 +103,8 @@ void Executor::on_start_actor(rpc::Connection& node, const rpc::Frame& frame) {
   is_actor_ = true;
   lent_ = Lent{};
   const wire::ActorSpec& spec = *call->start->spec();
+  actor_ = ActorId::from_wire(spec.actor());
+  actor_class_ = spec.class_name() == nullptr ? "actor" : spec.class_name()->str();
   lent_.job = JobId::from_wire(spec.job());
   lent_.pg = PgId::from_wire(spec.pg());
   lent_.bundle = spec.bundle();
@@ -147,7 +159,7 @@ void Executor::send_reply(Inbound& call, wire::TaskStatus status, const std::vec
     raw_bytes += outcome.bytes.size();
   }
   auto result_list = b.CreateVector(results);
-  auto spent = status == wire::TaskStatus::NotStarted ? Clock::duration{} : Clock::now() - call.began;
+  auto spent = status == wire::TaskStatus::NotStarted ? Clock::duration{} : call.ended - call.began;
   auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(spent).count();
   b.Finish(wire::CreateTaskReply(b, status, result_list, static_cast<uint64_t>(ns), 0, call.produced, retriable));
   uint8_t* raw = call.link->send_with_room(wire::MessageType::TaskReply, call.call_id, b, raw_bytes);
@@ -166,9 +178,20 @@ void Executor::maybe_flush(Inbound& call) {
   if (call.link) call.link->flush();
 }
 
+void Executor::tell(const Inbound& call, wire::TaskStatus status) const {
+  const bool failed = status == wire::TaskStatus::Failed || status == wire::TaskStatus::Cancelled;
+  const char* type = status == wire::TaskStatus::Cancelled ? "TASK_CANCELLED" : "TASK_EXECUTION_EXCEPTION";
+  if (failed)
+    log_->call(call, *this, history::State::kFailed, type, call.failure);
+  else
+    log_->call(call, *this, history::State::kFinished);
+}
+
 void Executor::reply(Inbound& call, wire::TaskStatus status, std::vector<Outcome> outcomes, bool retriable) {
   // The submitter must not send more to a worker that is about to leave.
   if (call.is_last && status == wire::TaskStatus::Done) status = wire::TaskStatus::Exiting;
+  call.ended = Clock::now();
+  if (log_ != nullptr && call.push != nullptr && status != wire::TaskStatus::NotStarted) tell(call, status);
   InboundPtr alive;
   auto found = running_.find(call.task);
   if (found != running_.end()) {
@@ -188,6 +211,10 @@ void Executor::reply(Inbound& call, wire::TaskStatus status, std::vector<Outcome
 }
 
 void Executor::reply_started(Inbound& start, rpc::Connection& node, const Outcome* error) {
+  start.ended = Clock::now();
+  if (log_ != nullptr && error == nullptr) log_->call(start, *this, history::State::kFinished);
+  if (log_ != nullptr && error != nullptr)
+    log_->call(start, *this, history::State::kFailed, "TASK_EXECUTION_EXCEPTION", start.failure);
   objects_.register_kept(nullptr, nullptr);
   flatbuffers::FlatBufferBuilder b(128);
   b.Finish(wire::CreateActorStarted(b, start.start->spec()->actor(), error == nullptr));

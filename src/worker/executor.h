@@ -17,6 +17,8 @@
 
 namespace narke::worker {
 
+class TaskLog;
+
 // What the lease or the actor's start said that running code may ask for.
 struct Lent {
   uint64_t lease = 0;
@@ -37,9 +39,11 @@ struct Inbound : std::enable_shared_from_this<Inbound> {
   const wire::StartActor* start = nullptr;  // the call is the actor's constructor
   rpc::Bytes raw;
   TaskId task;
-  Clock::time_point began;
+  Clock::time_point began, ended;  // ended: not set while it runs
   std::atomic<bool> cancelled{false};  // set under the lock, read by the running thread without
   bool is_last = false;  // the worker leaves when it is answered (max_calls)
+  bool told = false;     // the node was told that it runs
+  std::string failure;   // what it raised, for people
   // streaming
   uint64_t produced = 0, consumed = 0;
   std::atomic<bool> stopped{false};  // as above
@@ -90,7 +94,13 @@ class Executor {
   InboundPtr remove_queued(const TaskId& task);
 
   const std::string* function(const FunctionId& id, std::string* name) const;
+  // What people read: the function, or Class.method.
+  std::string function_of(const Inbound& call) const;
+  const ActorId& actor() const { return actor_; }
+  // Ended calls are told to it.
+  void set_log(TaskLog* log) { log_ = log; }
   Lent& lent() { return lent_; }
+  const Lent& lent() const { return lent_; }
   void set_actor(bool is_actor) { is_actor_ = is_actor; }
   void set_blocked(bool blocked) { blocked_ = blocked; }
   void set_leaving() { leaving_ = true; }
@@ -108,6 +118,7 @@ class Executor {
   void lend(const Outcome& outcome, const rpc::Connection& receiver);
   flatbuffers::Offset<wire::Result> describe(flatbuffers::FlatBufferBuilder& b, const Outcome& outcome);
   void maybe_flush(Inbound& call);
+  void tell(const Inbound& call, wire::TaskStatus status) const;
 
   Objects& objects_;
   std::function<bool()> nobody_flushes_;
@@ -116,6 +127,9 @@ class Executor {
   std::unordered_map<FunctionId, std::pair<std::string, std::string>> functions_;  // pickled, name
   std::unordered_map<std::string, std::string> group_of_method_;
   Lent lent_;
+  ActorId actor_;  // that this program has become
+  std::string actor_class_;
+  TaskLog* log_ = nullptr;
   size_t queued_ = 0;
   bool is_actor_ = false, blocked_ = false, leaving_ = false;
   Clock::time_point last_began_, last_flush_;

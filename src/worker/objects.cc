@@ -5,6 +5,8 @@
 namespace narke::worker {
 namespace {
 
+constexpr uint8_t kEngineErrorForm = 0x20;  // bindings/value_form.h: Form::kEngineError
+
 wire::ObjectStatus status_of(const Object& object) {
   switch (object.state.load(std::memory_order_acquire)) {
     case ObjectState::kStore: return wire::ObjectStatus::Store;
@@ -30,7 +32,6 @@ void Object::unref() {
 }
 
 ValuePtr make_failure(const std::string& kind, const std::string& message, const std::string& id_hex) {
-  constexpr uint8_t kEngineErrorForm = 0x20;  // bindings/value_form.h: Form::kEngineError
   auto kind_size = static_cast<uint8_t>(std::min<size_t>(kind.size(), 255));
   auto message_size = static_cast<uint32_t>(message.size());
   ByteBuffer bytes;
@@ -41,6 +42,19 @@ ValuePtr make_failure(const std::string& kind, const std::string& message, const
   bytes.append(message.data(), message.size());
   bytes.append(id_hex.data(), id_hex.size());
   return Value::copy(bytes.span());
+}
+
+std::pair<std::string, std::string> read_failure(const ValuePtr& value) {
+  constexpr size_t kFixed = 1 + 1 + 4;
+  rpc::Bytes bytes = value ? value->bytes() : rpc::Bytes();
+  if (bytes.size() < kFixed || bytes[0] != kEngineErrorForm) return {};
+  const size_t kind = bytes[1];
+  uint32_t message = 0;
+  if (bytes.size() < kFixed + kind) return {};
+  std::memcpy(&message, bytes.data() + 2 + kind, sizeof(message));
+  if (bytes.size() - kFixed - kind < message) return {};
+  const auto* text = reinterpret_cast<const char*>(bytes.data());
+  return {std::string(text + 2, kind), std::string(text + kFixed + kind, message)};
 }
 
 Objects::~Objects() {

@@ -137,6 +137,8 @@ class Objects {
 };
 
 // An engine failure as a value: see bindings/value.h, form 0x20.
+// (exception, message) of such a value; both empty for every other.
+std::pair<std::string, std::string> read_failure(const ValuePtr& value);
 ValuePtr make_failure(const std::string& kind, const std::string& message, const std::string& id_hex);
 
 }  // namespace narke::worker

@@ -42,6 +42,12 @@ class Calls {
     return out;
   }
   size_t size() const { return live_; }
+  // From the one sent last, until `visit` returns false.
+  template <class F>
+  void for_newest(F visit) const {
+    for (auto at = calls_.rbegin(); at != calls_.rend(); ++at)
+      if (*at && !visit(**at)) return;
+  }
   template <class F>
   void for_each(F visit) const {
     for (const TaskPtr& task : calls_)

@@ -307,6 +307,10 @@ size_t Submitter::queued() const {
   return total;
 }
 
+void Submitter::for_each_queue(const std::function<void(std::deque<TaskPtr>&)>& visit) {
+  for (auto& [key, c] : classes_) visit(c->queue);
+}
+
 void Submitter::for_each_queued(const std::function<void(Task&)>& visit) {
   for (auto& [key, c] : classes_)
     for (TaskPtr& task : c->queue) visit(*task);

@@ -90,6 +90,7 @@ class Submitter {
 
   size_t queued() const;
   void for_each_queued(const std::function<void(Task&)>& visit);
+  void for_each_queue(const std::function<void(std::deque<TaskPtr>&)>& visit);
 
  private:
   void pump(LeaseClass& c);

@@ -39,6 +39,9 @@ class Function {
 };
 using FunctionPtr = Ptr<Function>;
 
+// What stands behind the last dot: people know the function by it.
+inline std::string short_name(const std::string& qualified) { return qualified.substr(qualified.rfind('.') + 1); }
+
 inline constexpr int kStreaming = -1;
 
 // What is the same for all calls of one remote function with one set of options, or of one actor method.
@@ -98,9 +101,12 @@ struct Task {
   int attempt = 0;
   int retries_left = 0;
   int depth = 0;
+  int64_t created_us = 0, ready_us = 0, pushed_us = 0;  // since 1970; ready: where it had to wait for references
   State state = State::kWaiting;
   bool cancelled = false;
   bool args_pinned = false;
+  bool told = false;               // the node was told of its present state
+  bool told_once = false;          // of any state: it must be told of the end
   int lineage_holders = 0;         // stored returns that may need the task again
 
   // Streaming: items in order, as they arrive.

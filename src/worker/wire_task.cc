@@ -1,5 +1,7 @@
 #include "worker/wire_task.h"
 
+#include "worker/task_log.h"
+
 namespace narke::worker {
 namespace {
 
@@ -95,6 +97,8 @@ flatbuffers::Offset<wire::PushTask> build(flatbuffers::FlatBufferBuilder& b, Tas
   push.add_backpressure(spec.backpressure);
   push.add_depth(task.depth);
   push.add_max_calls(spec.max_calls);
+  const wire::TaskTimes times(task.created_us, task.ready_us, task.pushed_us);
+  push.add_times(&times);
   return push.Finish();
 }
 
@@ -110,6 +114,8 @@ void push_task(Peer& peer, const TaskPtr& task, Objects& objects) {
   static thread_local flatbuffers::FlatBufferBuilder b(1024);
   if (task->spec->function) define_function(peer, *task->spec->function);
   b.Clear();
+  task->pushed_us = coarse_epoch_us();
+  task->told = false;
   PackedArgs packed = pack_args(b, *task, objects);
   b.Finish(build(b, *task, packed));
   task->call_id = peer.link->next_call_id();

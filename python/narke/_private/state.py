@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from narke._private import session
@@ -13,6 +14,7 @@ __all__ = [
     "cluster_resources",
     "nodes",
     "snapshot",
+    "task_summary",
     "timeline",
 ]
 
@@ -80,6 +82,19 @@ def available_resources_per_node() -> dict[str, dict[str, float]]:
     return {node: available_resources() for node in alive}
 
 
+_PAGE_ROWS = 10_000  # as many as the node gives at once
+_COLUMNS = {  # that the node filters by
+    "tasks": frozenset(
+        ("task_id", "attempt_number", "name", "state", "job_id", "actor_id", "type", "func_or_class_name")
+        + ("parent_task_id", "node_id", "worker_id", "worker_pid", "error_type", "language")
+    ),
+    "actors": frozenset(
+        ("actor_id", "class_name", "state", "job_id", "name", "node_id", "pid", "ray_namespace")
+        + ("placement_group_id",)
+    ),
+    "workers": frozenset(("worker_id", "is_alive", "worker_type", "node_id", "ip", "pid")),
+    "objects": frozenset(("object_id", "object_size", "task_status", "reference_type", "type", "ip", "pid")),
+}
 _TABLES = {
     "actors": ("list_actors", "actors"),
     "jobs": ("list_jobs", "jobs"),
@@ -91,20 +106,40 @@ _TABLES = {
 }
 
 
-def snapshot(kind: str, **filters: Any) -> list[dict[str, Any]]:
-    """Every record of a kind as the cluster knows it now.
+def snapshot(
+    kind: str, filters: Sequence[tuple[str, str, Any]] = (), limit: int | None = None, **fields: Any
+) -> list[dict[str, Any]]:
+    """Records of a kind as the cluster knows them now.
 
     Args:
         kind: ``"actors"``, ``"jobs"``, ``"placement_groups"``, ``"nodes"``, ``"workers"``, ``"tasks"``,
             ``"objects"``, ``"runtime_envs"`` or ``"cluster_events"``.
-        filters: passed on to the node, which may narrow its answer by them.
+        filters: (column, ``"="`` or ``"!="``, value): only records that meet them. The node looks at those on columns
+            it knows; the others are the caller's to check.
+        limit: no more records than this; None for all.
+        fields: passed on to the node, such as ``detail``.
     """
     if kind == "nodes":
         return [_node_record(node) for node in nodes()]
     if kind == "runtime_envs":
         return _runtime_envs()
     method, key = _TABLES[kind]
-    return list(_ask(method, **filters)[key])
+    if kind not in _COLUMNS:
+        return list(_ask(method, **fields)[key])
+    known = [list(each) for each in filters if each[0] in _COLUMNS[kind]]
+    return list(_pages(method, key, limit if len(known) == len(filters) else None, filters=known, **fields))
+
+
+def _pages(method: str, key: str, limit: int | None, **body: Any) -> Iterator[dict[str, Any]]:
+    """All rows that the node has, asked for in pages."""
+    offset = 0
+    while limit is None or offset < limit:
+        wanted = _PAGE_ROWS if limit is None else min(_PAGE_ROWS, limit - offset)
+        rows = _ask(method, limit=wanted, offset=offset, **body)[key]
+        yield from rows
+        offset += len(rows)
+        if len(rows) < wanted:
+            return
 
 
 def _node_record(node: dict[str, Any]) -> dict[str, Any]:
@@ -135,6 +170,11 @@ def _runtime_envs() -> list[dict[str, Any]]:
     return list(found.values())
 
 
+def task_summary() -> dict[str, Any]:
+    """How many tasks of each function are in which state: ``summary``, ``total_tasks`` and so on."""
+    return _ask("summarize_tasks")
+
+
 def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
     """The events of tasks in the format of Chrome's trace viewer (chrome://tracing).
 
@@ -146,7 +186,8 @@ def timeline(filename: str | None = None) -> list[dict[str, Any]] | None:
     """
     from narke._private.task_events import trace_events
 
-    events = trace_events(_ask("task_events")["events"])
+    ips = {node["NodeID"]: node["NodeManagerAddress"] for node in nodes()}
+    events = trace_events(_pages("task_events", "events", None), ips)
     if filename is None:
         return events
     with open(filename, "w", encoding="utf-8") as file:

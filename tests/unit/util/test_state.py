@@ -49,6 +49,22 @@ def client(monkeypatch):
     monkeypatch.setattr(
         api, "_snapshot", lambda kind, **filters: [dict(each) for each in RECORDS[kind.value]]
     )
+    monkeypatch.setattr(
+        state,
+        "task_summary",
+        lambda: {
+            "summary": [
+                {
+                    "func_or_class_name": "f",
+                    "type": "NORMAL_TASK",
+                    "state_counts": {"FINISHED": 1, "RUNNING": 1},
+                }
+            ],
+            "total_tasks": 2,
+            "total_actor_tasks": 0,
+            "total_actor_scheduled": 0,
+        },
+    )
     return api.StateApiClient("here")
 
 

@@ -162,7 +162,7 @@ def _record(kind: str, id_field: str, id: str | None, **more: Any) -> dict[str, 
     from narke._private import state
 
     wanted = {id_field: id, **more}
-    for entry in state.snapshot(kind):
+    for entry in state.snapshot(kind, filters=[(id_field, "=", id)]):
         if all(entry.get(name) == value for name, value in wanted.items()):
             if not entry.get("node_id"):
                 raise RayStateApiException(f"{id_field} {id} has not run on a node yet, so it has no log")

@@ -34,6 +34,7 @@ from narke.util.state.common import (
     SummaryResource,
     TaskState,
     TaskSummaries,
+    TaskSummaryPerFuncOrClassName,
     WorkerState,
     dict_to_state,
     filter_fields,
@@ -166,7 +167,7 @@ class StateApiClient:
             timeout=options.timeout,
             explain=_explain,
         ):
-            found = _matching(resource, options.filters or [])
+            found = _matching(resource, options.filters or [], options.limit, detail=options.detail)
         if resource is StateResource.TASKS and options.exclude_driver:
             found = [task for task in found if not task["task_id"].startswith(DRIVER_TASK_ID_PREFIX)]
         if len(found) > options.limit and _explain:
@@ -189,7 +190,7 @@ class StateApiClient:
         with warnings_on_slow_request(
             address=self._address, endpoint=endpoint, timeout=timeout, explain=_explain
         ):
-            everything = _snapshot(resource)
+            everything = _snapshot(resource, **_by_id(resource, id))
         found = [entry for entry in everything if any(entry.get(name) == id for name in _ID_FIELDS[resource])]
         schema = resource_to_schema(resource)
         records = [_record(entry, schema, resource, detail=True) for entry in found]
@@ -218,12 +219,14 @@ class StateApiClient:
             timeout=options.timeout,
             explain=_explain,
         ):
-            found = _matching(StateResource(resource.value), filters)
-            summary = _summary(resource, found, options.summary_by)
+            summary = _summary(resource, filters, options.summary_by)
         return {"cluster": dataclasses.asdict(summary)}
 
 
-def _summary(resource: SummaryResource, found: list[dict[str, Any]], summary_by: str | None) -> Any:
+def _summary(resource: SummaryResource, filters: list[FilterType], summary_by: str | None) -> Any:
+    if resource is SummaryResource.TASKS and summary_by != "lineage" and not filters:
+        return _tasks_by_function()
+    found = _matching(StateResource(resource.value), filters, detail=summary_by == "lineage")
     if resource is SummaryResource.ACTORS:
         return ActorSummaries.to_summary(actors=found)
     if resource is SummaryResource.OBJECTS:
@@ -232,6 +235,21 @@ def _summary(resource: SummaryResource, found: list[dict[str, Any]], summary_by:
     if summary_by == "lineage":
         return TaskSummaries.to_summary_by_lineage(tasks=tasks, actors=_snapshot(StateResource.ACTORS))
     return TaskSummaries.to_summary_by_func_name(tasks=tasks)
+
+
+def _tasks_by_function() -> TaskSummaries:
+    """Counted by the node: a million tasks take it some milliseconds."""
+    from narke._private import state
+
+    counted = state.task_summary()
+    rows = {
+        row["func_or_class_name"]: TaskSummaryPerFuncOrClassName(
+            row["func_or_class_name"], row["type"], dict(row["state_counts"])
+        )
+        for row in counted["summary"]
+    }
+    totals = (counted["total_tasks"], counted["total_actor_tasks"], counted["total_actor_scheduled"])
+    return TaskSummaries(rows, *totals)
 
 
 def _connect(address: str | None) -> None:
@@ -251,7 +269,18 @@ def _record(
     return dict_to_state({name: None if value == "" else value for name, value in fields.items()}, resource)
 
 
-def _matching(resource: StateResource, filters: list[FilterType]) -> list[dict[str, Any]]:
+def _by_id(resource: StateResource, id: str) -> dict[str, Any]:
+    """What to ask the node for when one id is looked for."""
+    fields = _ID_FIELDS[resource]
+    detail = {"detail": True} if resource is StateResource.TASKS else {}
+    if len(fields) > 1 or not set(id) <= set("0123456789abcdef"):
+        return detail
+    return {"filters": [(fields[0], "=", id)], **detail}
+
+
+def _matching(
+    resource: StateResource, filters: list[FilterType], limit: int | None = None, detail: bool = False
+) -> list[dict[str, Any]]:
     """The records that meet all filters, in the order of their ids."""
     schema = resource_to_schema(resource)
     unknown = sorted({key for key, _, _ in filters} - schema.filterable_columns())
@@ -260,7 +289,12 @@ def _matching(resource: StateResource, filters: list[FilterType]) -> list[dict[s
             f"Invalid filter keys {unknown} for {resource.value}: filter by one of "
             f"{sorted(schema.filterable_columns())}"
         )
-    found = [entry for entry in _snapshot(resource) if all(_meets(entry, each) for each in filters)]
+    more = {"detail": True} if detail and resource is StateResource.TASKS else {}
+    try:
+        entries = _snapshot(resource, filters=filters, limit=limit, **more)
+    except ValueError as error:  # a value that the column cannot have
+        raise RayStateApiException(str(error)) from error
+    found = [entry for entry in entries if all(_meets(entry, each) for each in filters)]
     keys = _ID_FIELDS.get(resource, ())
     return sorted(found, key=lambda entry: [str(entry.get(key) or "") for key in keys])
 

@@ -1,0 +1,177 @@
+#include "history/table.h"
+
+#include <algorithm>
+
+namespace narke::history {
+
+// ---- rows under way ----------------------------------------------------------------------------------------
+
+TaskView TaskTable::view_of(const Live& live) {
+  return view_of(live.record, live.runner ? live.runner : live.submitter, live.runner != nullptr, live.name,
+                 live.failure);
+}
+
+TaskView TaskTable::view_of(const Record& record, const OriginPtr& origin, bool placed, const NamePtr& name,
+                            const FailurePtr& failure) {
+  TaskView view;
+  view.task = TaskId::from_bytes({reinterpret_cast<const char*>(record.task), TaskId::kSize});
+  view.parent = TaskId::from_bytes({reinterpret_cast<const char*>(record.parent), TaskId::kSize});
+  view.actor = ActorId::from_bytes({reinterpret_cast<const char*>(record.actor), ActorId::kSize});
+  view.origin = &origin;
+  view.placed = placed;
+  view.name = &name;
+  view.failure = &failure;
+  view.created_us = record.created_us;
+  view.ready_us = record.ready_us;
+  view.pushed_us = record.pushed_us;
+  view.began_us = record.began_us;
+  view.ended_us = record.ended_us;
+  view.attempt = record.attempt;
+  view.kind = record.kind;
+  view.state = record.state;
+  return view;
+}
+
+// Whoever knows when it began runs it.
+void TaskTable::merge(Live& live, const OriginPtr& origin, const Record& record, const NamePtr& name,
+                      const FailurePtr& failure) {
+  const bool is_new = !live.submitter && !live.runner;
+  Record merged = is_new ? record : live.record;
+  if (!is_new) {
+    merged.state = std::max(merged.state, record.state);
+    for (const auto time : {&Record::created_us, &Record::ready_us, &Record::pushed_us, &Record::began_us})
+      if (merged.*time == 0) merged.*time = record.*time;
+    if (record.ended_us != 0) merged.ended_us = record.ended_us;
+  }
+  live.record = merged;
+  (record.began_us != 0 ? live.runner : live.submitter) = origin;
+  if (!live.name || record.began_us != 0) live.name = name;
+  if (failure) live.failure = failure;
+}
+
+static uint64_t mixed(size_t hash) { return hash * 0x9e3779b97f4a7c15ull | 1; }
+
+bool TaskTable::failed_lately(const Key& key) const {
+  const uint64_t hash = mixed(KeyHash{}(key));
+  return recent_[(hash >> 20) % kRecent] == hash;
+}
+
+void TaskTable::add(const OriginPtr& origin, const Record& record, const NamePtr& name, const FailurePtr& failure) {
+  const Key key{TaskId::from_bytes({reinterpret_cast<const char*>(record.task), TaskId::kSize}), record.attempt};
+  const bool is_profile = record.kind == Kind::kProfile;
+  const bool is_submitters = !is_profile && record.began_us == 0;
+  if (is_submitters && failed_lately(key)) return;
+  if (is_submitters && record.state == State::kFinished) return forget_waiting(key);
+  if (!is_profile && !is_final(record.state)) {
+    const auto [at, is_new] = under_way_.try_emplace(key);
+    merge(at->second, origin, record, name, failure);
+    if (under_way_.size() <= limits_.under_way) return;
+    under_way_.erase(at);
+    ++lost_;
+    return;
+  }
+  // Most have begun and ended between two batches: nothing to merge.
+  const auto at = is_profile || under_way_.empty() ? under_way_.end() : under_way_.find(key);
+  if (at == under_way_.end()) return end(view_of(record, origin, record.began_us != 0, name, failure));
+  Live live = std::move(at->second);
+  under_way_.erase(at);
+  merge(live, origin, record, name, failure);
+  end(view_of(live));
+}
+
+// It may have been told of as waiting after the worker had told of its end.
+void TaskTable::forget_waiting(const Key& key) {
+  const auto at = under_way_.find(key);
+  if (at != under_way_.end() && !at->second.runner) under_way_.erase(at);
+}
+
+void TaskTable::end(const TaskView& view) {
+  append(view);
+  if (view.state != State::kFailed) return;  // others are said by the worker alone, in order
+  const uint64_t hash = mixed(KeyHash{}({view.task, view.attempt}));
+  recent_[(hash >> 20) % kRecent] = hash;
+}
+
+void TaskTable::end_program(const WorkerId& program, int64_t now_us, const FailurePtr& failure) {
+  std::vector<Key> gone;
+  for (const auto& [key, live] : under_way_) {
+    const Origin& origin = live.runner ? *live.runner : *live.submitter;
+    if (origin.worker == program) gone.push_back(key);
+  }
+  for (const Key& key : gone) fail(key, now_us, failure);
+}
+
+void TaskTable::end_attempt(const TaskId& task, int attempt, int64_t now_us, const FailurePtr& failure) {
+  fail({task, attempt}, now_us, failure);
+}
+
+void TaskTable::fail(const Key& key, int64_t now_us, const FailurePtr& failure) {
+  const auto at = under_way_.find(key);
+  if (at == under_way_.end()) return;
+  Live live = std::move(at->second);
+  under_way_.erase(at);
+  live.record.state = State::kFailed;
+  live.record.ended_us = now_us;
+  live.failure = failure;
+  end(view_of(live));
+}
+
+// ---- rows that ended ---------------------------------------------------------------------------------------
+
+void TaskTable::append(const TaskView& task) {
+  if (chunks_.empty() || chunks_.back().is_full()) {
+    if (!chunks_.empty()) {
+      if (written_rows_ < chunks_.back().size()) unwritten_.push_back(chunks_.back().encode(written_rows_));
+      chunks_.back().seal();
+    }
+    chunks_.emplace_back();
+    written_rows_ = 0;
+  }
+  chunks_.back().add(task);
+  ++ended_;
+  while (ended_ > limits_.ended && chunks_.size() > 1) {
+    ended_ -= chunks_.front().size();
+    chunks_.pop_front();
+  }
+}
+
+void TaskTable::load(Chunk chunk) {
+  ended_ += chunk.size();
+  written_rows_ = chunk.size();
+  chunk.seal();
+  chunks_.push_back(std::move(chunk));
+  while (ended_ > limits_.ended && chunks_.size() > 1) {
+    ended_ -= chunks_.front().size();
+    chunks_.pop_front();
+  }
+}
+
+std::vector<std::string> TaskTable::take_unwritten() {
+  if (!chunks_.empty() && written_rows_ < chunks_.back().size()) {
+    unwritten_.push_back(chunks_.back().encode(written_rows_));
+    written_rows_ = chunks_.back().size();
+  }
+  return std::exchange(unwritten_, {});
+}
+
+void TaskTable::visit(const std::function<bool(const TaskView&)>& use) const {
+  std::vector<const Live*> live;
+  for (const auto& [key, each] : under_way_) live.push_back(&each);
+  std::sort(live.begin(), live.end(), [](const Live* a, const Live* b) {
+    if (a->record.created_us != b->record.created_us) return a->record.created_us > b->record.created_us;
+    return std::memcmp(a->record.task, b->record.task, TaskId::kSize) < 0;
+  });
+  for (const Live* each : live)
+    if (!use(view_of(*each))) return;
+  for (auto chunk = chunks_.rbegin(); chunk != chunks_.rend(); ++chunk)
+    for (size_t row = chunk->size(); row-- > 0;)
+      if (!use(chunk->at(row))) return;
+}
+
+size_t TaskTable::bytes() const {
+  size_t total = under_way_.size() * (sizeof(Live) + sizeof(Key) + 32) + recent_.size() * sizeof(uint64_t);
+  for (const Chunk& chunk : chunks_) total += chunk.bytes();
+  return total;
+}
+
+}  // namespace narke::history
