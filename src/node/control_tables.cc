@@ -303,7 +303,7 @@ void Control::put_job(MapBuilder& out, const controller::Job& job) {
 Control::Failure Control::list_jobs(Call& call) {
   return list_rows(call, "jobs", [this](const AddRow& add) {
     for (const auto& [number, job] : cluster_.controller().jobs.all())
-      add([&](MapBuilder& out) { put_job(out, job); });
+      if (!is_observer(job)) add([&](MapBuilder& out) { put_job(out, job); });
   });
 }
 

@@ -20,6 +20,11 @@ flexbuffers::Map map_of(const uint8_t* data, size_t size) {
   return root.IsMap() ? root.AsMap() : flexbuffers::Map::EmptyMap();
 }
 
+bool is_observer(const controller::Job& job) {
+  const flexbuffers::Map config = map_of(reinterpret_cast<const uint8_t*>(job.config.data()), job.config.size());
+  return config["observer"].IsBool() && config["observer"].AsBool();
+}
+
 std::string id_text(const flexbuffers::Reference& value) {
   if (value.IsBlob()) {
     const flexbuffers::Blob blob = value.AsBlob();

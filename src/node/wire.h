@@ -48,6 +48,9 @@ Wire wired(const IdType& id) {
   return id.template to_wire<Wire>();
 }
 
+// A driver that only looks (the command line): no workers are begun for it, and it is no row among the jobs.
+bool is_observer(const controller::Job& job);
+
 // A valid FlexBuffers map, or an empty one.
 flexbuffers::Map map_of(const uint8_t* data, size_t size);
 std::string id_text(const flexbuffers::Reference& value);  // the bytes of a blob or string

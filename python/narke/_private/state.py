@@ -13,6 +13,7 @@ __all__ = [
     "available_resources_per_node",
     "cluster_resources",
     "nodes",
+    "pending_demand",
     "snapshot",
     "task_summary",
     "timeline",
@@ -168,6 +169,11 @@ def _runtime_envs() -> list[dict[str, Any]]:
             entry.update(runtime_env=json.loads(text), node_id=worker.get("node_id"))
             entry["ref_cnt"] += 1
     return list(found.values())
+
+
+def pending_demand() -> list[dict[str, Any]]:
+    """What waits for resources: dicts with shape, count, infeasible, lacking and others."""
+    return list(_ask("pending_demand")["demand"])
 
 
 def task_summary() -> dict[str, Any]:

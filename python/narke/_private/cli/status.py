@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from typing import Any
+
+from narke._private.cli.connection import connected, run
 
 __all__ = ["main", "report"]
 
@@ -11,19 +13,49 @@ __all__ = ["main", "report"]
 def main(argv: list[str]) -> int:
     """Print the report; returns 1 when no cluster runs."""
     parser = argparse.ArgumentParser(prog="narke status", description=__doc__)
-    parser.add_argument("--address", default="auto", help="the cluster's address; the latest by default")
-    options = parser.parse_args(argv)
-    import narke
+    parser.add_argument("--address", help="the cluster's address; the latest by default")
+    parser.add_argument("-v", "--verbose", action="store_true", help="with each node's resources")
+    parser.add_argument(
+        "--format", choices=("default", "json", "yaml"), default="default", help="how to print"
+    )
+    return run("status", _show, parser.parse_args(argv))
 
-    try:
-        context = narke.init(address=options.address, log_to_driver=False, configure_logging=False)
-    except ConnectionError as error:
-        print(f"narke status: {error}", file=sys.stderr)
-        return 1
-    with context:
-        total, free = narke.cluster_resources(), narke.available_resources()
-        print(report(context.address_info["address"], len(narke.nodes()), total, free))
-    return 0
+
+def _show(options: argparse.Namespace) -> None:
+    from narke._private import state
+
+    with connected(options.address) as address:
+        total, free, nodes = state.cluster_resources(), state.available_resources(), state.nodes()
+        demand = state.pending_demand()
+    if options.format != "default":
+        from narke._private.cli.output import render
+
+        used = {name: amount - free.get(name, 0.0) for name, amount in total.items()}
+        alive = sum(node["Alive"] for node in nodes)
+        facts = {"address": address, "nodes": alive, "total": total, "used": used, "demand": demand}
+        print(render(facts, options.format))
+        return
+    print(report(address, sum(node["Alive"] for node in nodes), total, free))
+    if options.verbose:
+        for node in nodes:
+            state_text = "alive" if node["Alive"] else "dead"
+            print(f"\nNode {node['NodeID'][:16]} at {node['NodeManagerAddress']}: {state_text}")
+            print(
+                "\n".join(
+                    f"  {_amount(name, value)} {name}" for name, value in sorted(node["Resources"].items())
+                )
+            )
+    print("\n" + _demand_text(demand))
+
+
+def _demand_text(demand: list[dict[str, Any]]) -> str:
+    if not demand:
+        return "Demands:\n  (none)"
+    lines = []
+    for row in demand:
+        note = ", can never be met as things are" if row["infeasible"] else ""
+        lines.append(f"  {row['shape']}: {row['count']} pending{note}")
+    return "\n".join(["Demands:", *lines])
 
 
 def report(address: str, nodes: int, total: dict[str, float], free: dict[str, float]) -> str:
