@@ -131,7 +131,8 @@ class Target {
         MessageType::Register,     MessageType::RequestLease, MessageType::CancelLease,  MessageType::ReturnLease,
         MessageType::Blocked,      MessageType::Unblocked,    MessageType::CreateActor,  MessageType::WatchActor,
         MessageType::KillActor,    MessageType::ActorStarted, MessageType::Control,      MessageType::Goodbye,
-        MessageType::ActorExiting, MessageType::StoreFirst,   MessageType::RequestLease, MessageType::Control};
+        MessageType::ActorExiting, MessageType::StoreFirst,   MessageType::RequestLease, MessageType::Control,
+        MessageType::TaskEvents};
     const MessageType type = kTypes[input.below(kTypes.size())];
     if (input.below(4) == 0) {
       const std::vector<uint8_t> table = input.bytes(8 * input.below(12));

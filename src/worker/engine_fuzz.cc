@@ -54,7 +54,8 @@ struct Stranger : rpc::Handler {
 constexpr std::array kFromPeer = {MessageType::BeginLease,   MessageType::DefineFunction, MessageType::PushTask,
                                   MessageType::TaskReply,    MessageType::CancelTask,     MessageType::GetObject,
                                   MessageType::ObjectReply,  MessageType::AddBorrow,      MessageType::BorrowAck,
-                                  MessageType::RemoveBorrow, MessageType::StreamItem,     MessageType::StreamAck};
+                                  MessageType::RemoveBorrow, MessageType::StreamItem,     MessageType::StreamAck,
+                                  MessageType::Introduce};
 constexpr std::array kFromNode = {MessageType::Registered,       MessageType::LeaseReply,  MessageType::ReclaimLease,
                                   MessageType::CreateActorReply, MessageType::ActorUpdate, MessageType::StartActor,
                                   MessageType::ControlReply,     MessageType::LogLines,    MessageType::Notice,

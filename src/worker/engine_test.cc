@@ -321,6 +321,13 @@ class TwoEngines : public EngineTest {
 
 TEST_F(TwoEngines, a_task_is_answered) { EXPECT_EQ(get(submit("hello")), "hello"); }
 
+TEST_F(TwoEngines, the_node_is_told_what_became_of_a_task) {
+  EXPECT_EQ(get(submit("hello")), "hello");
+  for (auto until = soon(); node_.count(wire::MessageType::TaskEvents) == 0 && Clock::now() < until;)
+    std::this_thread::sleep_for(milliseconds(1));
+  EXPECT_GE(node_.count(wire::MessageType::TaskEvents), 1u);
+}
+
 TEST_F(TwoEngines, many_tasks_are_answered) {
   std::vector<ObjectPtr> results;
   for (int i = 0; i < 500; ++i) results.push_back(submit(std::to_string(i)));

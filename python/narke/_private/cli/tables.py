@@ -1,4 +1,4 @@
-"""``narke list``, ``narke get``, ``narke summary`` and ``narke history``: the state of a cluster, or what is left of one."""
+"""``narke list``, ``get``, ``summary`` and ``history``: the state of a cluster, or what is left of one."""
 
 from __future__ import annotations
 
