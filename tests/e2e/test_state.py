@@ -61,6 +61,7 @@ def ran(cluster):
     narke.get([cat.meow.remote() for _ in range(3)])
     wait_for(lambda: len(tasks(func_or_class_name="double", state="FINISHED")) == 10, what="ten tasks")
     wait_for(lambda: len(tasks(func_or_class_name="Cat.meow", state="FINISHED")) == 3, what="three calls")
+    wait_for(lambda: tasks(name="broken", state="FAILED"), what="the failure")
     return cat
 
 

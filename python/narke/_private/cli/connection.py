@@ -80,7 +80,10 @@ def run(command: str, action: object, *arguments: object) -> int:
         action(*arguments)  # type: ignore[operator]
     except BrokenPipeError:  # whoever read the output has seen enough
         sys.stdout = None  # type: ignore[assignment]
-    except (CommandError, RayError, ValueError, OSError) as error:
+    except Exception as error:
+        is_told = isinstance(error, (CommandError, RayError, ValueError, OSError))
+        if not is_told and type(error).__module__ != "narke.util.state.exception":
+            raise
         print(f"narke {command}: {error}", file=sys.stderr)
         return 1
     return 0
