@@ -44,6 +44,8 @@ bool Actors::owns_living(const WorkerId& program) const {
 }
 
 Actors::Created Actors::create(ActorSpec spec, ActorFrame frame, const WorkerId& creator) {
+  if (const Actor* known = find(spec.id); known && known->spec.owner.worker == spec.owner.worker)
+    return {wire::CreateActorStatus::Created, known, ""};  // asked again, for the answer was lost with the old head
   if (!spec.name.empty()) {
     if (const Actor* holder = find_named(spec.name_space, spec.name)) {
       if (spec.get_if_exists) return {wire::CreateActorStatus::Existing, holder, ""};
@@ -62,11 +64,68 @@ Actors::Created Actors::create(ActorSpec spec, ActorFrame frame, const WorkerId&
   actor.created_ms = out_.now_ms();
   actor.watchers.insert(creator);
   watched_[creator].insert(id);
-  if (!actor.spec.name.empty()) names_[name_key(actor.spec.name_space, actor.spec.name)] = id;
-  if (!actor.spec.detached) owned_[actor.spec.owner.worker].insert(id);
-  if (!actor.spec.pg.is_nil()) in_group_[actor.spec.pg].insert(id);
+  index(actor);
+  touch(actor);
   place(actor);
   return {wire::CreateActorStatus::Created, &actor, ""};
+}
+
+void Actors::index(const Actor& actor) {
+  const ActorId id = actor.spec.id;
+  if (!actor.spec.name.empty() && !actor.ending) names_[name_key(actor.spec.name_space, actor.spec.name)] = id;
+  if (!actor.spec.detached) owned_[actor.spec.owner.worker].insert(id);
+  if (!actor.spec.pg.is_nil()) in_group_[actor.spec.pg].insert(id);
+}
+
+void Actors::restore(Actor actor) {
+  const ActorId id = actor.spec.id;
+  Actor& stored = actors_.insert_or_assign(id, std::move(actor)).first->second;
+  if (stored.state == ActorState::Dead) {
+    dead_.push_back(id);
+    return;
+  }
+  index(stored);
+  if (stored.state != ActorState::Alive) waiting_.insert(id);
+}
+
+// The old place, if it still knows of it, is told to forget it.
+void Actors::place_anew(Actor& actor) {
+  if (!actor.node.is_nil()) out_.end_actor(actor.node, actor.spec.id, EndKind::kKill);
+  ++actor.incarnation;
+  place(actor);
+}
+
+void Actors::on_node_back(const NodeId& node, const std::map<ActorId, int>& running) {
+  std::vector<ActorId> here;
+  for (const auto& [id, actor] : actors_)
+    if (actor.node == node && actor.state != ActorState::Dead) here.push_back(id);
+  Fate fate;
+  fate.message = "It ended while the head of the cluster was away.";
+  for (const ActorId& id : here) {
+    Actor& actor = *get(id);
+    const auto at = running.find(id);
+    const bool runs = at != running.end() && at->second == actor.incarnation;
+    if (runs && actor.ending)
+      out_.end_actor(node, id, EndKind::kKill);
+    else if (!runs && waits(actor))
+      place_anew(actor);
+    else if (!runs)
+      on_gone(id, actor.incarnation, fate);
+  }
+  for (const auto& [id, incarnation] : running) {
+    const Actor* actor = find(id);
+    if (actor == nullptr || actor->state == ActorState::Dead || actor->node != node)
+      out_.end_actor(node, id, EndKind::kKill);
+  }
+}
+
+void Actors::on_owners_gone(const NodeId& node, const std::string& why) {
+  std::set<WorkerId> owners;
+  for (const auto& [id, actor] : actors_)
+    if (actor.state != ActorState::Dead && !actor.spec.detached && actor.spec.owner.node == node)
+      owners.insert(actor.spec.owner.worker);
+  for (const WorkerId& owner : owners)
+    on_program_gone(owner, DeathCause::OwnerDied, "its owner's node is gone: " + why);
 }
 
 void Actors::place(Actor& actor) {
@@ -91,6 +150,7 @@ void Actors::place(Actor& actor) {
 
 void Actors::send_to(Actor& actor, const NodeId& node) {
   actor.node = node;
+  touch(actor);
   if (actor.spec.pg.is_nil() && !actor.stuck) nodes_.charge(node, actor.spec.running);
   out_.place_actor(node, actor);
 }
@@ -151,9 +211,7 @@ void Actors::retry() {
     const bool better =
         choice.kind == sched::Choice::Kind::kNode || (actor.stuck && choice.kind == sched::Choice::Kind::kWait);
     if (!better || nodes_.all()[choice.node].id == actor.node) continue;
-    out_.end_actor(actor.node, id, EndKind::kKill);
-    ++actor.incarnation;  // what the old node still says of it is late news
-    place(actor);
+    place_anew(actor);  // by a new incarnation: what the old node still says of it is late news
   }
 }
 
@@ -241,6 +299,7 @@ void Actors::exiting(const ActorId& id) {
   actor->ending = true;
   actor->cause = DeathCause::Exited;
   actor->message = "The " + actor_text(*actor) + " left by itself (exit_actor or sys.exit).";
+  touch(*actor);
   free_name(*actor);
 }
 
@@ -251,6 +310,7 @@ void Actors::end(Actor& actor, DeathCause cause, const std::string& message, End
     actor.cause = cause;
     actor.message = message;
     free_name(actor);
+    touch(actor);
   }
   if (!actor.node.is_nil()) out_.end_actor(actor.node, actor.spec.id, kind);
 }
@@ -293,12 +353,14 @@ void Actors::unindex(const Actor& actor) {
 
 void Actors::forget_oldest_dead() {
   while (dead_.size() > kMaxDeadRecords) {
+    if (const Actor* actor = find(dead_.front())) touch(*actor);
     actors_.erase(dead_.front());
     dead_.pop_front();
   }
 }
 
 void Actors::tell(const Actor& actor) {
+  touch(actor);
   for (const WorkerId& watcher : actor.watchers) out_.actor_changed(watcher, actor);
 }
 

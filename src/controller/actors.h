@@ -5,6 +5,7 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <set>
 #include <string>
 #include <unordered_map>
@@ -47,6 +48,13 @@ class Actors {
   void on_group_removed(const PlacementGroup& group);
   void on_group_created(const PlacementGroup& group);
   void on_node_gone(const NodeId& node, const std::string& why);
+  // Programs of that node are gone: what they own ends.
+  void on_owners_gone(const NodeId& node, const std::string& why);
+  // As it was kept by a journal.
+  void restore(Actor actor);
+  // A node says which actors it runs, by incarnation: those that are missing are made again or dead, those that it
+  // should not run end.
+  void on_node_back(const NodeId& node, const std::map<ActorId, int>& running);
   // Those that wait where nothing is free, or where they can never run, go where they can.
   void retry();
 
@@ -60,6 +68,9 @@ class Actors {
   Actor* get(const ActorId& id);
   void place(Actor& actor);
   void place_in_group(Actor& actor);
+  void place_anew(Actor& actor);
+  void index(const Actor& actor);
+  void touch(const Actor& actor) { out_.touched(Table::kActors, std::string(actor.spec.id.view())); }
   void send_to(Actor& actor, const NodeId& node);
   bool waits(const Actor& actor) const;
   void restart(Actor& actor, const Fate& fate);

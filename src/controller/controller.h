@@ -3,6 +3,8 @@
 // Pure: stimuli in, instructions to Out. One owner calls it, one call at a time; Out never calls back into it.
 #pragma once
 
+#include <map>
+#include <set>
 #include <string>
 
 #include "controller/actors.h"
@@ -15,11 +17,10 @@ namespace narke::controller {
 
 class Controller {
  public:
-  explicit Controller(Out& out) : actors(out, nodes, groups), groups(out, nodes), out_(out) {}
+  explicit Controller(Out& out);
 
-  const Job& start_job(const WorkerId& driver, const NodeId& node, int pid, std::string config) {
-    return jobs.start(driver, node, pid, std::move(config), out_.now_ms());
-  }
+  // The running job of that driver, if it has one already.
+  const Job& start_job(const WorkerId& driver, const NodeId& node, int pid, std::string config);
   // The driver left or died: its actors and placement groups end, except the detached ones.
   void finish_job(const JobId& id, const std::string& why);
   // A worker died: the actors it owns end. who: shown in their cause of death.
@@ -28,6 +29,17 @@ class Controller {
   void add_node(Node node);
   // A host is gone with all that ran on it: actors are restarted elsewhere or dead, groups look for other places.
   void on_node_gone(const NodeId& id, const std::string& why);
+  // What another host says it still runs when it comes back to a head that was started again: its actors (id and
+  // incarnation), the bundles it holds. What it should have and has not is made good; what it should not have it is
+  // told to end.
+  struct Present {
+    std::map<ActorId, int> actors;
+    std::map<PgId, std::set<int>> bundles;
+    std::set<WorkerId> programs;
+  };
+  void on_node_back(const NodeId& id, const Present& present);
+  // It does not come back: as on_node_gone, for a node that is known only from before.
+  void on_node_lost(const NodeId& id, const std::string& why);
   // From the host that was asked to reserve bundles.
   void on_reserved(const PgId& id, const NodeId& node, uint32_t attempt, bool ok);
   // Resources were freed somewhere, or time has passed: what waits is tried again.

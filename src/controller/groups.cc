@@ -42,6 +42,8 @@ const PlacementGroup* Groups::find_named(const std::string& name_space, const st
 }
 
 Status Groups::create(PlacementGroup group) {
+  if (const PlacementGroup* known = find(group.id); known && known->creator == group.creator)
+    return ok_status();  // asked again, for the answer was lost with the old head
   if (groups_.contains(group.id))
     return Error{ErrorCode::kFailed, "A placement group with the id " + group.id.hex() + " exists already."};
   if (!group.name.empty()) {
@@ -53,6 +55,7 @@ Status Groups::create(PlacementGroup group) {
   const PgId id = group.id;
   group.asked_ms = out_.now_ms();
   PlacementGroup& stored = groups_.emplace(id, std::move(group)).first->second;
+  touch(stored);
   if (!place(stored)) pending_.push_back(id);
   return ok_status();
 }
@@ -114,6 +117,7 @@ const PlacementGroup* Groups::on_reserved(const PgId& id, const NodeId& node, ui
   group.asked.clear();
   group.state = GroupState::kCreated;
   group.created_ms = out_.now_ms();
+  touch(group);
   out_.group_changed(group);
   return &group;
 }
@@ -129,20 +133,60 @@ void Groups::wait_again(PlacementGroup& group) {
   pending_.push_back(group.id);
 }
 
+// A group that stood waits again for the bundles it has lost.
+void Groups::lose(PlacementGroup& group, const std::function<bool(size_t bundle)>& is_lost) {
+  bool any = false;
+  for (size_t i = 0; i < group.nodes.size(); ++i)
+    if (is_lost(i)) {
+      group.nodes[i] = NodeId();
+      any = true;
+    }
+  if (!any || group.state != GroupState::kCreated) return;
+  group.state = GroupState::kPending;
+  touch(group);
+  out_.group_changed(group);
+  wait_again(group);
+}
+
+void Groups::restore(PlacementGroup group) {
+  const PgId id = group.id;
+  if (!group.name.empty() && group.state != GroupState::kRemoved) names_[name_key(group)] = id;
+  if (group.state == GroupState::kRemoved) removed_.push_back(id);
+  if (group.state == GroupState::kPending) pending_.push_back(id);
+  groups_.insert_or_assign(id, std::move(group));
+}
+
+void Groups::on_node_back(const NodeId& node, const std::map<PgId, std::set<int>>& held) {
+  for (auto& [id, group] : groups_) {
+    if (group.state == GroupState::kRemoved) continue;
+    const auto at = held.find(id);
+    lose(group, [&](size_t bundle) {
+      return group.nodes[bundle] == node && (at == held.end() || !at->second.contains(static_cast<int>(bundle)));
+    });
+  }
+  for (const auto& [id, bundles] : held) {
+    const auto at = groups_.find(id);
+    PlacementGroup unknown;
+    unknown.id = id;
+    const bool wanted = at != groups_.end() && at->second.state != GroupState::kRemoved;
+    if (!wanted) {
+      out_.unreserve(node, unknown, {});
+      continue;
+    }
+    std::vector<size_t> surplus;
+    for (const int bundle : bundles) {
+      const auto index = static_cast<size_t>(bundle);
+      if (index >= at->second.nodes.size() || at->second.nodes[index] != node) surplus.push_back(index);
+    }
+    if (!surplus.empty()) out_.unreserve(node, at->second, surplus);
+  }
+}
+
 void Groups::on_node_gone(const NodeId& node) {
   for (auto& [id, group] : groups_) {
     if (group.state == GroupState::kRemoved) continue;
     if (group.unanswered > 0 && group.asked.contains(node)) on_reserved(id, node, group.attempt, false);
-    bool lost = false;
-    for (NodeId& where : group.nodes)
-      if (where == node) {
-        where = NodeId();
-        lost = true;
-      }
-    if (!lost || group.state != GroupState::kCreated) continue;
-    group.state = GroupState::kPending;
-    out_.group_changed(group);
-    wait_again(group);
+    lose(group, [&](size_t bundle) { return group.nodes[bundle] == node; });
   }
   retry();
 }
@@ -162,8 +206,10 @@ bool Groups::remove(const PgId& id) {
   group.unanswered = 0;
   if (!group.name.empty()) names_.erase(name_key(group));
   removed_.push_back(id);
+  touch(group);
   out_.group_changed(group);
   if (removed_.size() > kMaxRemovedRecords) {
+    touch(groups_.at(removed_.front()));
     groups_.erase(removed_.front());
     removed_.pop_front();
   }

@@ -4,7 +4,10 @@
 // created, when one refuses the others give back and the group waits on.
 #pragma once
 
+#include <functional>
 #include <list>
+#include <map>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -29,6 +32,11 @@ class Groups {
   void retry();
   // A node's answer to a reservation. The group, when this was the last one missing and it stands now.
   const PlacementGroup* on_reserved(const PgId& id, const NodeId& node, uint32_t attempt, bool ok);
+  // As it was kept by a journal.
+  void restore(PlacementGroup group);
+  // A node says which bundles it holds: what it should not have goes back, what it should have and has not is looked
+  // for elsewhere.
+  void on_node_back(const NodeId& node, const std::map<PgId, std::set<int>>& held);
   // Bundles that were there are looked for elsewhere.
   void on_node_gone(const NodeId& node);
   bool any_pending() const { return !pending_.empty(); }
@@ -46,6 +54,8 @@ class Groups {
   bool place(PlacementGroup& group);
   std::vector<sched::NodeView> candidates(const PlacementGroup& group) const;
   void give_up(PlacementGroup& group);
+  void lose(PlacementGroup& group, const std::function<bool(size_t bundle)>& is_lost);
+  void touch(const PlacementGroup& group) { out_.touched(Table::kGroups, std::string(group.id.view())); }
   void wait_again(PlacementGroup& group);
 
   Out& out_;

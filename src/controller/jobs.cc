@@ -42,6 +42,12 @@ const Job* Jobs::finish(const JobId& id, int64_t now_ms) {
   return &at->second;
 }
 
+const Job* Jobs::running_of(const WorkerId& driver) const {
+  for (auto at = jobs_.rbegin(); at != jobs_.rend(); ++at)
+    if (at->second.running && at->second.driver == driver) return &at->second;
+  return nullptr;
+}
+
 const Job* Jobs::find(const JobId& id) const {
   const auto at = jobs_.find(number_of(id));
   return at == jobs_.end() ? nullptr : &at->second;

@@ -14,6 +14,7 @@ class Jobs {
   const Job& start(const WorkerId& driver, const NodeId& node, int pid, std::string config, int64_t now_ms);
   // A job that the head has started: a copy for this node.
   const Job& copy(Job job);
+  const Job* running_of(const WorkerId& driver) const;  // null: none
   // Null when it is not running.
   const Job* finish(const JobId& id, int64_t now_ms);
   const Job* find(const JobId& id) const;

@@ -7,9 +7,12 @@ bool KeyValue::put(const std::string& name_space, const std::string& key, std::s
   const auto at = space.find(key);
   if (at == space.end()) {
     space.emplace(key, std::move(value));
+    changed_(name_space, key);
     return true;
   }
-  if (overwrite) at->second = std::move(value);
+  if (!overwrite) return false;
+  at->second = std::move(value);
+  changed_(name_space, key);
   return false;
 }
 
@@ -23,12 +26,12 @@ const std::string* KeyValue::get(const std::string& name_space, const std::strin
 size_t KeyValue::remove(const std::string& name_space, const std::string& key, bool by_prefix) {
   const auto space = spaces_.find(name_space);
   if (space == spaces_.end()) return 0;
-  if (!by_prefix) return space->second.erase(key);
+  std::vector<std::string> doomed = by_prefix ? keys(name_space, key) : std::vector<std::string>{key};
   size_t removed = 0;
-  auto at = space->second.lower_bound(key);
-  while (at != space->second.end() && at->first.starts_with(key)) {
-    at = space->second.erase(at);
+  for (const std::string& each : doomed) {
+    if (space->second.erase(each) == 0) continue;
     ++removed;
+    changed_(name_space, each);
   }
   return removed;
 }

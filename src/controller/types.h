@@ -102,6 +102,8 @@ struct Node {
   std::string why;       // not alive: how it went
 };
 
+enum class Table : uint8_t { kJobs = 1, kActors = 2, kGroups = 3, kNodes = 4, kKeys = 5 };
+
 enum class EndKind : uint8_t {
   kKill,      // at once
   kGraceful,  // after the calls that run
@@ -125,6 +127,9 @@ class Out {
   // To programs.
   virtual void actor_changed(const WorkerId& watcher, const Actor& actor) = 0;
   virtual void group_changed(const PlacementGroup& group) = 0;
+
+  // A record is not as it was: to be kept (records.h). key: the id's bytes; kKeys: namespace, '\0', key.
+  virtual void touched(Table, const std::string& key) { (void)key; }
 };
 
 }  // namespace narke::controller

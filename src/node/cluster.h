@@ -18,6 +18,7 @@
 #include <unordered_set>
 
 #include "controller/controller.h"
+#include "journal/journal.h"
 #include "node/core.h"
 
 namespace narke::node {
@@ -134,6 +135,23 @@ class Cluster : private controller::Out, private node::Out {
   // ---- from other nodes, on the head
   void on_actor_news(const ActorNews& news);
 
+  // ---- what a journal keeps, on the head
+  // From now on changes are noted.
+  void keep_changes() { keeps_changes_ = true; }
+  void note_self() { touched(controller::Table::kNodes, std::string(self().view())); }
+  std::vector<journal::Change> take_changes();
+  // A record as it was kept; parse: reads the specification from a CreateActor table. False: it is not one.
+  bool restore(const journal::Change& record);
+  // Nodes of which the records speak; they may come back.
+  const std::map<NodeId, controller::Node>& restored_nodes() const { return restored_nodes_; }
+  void on_node_back(const NodeId& node, const controller::Controller::Present& present);
+  void on_node_lost(const NodeId& node, const std::string& why);
+
+  // ---- what a node has, for a head that does not know
+  controller::Controller::Present present() const;
+  // The groups it asked the head about.
+  std::vector<PgId> watched_groups() const;
+
   // Carries out what the last stimuli caused.
   void settle();
   void tick();
@@ -161,6 +179,9 @@ class Cluster : private controller::Out, private node::Out {
     out_.actor_changed(watcher, actor);
   }
   void group_changed(const controller::PlacementGroup& group) override;
+  void touched(controller::Table table, const std::string& key) override {
+    if (keeps_changes_) changes_.insert({table, key});
+  }
 
   // node::Out
   WorkerId new_worker_id() override { return out_.new_worker_id(); }
@@ -209,6 +230,9 @@ class Cluster : private controller::Out, private node::Out {
   std::unordered_set<WorkerId> guests_;    // programs of other nodes that have asked here
   std::unordered_set<WorkerId> creators_;  // not on the head: programs of this node that own actors
   uint64_t group_cursor_ = 0;
+  bool keeps_changes_ = false;
+  std::set<std::pair<controller::Table, std::string>> changes_;
+  std::map<NodeId, controller::Node> restored_nodes_;
   bool view_changed_ = false;
 };
 

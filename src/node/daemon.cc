@@ -95,6 +95,11 @@ Status Daemon::start() {
     service_->attach_transfers(*transfers_);
     service_->begin_rounds();
   }
+  if (!options_.journal.empty()) {
+    auto journal = journal::Journal::open(options_.journal);
+    if (!journal.ok()) return journal.error();
+    if (Status resumed = service_->resume(std::move(journal).value()); !resumed.ok()) return resumed;
+  }
   if (Status joining = join_cluster(); !joining.ok()) return joining;
   log("ready, pid " + std::to_string(getpid()) + ", resources " + options_.resources.text());
   return ok_status();
@@ -304,6 +309,8 @@ void Daemon::shut_down() {
   reactor_->flush_all();
   std::error_code ignored;  // what cannot be removed was removed already
   fs::remove(path("sockets/node"), ignored);
+  if (!options_.journal.empty())  // it was stopped on purpose: nobody is to go on with it
+    for (const char* part : {"", "-wal", "-shm"}) fs::remove(options_.journal + part, ignored);
   log("stopped");
 }
 

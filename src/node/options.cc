@@ -168,6 +168,12 @@ OptionTable cluster_options() {
           o.bind = v;
           return !v.empty();
         }}},
+      {"--journal",
+       {"FILE", "the head keeps the cluster's state there, and goes on with what is there when it starts",
+        [](Options& o, const string& v) {
+          o.journal = v;
+          return !v.empty();
+        }}},
       {"--join",
        {"HOST:PORT",
         "join the cluster of the head that listens there; needs --port, and the cluster's token in the "

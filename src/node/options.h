@@ -25,6 +25,7 @@ struct Options {
   bool head = false;
   int port = -1;     // of the door for other hosts; 0: any; -1: no door
   std::string bind;  // the address it listens on; empty: `address`
+  std::string journal;  // file in which the head keeps its state; empty: it keeps none
   std::string join;  // HOST:PORT of the head; empty: this node is the head
   std::string dashboard_host;  // "" for no gateway
   int dashboard_port = -1;     // -1: 8265 or the next free one

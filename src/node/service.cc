@@ -123,7 +123,7 @@ void Service::on_frame(rpc::Connection& link, const rpc::Frame& frame) {
   } else if (!dispatch(*program, frame)) {
     link.close({ErrorCode::kRefused, std::string("malformed frame of type ") + wire::EnumNameMessageType(frame.type)});
   }
-  cluster_.settle();
+  settle();
   hurry();
 }
 
@@ -150,7 +150,7 @@ void Service::on_closed(rpc::Connection& link, const Error& why) {
     else
       processes_->kill_after(gone->id, kLinkGraceMs);
   }
-  cluster_.settle();
+  settle();
 }
 
 // A driver that has left may still read arrays that lie in the store: its pins hold until its process ends.
@@ -171,7 +171,7 @@ void Service::detach_when_ended(store::ClientKey key, int pid) {
 
 void Service::driver_gone(Program& program, const std::string& why) {
   cluster_.finish_job(program.job, why);
-  cluster_.settle();
+  settle();
   if (driver_gone_) driver_gone_(program.pid);
 }
 
@@ -470,7 +470,7 @@ void Service::on_goodbye(Program& program, uint32_t call_id) {
   program.goodbye_deadline_ms = now_ms() + kGoodbyeMs;
   program_ended(program.id, true, "has left");
   cluster_.finish_job(program.job, "has left");
-  cluster_.settle();
+  settle();
   finish_goodbyes();
 }
 
@@ -630,7 +630,7 @@ void Service::on_process_failed(const WorkerId& worker, const std::string& messa
     cluster_.core().on_start_postponed(worker, message);
   else
     cluster_.core().on_start_failed(worker, message);
-  cluster_.settle();
+  settle();
 }
 
 // What a worker said last (that its actor leaves on purpose) may still be unread: its link is heard out first.
@@ -667,7 +667,7 @@ void Service::bury(WorkerId id) {
     cluster_.core().on_start_postponed(id, fate.message);
   else
     cluster_.core().on_worker_gone(id, std::move(fate));
-  cluster_.settle();
+  settle();
   finish_goodbyes();
 }
 
@@ -677,6 +677,7 @@ void Service::worker_gone(const WorkerId& worker, const JobId&, const Fate& fate
     history_.add(now_ms(), fate.cause == Fate::Cause::kOutOfMemory ? "ERROR" : "WARNING", "NODE", fate.message);
   }
   control_.on_worker_gone(worker);
+  watches_.erase(worker);
   program_ended(worker, false, fate.message);
 }
 
@@ -714,7 +715,7 @@ void Service::send(store::ClientKey client, MessageType type, const Builder& tab
 
 void Service::tick() {
   cluster_.tick();
-  cluster_.settle();
+  settle();
   control_.tick();
   finish_goodbyes();
   tasks_.tick();
@@ -741,7 +742,7 @@ void Service::hold_starts(const std::string& figures, int64_t for_ms) {
 void Service::relieve_memory(const std::string& figures) {
   const auto rss = [](int pid) { return resident_bytes(pid); };
   if (cluster_.core().relieve_memory(figures, rss)) log_("memory is short (" + figures + "); ending a worker");
-  cluster_.settle();
+  settle();
 }
 
 void Service::stop() {

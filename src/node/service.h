@@ -5,6 +5,7 @@
 #pragma once
 
 #include <functional>
+#include <list>
 #include <memory>
 #include <set>
 #include <string>
@@ -30,6 +31,7 @@ struct ServiceConfig {
   std::string session_dir, socket_path, token_path, address, hostname;
   bool is_head = true;
   std::string endpoint;  // HOST:PORT of this node's door; empty: it is a cluster of its own
+  int64_t head_wait_ms = 300'000;  // a node whose head is away goes on for so long
 };
 
 int64_t steady_now_ns();
@@ -61,6 +63,8 @@ class Service : public rpc::Handler,
   void join(const std::string& head_endpoint, std::function<void(const std::string& error)> joined);
   // Begins what is done again and again where there are other hosts.
   void begin_rounds();
+  // The head: goes on where the journal's last keeper stopped, and keeps what changes from now on.
+  Status resume(std::unique_ptr<journal::Journal> journal);
   // Called when the cluster goes on without this node.
   void on_expelled(std::function<void(const std::string& why)> callback) { expelled_ = std::move(callback); }
   // Called when a driver's link ends.
@@ -188,6 +192,16 @@ class Service : public rpc::Handler,
   void forget_program(const WorkerId& id);
   void node_gone(const NodeId& node, const std::string& why);
   void report();
+  void send_join(const NodeId& to, bool back);
+  controller::Controller::Present present_of(const wire::JoinCluster& table);
+  void on_head_lost(const std::string& why);
+  void try_to_rejoin();
+  void on_back();
+  void welcome_back(const NodeId& from, const wire::JoinCluster& table);
+  void note_update(const WorkerId& program, const rpc::Frame& frame);
+  void track(const WorkerId& program, const rpc::Frame& frame);
+  void save_changes();
+  void settle();
   void spread_view();
   void look_for_silence();
   Program& remote_program(const WorkerId& id, const NodeId& node);
@@ -210,12 +224,25 @@ class Service : public rpc::Handler,
   Cluster cluster_;
   Peers peers_;
   NodeId head_;  // nil until it is known
+  std::string head_endpoint_;
+  int64_t lost_ms_ = 0;  // not 0: the head is away since then
+  // Questions to the head without an answer, and what was said and may not have been heard: said again when it is back.
+  struct Said {
+    WorkerId program;
+    MessageType type;
+    uint32_t call_id;
+    int64_t at_ms;
+    std::vector<uint8_t> table, raw;
+  };
+  std::list<Said> said_;
+  std::unordered_map<WorkerId, std::set<ActorId>> watches_;  // of this node's programs, at the head
+  std::unique_ptr<journal::Journal> journal_;  // the head's; null: nothing is kept
   std::function<void(const std::string&)> joined_, expelled_;
-  std::unordered_map<NodeId, int64_t> heard_ms_;      // the head's: when each node last said something
+  std::unordered_map<NodeId, int64_t> heard_ms_;  // the head's: when each node last said something
   std::unordered_map<PgId, std::set<NodeId>> group_watchers_;
-  std::vector<NodeId> changed_;                       // the head's: nodes to tell all others about
-  std::vector<WorkerId> ended_programs_;              // likewise
-  ResourceSet reported_;                              // what the head was last told is free
+  std::vector<NodeId> changed_;  // the head's: nodes to tell all others about
+  std::vector<WorkerId> ended_programs_;  // likewise
+  ResourceSet reported_;  // what the head was last told is free
   int64_t reported_ms_ = 0;
   LogFollower logs_;
   History history_;

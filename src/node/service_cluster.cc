@@ -16,6 +16,9 @@ static constexpr int64_t kReportAtLeastMs = 500;   // and says at least this oft
 static constexpr milliseconds kSpreadEvery{40};    // the head passes on what has changed
 static constexpr milliseconds kSilenceEvery{250};  // the head looks who is silent
 static constexpr int64_t kSilenceMs = 3'000;       // silent for so long: gone
+static constexpr milliseconds kRejoinEvery{200};   // a node looks whether the head is back
+static constexpr milliseconds kReturnLimit{15'000};  // nodes come back to a new head within this, or count as gone
+static constexpr int64_t kUnheardMs = 5'000;       // what was said in the last moments may not have been heard
 static constexpr milliseconds kJobPause{20};       // between looks whether a job's news has arrived
 static constexpr int kJobTries = 500;
 
@@ -95,6 +98,8 @@ void Service::introduce(const NodeId& node, Program& program) {
 }
 
 bool Service::relay_to_head(Program& program, const rpc::Frame& frame) {
+  track(program.id, frame);
+  if (lost_ms_ != 0) return true;  // it is said when the head is back
   relay(head_, program, frame.type, frame.call_id, frame.table, frame.raw);
   return true;
 }
@@ -139,6 +144,9 @@ void Service::on_relay(const NodeId& from, const rpc::Frame& frame) {
 // For a program of this node: leases are noted, the rest goes on as it is.
 void Service::on_relayed_reply(const NodeId& from, Program& program, const rpc::Frame& frame) {
   if (program.link == nullptr) return;
+  if (from == head_ && frame.call_id != 0)
+    said_.remove_if([&](const Said& said) { return said.program == program.id && said.call_id == frame.call_id; });
+  if (from == head_ && frame.type == MessageType::ActorUpdate) note_update(program.id, frame);
   if (frame.type == MessageType::Registered && program.register_call != 0) {
     const auto* reply = frame.as<wire::Registered>();
     if (reply == nullptr || reply->job() == nullptr) return;
@@ -176,7 +184,7 @@ void Service::serve_guest(LeaseRequest request, bool stay, int tries) {
   if (job == nullptr && tries > 0) {
     reactor_.after(kJobPause, [this, request = std::move(request), stay, tries]() mutable {
       serve_guest(std::move(request), stay, tries - 1);
-      cluster_.settle();
+      settle();
     });
     return;
   }
@@ -312,15 +320,57 @@ void Service::on_arrival(const rpc::Preface& preface, int fd) {
 void Service::join(const std::string& head_endpoint, std::function<void(const std::string& error)> joined) {
   joined_ = std::move(joined);
   const NodeId nobody;
+  head_endpoint_ = head_endpoint;
   if (Status opened = peers_.connect(nobody, head_endpoint); !opened) return joined_(opened.error().message);
-  Builder b(512);
+  send_join(nobody, false);
+}
+
+// back: to a head that was started again, which is told what this node has.
+void Service::send_join(const NodeId& to, bool back) {
+  Builder b(1024);
+  std::vector<flatbuffers::Offset<wire::PresentActor>> actors;
+  std::vector<flatbuffers::Offset<wire::PresentGroup>> groups;
+  std::vector<wire::WorkerId> programs;
+  if (back) {
+    for (const auto& [worker_id, worker] : cluster_.core().workers()) {
+      if (worker.actor.is_nil() || !worker.actor_started || worker.killed) continue;
+      const auto actor = wired<wire::ActorId>(worker.actor);
+      const auto address = pack_address(b, worker.id, cluster_.self(), worker.endpoint);
+      actors.push_back(wire::CreatePresentActor(b, &actor, worker.incarnation, address, worker.pid));
+    }
+    for (const auto& [group, indexes] : cluster_.present().bundles) {
+      const auto group_id = wired<wire::PgId>(group);
+      const auto list = b.CreateVector(std::vector<int>(indexes.begin(), indexes.end()));
+      groups.push_back(wire::CreatePresentGroup(b, &group_id, list));
+    }
+    for (const auto& [program_id, program] : programs_)
+      if (program->link) programs.push_back(wired<wire::WorkerId>(program_id));
+  }
+  const auto packed_actors = b.CreateVector(actors);
+  const auto packed_groups = b.CreateVector(groups);
+  const auto packed_programs = b.CreateVectorOfStructs(programs);
   const auto id = wired<wire::NodeId>(cluster_.self());
   const auto endpoint = b.CreateString(config_.endpoint);
   const auto hostname = b.CreateString(config_.hostname);
   const auto resources = pack_resources(b, cluster_.core().pool().total());
   const auto labels = pack_labels(b, cluster_.core().config().labels);
-  b.Finish(wire::CreateJoinCluster(b, &id, endpoint, hostname, getpid(), resources, labels));
-  peers_.send(nobody, MessageType::JoinCluster, 1, b);
+  b.Finish(wire::CreateJoinCluster(b, &id, endpoint, hostname, getpid(), resources, labels, packed_actors,
+                                   packed_groups, packed_programs, back));
+  peers_.send(to, MessageType::JoinCluster, 1, b);
+}
+
+controller::Controller::Present Service::present_of(const wire::JoinCluster& table) {
+  controller::Controller::Present out;
+  if (table.actors() != nullptr)
+    for (const wire::PresentActor* actor : *table.actors())
+      out.actors[ActorId::from_wire(actor->actor())] = actor->incarnation();
+  if (table.groups() != nullptr)
+    for (const wire::PresentGroup* group : *table.groups())
+      if (group->indexes() != nullptr)
+        out.bundles[PgId::from_wire(group->group())] = {group->indexes()->begin(), group->indexes()->end()};
+  if (table.programs() != nullptr)
+    for (const wire::WorkerId* id : *table.programs()) out.programs.insert(WorkerId::from_wire(id));
+  return out;
 }
 
 void Service::refuse_join(const NodeId& from, const rpc::Frame& frame, const std::string& why) {
@@ -347,6 +397,9 @@ void Service::on_join(const NodeId& from, const rpc::Frame& frame) {
   node.address = node.endpoint.substr(0, node.endpoint.rfind(':'));
   node.hostname = text_of(table->hostname());
   node.labels = labels_of(table->labels());
+  const bool is_back = table->back() && cluster_.restored_nodes().contains(from);
+  if (table->back() && !is_back)
+    return refuse_join(from, frame, "the cluster does not know this node (any more); start it anew");
   const ResourceSet total = resources_of(table->resources());
   node.mirror = std::make_shared<ResourcePool>(ResourcePool::mirror(total, total));
   node.pool = node.mirror.get();
@@ -362,13 +415,46 @@ void Service::on_join(const NodeId& from, const rpc::Frame& frame) {
   tell_view(from, true);
   for (const auto& [number, job] : cluster_.controller().jobs.all())
     if (job.running) tell_job(from, job);
+  if (is_back) welcome_back(from, *table);
   cluster_.add_node(std::move(node));  // last: what waited for such a node is sent there at once
   changed_.push_back(from);
 }
 
+// Its programs and actors are as the journal has them, or are made so. Actors that had started unheard are heard now.
+void Service::welcome_back(const NodeId& from, const wire::JoinCluster& table) {
+  if (table.actors() != nullptr)
+    for (const wire::PresentActor* present : *table.actors()) {
+      ActorNews news;
+      news.actor = ActorId::from_wire(present->actor());
+      news.incarnation = present->incarnation();
+      news.address = address_of(present->worker());
+      news.pid = present->pid();
+      const controller::Actor* actor = cluster_.controller().actors.find(news.actor);
+      if (actor != nullptr && actor->state != wire::ActorState::Alive) cluster_.on_actor_news(news);
+    }
+  cluster_.on_node_back(from, present_of(table));
+  for (const auto& [number, job] : cluster_.controller().jobs.all()) {
+    if (!job.running || job.node != from) continue;
+    Program& driver = remote_program(job.driver, from);
+    driver.kind = wire::ProgramKind::Driver;
+    driver.job = job.id;
+    driver.pid = job.driver_pid;
+    read_config(driver, job.config);
+  }
+}
+
 void Service::on_joined(const NodeId& from, const rpc::Frame& frame) {
   const auto* table = frame.as<wire::Joined>();
-  if (!joined_ || table == nullptr) return;
+  if (table == nullptr) return;
+  if (lost_ms_ != 0) {
+    if (table->error() != nullptr && table->error()->size() > 0) return expelled_(table->error()->str());
+    const NodeId before = std::exchange(head_, NodeId::from_wire(table->head()));
+    peers_.rename(from, head_);
+    lost_ms_ = 0;
+    if (before != head_) node_gone(before, "the head was started again");
+    return on_back();
+  }
+  if (!joined_) return;
   const auto joined = std::exchange(joined_, nullptr);
   if (table->error() != nullptr && table->error()->size() > 0) return joined(table->error()->str());
   head_ = NodeId::from_wire(table->head());
@@ -455,7 +541,7 @@ void Service::on_view(const rpc::Frame& frame) {
 
 void Service::report() {
   const ResourcePool& pool = cluster_.core().pool();
-  if (!(pool.available() == reported_) || now_ms() - reported_ms_ >= kReportAtLeastMs) {
+  if (lost_ms_ == 0 && (!(pool.available() == reported_) || now_ms() - reported_ms_ >= kReportAtLeastMs)) {
     reported_ = pool.available();
     reported_ms_ = now_ms();
     Builder b(256);
@@ -484,7 +570,7 @@ void Service::look_for_silence() {
     if (now - heard > kSilenceMs) silent.push_back(node);
   for (const NodeId& node : silent)
     node_gone(node, "it has not been heard of for " + std::to_string(kSilenceMs / 1000) + " s");
-  cluster_.settle();
+  settle();
   reactor_.after(kSilenceEvery, [this] { look_for_silence(); });
 }
 
@@ -494,9 +580,122 @@ void Service::on_node_link_closed(const NodeId& node, const Error& why) {
   if (joined_) return std::exchange(joined_, nullptr)(why.message);
   if (cluster_.is_head())
     node_gone(node, "its link to the head ended: " + why.message);
-  else if (node == head_ && expelled_)
-    expelled_("the link to the head of the cluster ended: " + why.message);
+  else if (node == head_ && lost_ms_ == 0)
+    on_head_lost(why.message);
+  settle();
+}
+
+// ---- a head that is away -----------------------------------------------------------------------------------
+
+// This node and its programs go on; what they have to say to the head waits.
+void Service::on_head_lost(const std::string& why) {
+  lost_ms_ = now_ms();
+  log_("the head is away: " + why + "; its return is waited for");
+  history_.add(now_ms(), "ERROR", "NODE", "The head of the cluster is away: " + why);
+  try_to_rejoin();
+}
+
+void Service::try_to_rejoin() {
+  if (lost_ms_ == 0) return;
+  if (now_ms() - lost_ms_ > config_.head_wait_ms)
+    return expelled_("the head of the cluster did not come back within " + std::to_string(config_.head_wait_ms / 1000) +
+                     " s");
+  const NodeId nobody;
+  if (!peers_.is_linked(nobody) && peers_.connect(nobody, head_endpoint_).ok()) send_join(nobody, true);
+  reactor_.after(kRejoinEvery, [this] { try_to_rejoin(); });
+}
+
+// What the old head may not have heard or answered is said again; all of it may be said twice.
+void Service::on_back() {
+  log_("the head is back");
+  for (auto& [id, program] : programs_) {
+    program->known_to.clear();
+    if (program->link && program->register_call == 0) introduce(head_, *program);
+  }
+  for (const auto& [id, actors] : watches_)
+    if (Program* program = find(id))
+      for (const ActorId& actor : actors) {
+        Builder b(64);
+        const auto wire_id = wired<wire::ActorId>(actor);
+        b.Finish(wire::CreateWatchActor(b, &wire_id));
+        relay(head_, *program, MessageType::WatchActor, 0, as_bytes(b), {});
+      }
+  for (const PgId& group : cluster_.watched_groups()) send_watch_group(group);
+  for (const Said& said : said_)
+    if (Program* program = find(said.program)) relay(head_, *program, said.type, said.call_id, said.table, said.raw);
+  reported_ms_ = 0;
+}
+
+void Service::track(const WorkerId& program, const rpc::Frame& frame) {
+  const int64_t now = now_ms();
+  said_.remove_if([now](const Said& said) { return said.call_id == 0 && now - said.at_ms > kUnheardMs; });
+  if (frame.type == MessageType::WatchActor) {
+    const auto* table = frame.as<wire::WatchActor>();
+    if (table && table->actor()) watches_[program].insert(ActorId::from_wire(table->actor()));
+    return;
+  }
+  if (frame.type == MessageType::CreateActor) {
+    const auto* table = frame.as<wire::CreateActor>();
+    if (table && table->spec() && table->spec()->actor())
+      watches_[program].insert(ActorId::from_wire(table->spec()->actor()));
+  }
+  said_.push_back({program,
+                   frame.type,
+                   frame.call_id,
+                   now,
+                   {frame.table.begin(), frame.table.end()},
+                   {frame.raw.begin(), frame.raw.end()}});
+}
+
+// The dead are not asked about again.
+void Service::note_update(const WorkerId& program, const rpc::Frame& frame) {
+  const auto* update = frame.as<wire::ActorUpdate>();
+  if (update == nullptr || update->actor() == nullptr || update->state() != wire::ActorState::Dead) return;
+  if (const auto at = watches_.find(program); at != watches_.end())
+    at->second.erase(ActorId::from_wire(update->actor()));
+}
+
+// ---- the journal -------------------------------------------------------------------------------------------
+
+Status Service::resume(std::unique_ptr<journal::Journal> journal) {
+  size_t unread = 0;
+  Status loaded = journal->load([&](int table, const std::string& key, const std::string& value) {
+    if (!cluster_.restore({table, key, value})) ++unread;
+  });
+  if (!loaded) return loaded;
+  if (unread > 0) log_(std::to_string(unread) + " records of the journal could not be read and are left out");
+  journal_ = std::move(journal);
+  cluster_.keep_changes();
+  cluster_.note_self();
+  const std::map<NodeId, controller::Node> nodes = cluster_.restored_nodes();
+  for (const auto& [id, node] : nodes)
+    if (node.head) cluster_.on_node_lost(id, "the head was ended and started again");
+  if (!cluster_.restored_nodes().empty()) {
+    log_("taking up the cluster again; waiting for " + std::to_string(cluster_.restored_nodes().size()) + " nodes");
+    reactor_.after(kReturnLimit, [this] {
+      const std::map<NodeId, controller::Node> late = cluster_.restored_nodes();
+      for (const auto& [id, node] : late) cluster_.on_node_lost(id, "it did not come back to the head");
+      settle();
+    });
+  }
+  settle();
+  return ok_status();
+}
+
+// Before anybody hears of a change it is kept: what is sent leaves when this dispatch is over.
+void Service::save_changes() {
+  if (!journal_) return;
+  const std::vector<journal::Change> changes = cluster_.take_changes();
+  if (changes.empty()) return;
+  if (Status kept = journal_->apply(changes); !kept) {
+    log_("the journal cannot be written: " + kept.error().message);
+    history_.add(now_ms(), "ERROR", "NODE", kept.error().message);
+  }
+}
+
+void Service::settle() {
   cluster_.settle();
+  save_changes();
 }
 
 void Service::node_gone(const NodeId& node, const std::string& why) {
@@ -789,7 +988,7 @@ void Service::on_node_frame(const NodeId& from, const rpc::Frame& frame) {
     on_member_frame(from, frame);
   else
     on_head_frame(from, frame);
-  cluster_.settle();
+  settle();
   hurry();
 }
 

@@ -54,6 +54,7 @@ class NodeOptions(NamedTuple):
         port: where it listens for other hosts, 0 for any free port; None: it does not.
         bind: the address it listens on; `address` by default.
         join: ``host:port`` of the head whose cluster it joins; None to begin one.
+        journal: file in which a head keeps the cluster's state; None to keep none.
         dashboard: where to serve HTTP; None for nowhere.
     """
 
@@ -66,6 +67,7 @@ class NodeOptions(NamedTuple):
     port: int | None = None
     bind: str | None = None
     join: str | None = None
+    journal: str | None = None
     dashboard: DashboardOptions | None = None
 
     def arguments(self) -> list[str]:
@@ -80,7 +82,12 @@ class NodeOptions(NamedTuple):
             words += ["--labels", ",".join(f"{key}={value}" for key, value in self.labels.items())]
         if self.owner_pid is not None:
             words += ["--owner-pid", str(self.owner_pid)]
-        for option, value in (("--port", self.port), ("--bind", self.bind), ("--join", self.join)):
+        for option, value in (
+            ("--port", self.port),
+            ("--bind", self.bind),
+            ("--join", self.join),
+            ("--journal", self.journal),
+        ):
             if value is not None:
                 words += [option, str(value)]
         if self.dashboard is not None:

@@ -13,6 +13,7 @@ from typing import Any
 __all__ = ["main", "parse"]
 
 _DEFAULT_PORT = 6379
+_JOURNAL = "journal.db"
 # Options of `ray start` for what a node here does not have (it listens on one port alone); they change nothing.
 _IGNORED_VALUES = (
     "--node-manager-port",
@@ -75,6 +76,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--node-ip-address", help="this machine's address as others reach it; the node listens there"
     )
     parser.add_argument(
+        "--new",
+        action="store_true",
+        help="begin a new cluster even where a head with this address has crashed",
+    )
+    parser.add_argument(
         "--token-file", help="file with the cluster's token; default: the environment's, or a new one"
     )
     parser.add_argument("--ray-client-server-port", type=int, help=argparse.SUPPRESS)
@@ -135,7 +141,8 @@ def _start(options: argparse.Namespace) -> tuple[Any, str]:
     init_options._check_store(options.object_store_memory)
     ip = options.node_ip_address or machine.own_address()
     base = sessions_dir.base_dir(options.temp_dir)
-    session_dir = sessions_dir.create_session(base, _token(options, base))
+    left = _left_by_crash(options, base, ip)
+    session_dir = left or sessions_dir.create_session(base, _token(options, base))
     shape = init_options.node_shape(
         num_cpus=options.num_cpus,
         num_gpus=options.num_gpus,
@@ -163,13 +170,34 @@ def _start(options: argparse.Namespace) -> tuple[Any, str]:
             # Programs of this host name the head by any of its addresses; what was asked for is kept to.
             bind=None if options.node_ip_address or not options.head else "0.0.0.0",
             join=options.address,
+            journal=os.path.join(session_dir, _JOURNAL) if options.head else None,
             dashboard=_dashboard(options),
         )
     )
+    if left:
+        print(f"Narke goes on with the cluster of {session_dir}, whose head had ended without `narke stop`.")
     sessions_dir.write_info(session_dir, node_pid=node.pid, started_by="narke start", **node.dashboard_info())
     if options.head or sessions_dir.latest(base) is None:
         sessions_dir.set_latest(session_dir)
     return node, address
+
+
+def _left_by_crash(options: argparse.Namespace, base: str, ip: str) -> str | None:
+    """The session of a head with the same address that was not stopped: its cluster is taken up again; None without.
+
+    A head that is stopped removes its journal.
+    """
+    from narke._private import sessions_dir
+
+    if not options.head or options.new:
+        return None
+    address = f"{ip}:{options.port or _DEFAULT_PORT}"
+    for name in sorted(os.listdir(base), reverse=True):
+        path = os.path.join(base, name)
+        if name.startswith("session_") and os.path.exists(os.path.join(path, _JOURNAL)):
+            if sessions_dir.read_info(path).get("address") == address and not sessions_dir.is_alive(path):
+                return path
+    return None
 
 
 def _token(options: argparse.Namespace, base: str) -> str | None:
