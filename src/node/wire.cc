@@ -116,6 +116,13 @@ LeaseRequest lease_request_of(const wire::RequestLease& request) {
   return out;
 }
 
+flatbuffers::Offset<WireResources> pack_resources(Builder& b, const ResourceSet& resources) {
+  std::vector<flatbuffers::Offset<wire::Resource>> out;
+  for (const ResourceSet::Entry& entry : resources.entries())
+    out.push_back(wire::CreateResource(b, b.CreateString(entry.name), entry.amount));
+  return b.CreateVector(out);
+}
+
 static void put_conditions(flexbuffers::Builder& out, const std::vector<sched::LabelCondition>& conditions) {
   static constexpr const char* kNames[] = {"in", "not_in", "exists", "not_exists"};
   out.Vector([&] {

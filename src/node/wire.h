@@ -23,6 +23,8 @@ inline std::string bytes_of(const Vector<uint8_t>* bytes) {
 
 using WireResources = Vector<flatbuffers::Offset<wire::Resource>>;
 ResourceSet resources_of(const WireResources* resources);
+flatbuffers::Offset<WireResources> pack_resources(Builder& builder, const ResourceSet& resources);
+inline rpc::Bytes as_bytes(const Builder& table) { return {table.GetBufferPointer(), table.GetSize()}; }
 // [[key, operator, [values]], ...]; nothing when it is malformed.
 std::optional<std::vector<sched::LabelCondition>> checked_conditions_of(const flexbuffers::Reference& list);
 sched::Strategy strategy_of(const wire::Strategy* strategy);

@@ -1,0 +1,153 @@
+// A head that is away and comes back; what it keeps, and takes up again.
+#include "node/service.h"
+
+namespace narke::node {
+
+using std::chrono::milliseconds;
+
+static constexpr milliseconds kRejoinEvery{200};   // a node looks whether the head is back
+static constexpr milliseconds kReturnLimit{15'000};  // nodes come back to a new head within this, or count as gone
+static constexpr int64_t kUnheardMs = 5'000;       // what was said in the last moments may not have been heard
+
+// ---- a head that is away -----------------------------------------------------------------------------------
+
+// This node and its programs go on; what they have to say to the head waits.
+void Service::on_head_lost(const std::string& why) {
+  lost_ms_ = now_ms();
+  log_("the head is away: " + why + "; its return is waited for");
+  history_.add(now_ms(), "ERROR", "NODE", "The head of the cluster is away: " + why);
+  try_to_rejoin();
+}
+
+void Service::try_to_rejoin() {
+  if (lost_ms_ == 0) return;
+  if (now_ms() - lost_ms_ > config_.head_wait_ms)
+    return expelled_("the head of the cluster did not come back within " + std::to_string(config_.head_wait_ms / 1000) +
+                     " s");
+  const NodeId nobody;
+  if (!peers_.is_linked(nobody) && peers_.connect(nobody, head_endpoint_).ok()) send_join(nobody, true);
+  reactor_.after(kRejoinEvery, [this] { try_to_rejoin(); });
+}
+
+// What the old head may not have heard or answered is said again; all of it may be said twice.
+void Service::on_back() {
+  log_("the head is back");
+  for (auto& [id, program] : programs_) {
+    program->known_to.clear();
+    if (program->link && program->register_call == 0) introduce(head_, *program);
+  }
+  for (const auto& [id, actors] : watches_)
+    if (Program* program = find(id))
+      for (const ActorId& actor : actors) {
+        Builder b(64);
+        const auto wire_id = wired<wire::ActorId>(actor);
+        b.Finish(wire::CreateWatchActor(b, &wire_id));
+        relay(head_, *program, MessageType::WatchActor, 0, as_bytes(b), {});
+      }
+  for (const PgId& group : cluster_.watched_groups()) send_watch_group(group);
+  for (const Said& said : said_)
+    if (Program* program = find(said.program)) relay(head_, *program, said.type, said.call_id, said.table, said.raw);
+  reported_ms_ = 0;
+}
+
+void Service::track(const WorkerId& program, const rpc::Frame& frame) {
+  const int64_t now = now_ms();
+  said_.remove_if([now](const Said& said) { return said.call_id == 0 && now - said.at_ms > kUnheardMs; });
+  if (frame.type == MessageType::WatchActor) {
+    const auto* table = frame.as<wire::WatchActor>();
+    if (table && table->actor()) watches_[program].insert(ActorId::from_wire(table->actor()));
+    return;
+  }
+  if (frame.type == MessageType::CreateActor) {
+    const auto* table = frame.as<wire::CreateActor>();
+    if (table && table->spec() && table->spec()->actor())
+      watches_[program].insert(ActorId::from_wire(table->spec()->actor()));
+  }
+  said_.push_back({program,
+                   frame.type,
+                   frame.call_id,
+                   now,
+                   {frame.table.begin(), frame.table.end()},
+                   {frame.raw.begin(), frame.raw.end()}});
+}
+
+// The dead are not asked about again.
+void Service::note_update(const WorkerId& program, const rpc::Frame& frame) {
+  const auto* update = frame.as<wire::ActorUpdate>();
+  if (update == nullptr || update->actor() == nullptr || update->state() != wire::ActorState::Dead) return;
+  if (const auto at = watches_.find(program); at != watches_.end())
+    at->second.erase(ActorId::from_wire(update->actor()));
+}
+
+// ---- the journal -------------------------------------------------------------------------------------------
+
+Status Service::resume(std::unique_ptr<journal::Journal> journal) {
+  size_t unread = 0;
+  Status loaded = journal->load([&](int table, const std::string& key, const std::string& value) {
+    if (!cluster_.restore({table, key, value})) ++unread;
+  });
+  if (!loaded) return loaded;
+  if (unread > 0) log_(std::to_string(unread) + " records of the journal could not be read and are left out");
+  journal_ = std::move(journal);
+  cluster_.keep_changes();
+  cluster_.note_self();
+  const std::map<NodeId, controller::Node> nodes = cluster_.restored_nodes();
+  for (const auto& [id, node] : nodes)
+    if (node.head) cluster_.on_node_lost(id, "the head was ended and started again");
+  if (!cluster_.restored_nodes().empty()) {
+    log_("taking up the cluster again; waiting for " + std::to_string(cluster_.restored_nodes().size()) + " nodes");
+    reactor_.after(kReturnLimit, [this] {
+      const std::map<NodeId, controller::Node> late = cluster_.restored_nodes();
+      for (const auto& [id, node] : late) cluster_.on_node_lost(id, "it did not come back to the head");
+      settle();
+    });
+  }
+  settle();
+  return ok_status();
+}
+
+// Before anybody hears of a change it is kept: what is sent leaves when this dispatch is over.
+void Service::save_changes() {
+  if (!journal_) return;
+  const std::vector<journal::Change> changes = cluster_.take_changes();
+  if (changes.empty()) return;
+  if (Status kept = journal_->apply(changes); !kept) {
+    log_("the journal cannot be written: " + kept.error().message);
+    history_.add(now_ms(), "ERROR", "NODE", kept.error().message);
+  }
+}
+
+void Service::settle() {
+  cluster_.settle();
+  save_changes();
+}
+
+void Service::node_gone(const NodeId& node, const std::string& why) {
+  if (cluster_.controller().nodes.find(node) == nullptr) return;
+  log_("node " + node.hex().substr(0, 8) + " is gone: " + why);
+  history_.add(now_ms(), "ERROR", "NODE", "Node " + node.hex() + " is gone: " + why);
+  heard_ms_.erase(node);
+  changed_.push_back(node);
+  if (transfers_) transfers_->node_gone(endpoint_of(node), why);
+  std::vector<WorkerId> programs;
+  for (const auto& [id, program] : programs_)
+    if (program->node == node) programs.push_back(id);
+  cluster_.on_node_gone(node, why);
+  for (const WorkerId& id : programs) {
+    if (cluster_.is_head())
+      end_remote_program(id, "its node is gone: " + why);
+    else
+      forget_program(id);
+  }
+  for (const auto& [id, program] : programs_) {
+    if (program->link == nullptr) continue;
+    Builder& b = fresh();
+    const auto gone = wired<wire::NodeId>(node);
+    const auto text = b.CreateString(why);
+    b.Finish(wire::CreateNodeGone(b, &gone, text));
+    program->link->send(MessageType::NodeGone, 0, b);
+  }
+  peers_.close(node, why);
+}
+
+}  // namespace narke::node

@@ -1,0 +1,251 @@
+// Frames from and for programs of other nodes; their leases; objects that come from other nodes.
+#include "node/service.h"
+#include "store/arena.h"
+
+namespace narke::node {
+
+using std::chrono::milliseconds;
+
+static constexpr milliseconds kJobPause{20};       // between looks whether a job's news has arrived
+static constexpr int kJobTries = 500;
+
+// ---- frames for programs, wherever they are ----------------------------------------------------------------
+
+void Service::send_to(Program& program, MessageType type, uint32_t call_id, const Builder& table, rpc::Bytes raw) {
+  if (program.link != nullptr)
+    program.link->send(type, call_id, table, raw);
+  else
+    relay(program.node, program, type, call_id, as_bytes(table), raw);
+}
+
+void Service::relay(const NodeId& node, Program& program, MessageType type, uint32_t call_id, rpc::Bytes table,
+                    rpc::Bytes raw, bool stay) {
+  if (program.node == cluster_.self()) introduce(node, program);
+  Builder b(128);
+  const auto id = wired<wire::WorkerId>(program.id);
+  b.Finish(wire::CreateRelay(b, &id, static_cast<uint16_t>(type), call_id, static_cast<uint32_t>(table.size()), stay));
+  peers_.send(node, MessageType::Relay, 0, b, table, raw);
+}
+
+// Another node hears of a program before the first frame for it.
+void Service::introduce(const NodeId& node, Program& program) {
+  if (!program.known_to.insert(node).second) return;
+  Builder b(256);
+  const auto id = wired<wire::WorkerId>(program.id);
+  const auto job = wired<wire::JobId>(program.job);
+  const auto endpoint = b.CreateString(program.endpoint);
+  const auto name_space = b.CreateString(program.name_space);
+  b.Finish(wire::CreateProgramCame(b, &id, program.kind, &job, program.pid, endpoint, name_space));
+  peers_.send(node, MessageType::ProgramCame, 0, b);
+}
+
+bool Service::relay_to_head(Program& program, const rpc::Frame& frame) {
+  track(program.id, frame);
+  if (lost_ms_ != 0) return true;  // it is said when the head is back
+  relay(head_, program, frame.type, frame.call_id, frame.table, frame.raw);
+  return true;
+}
+
+Program& Service::remote_program(const WorkerId& id, const NodeId& node) {
+  std::unique_ptr<Program>& program = programs_[id];
+  if (!program) {
+    program = std::make_unique<Program>();
+    program->id = id;
+    program->node = node;
+  }
+  return *program;
+}
+
+void Service::on_program_came(const NodeId& from, const rpc::Frame& frame) {
+  const auto* table = frame.as<wire::ProgramCame>();
+  if (table == nullptr || table->worker() == nullptr) return;
+  Program& program = remote_program(WorkerId::from_wire(table->worker()), from);
+  if (program.link != nullptr) return;  // a program of this node: the other is mistaken
+  program.kind = table->kind();
+  program.pid = table->pid();
+  program.endpoint = text_of(table->endpoint());
+  program.name_space = text_of(table->namespace_());
+  if (table->job() != nullptr && !JobId::from_wire(table->job()).is_nil()) program.job = JobId::from_wire(table->job());
+}
+
+void Service::on_relay(const NodeId& from, const rpc::Frame& frame) {
+  const auto* table = frame.as<wire::Relay>();
+  if (table == nullptr || table->program() == nullptr || table->table_size() > frame.raw.size()) return;
+  const rpc::Frame inner{static_cast<MessageType>(table->type()), table->call_id(),
+                         frame.raw.first(table->table_size()), frame.raw.subspan(table->table_size())};
+  const WorkerId id = WorkerId::from_wire(table->program());
+  Program* program = find(id);
+  if (program == nullptr || program->node != cluster_.self()) {
+    if (inner.type == MessageType::Register && cluster_.is_head()) return on_remote_driver(from, id, inner);
+    if (program != nullptr && program->node == from) on_relayed_request(from, *program, inner, table->stay());
+    return;
+  }
+  on_relayed_reply(from, *program, inner);
+}
+
+// For a program of this node: leases are noted, the rest goes on as it is.
+void Service::on_relayed_reply(const NodeId& from, Program& program, const rpc::Frame& frame) {
+  if (program.link == nullptr) return;
+  if (from == head_ && frame.call_id != 0)
+    said_.remove_if([&](const Said& said) { return said.program == program.id && said.call_id == frame.call_id; });
+  if (from == head_ && frame.type == MessageType::ActorUpdate) note_update(program.id, frame);
+  if (frame.type == MessageType::Registered && program.register_call != 0) {
+    const auto* reply = frame.as<wire::Registered>();
+    if (reply == nullptr || reply->job() == nullptr) return;
+    program.job = JobId::from_wire(reply->job());
+    registered(program, std::exchange(program.register_call, 0));
+    return;
+  }
+  if (frame.type == MessageType::LeaseReply) {
+    const auto* reply = frame.as<wire::LeaseReply>();
+    if (reply == nullptr) return;
+    if (!cluster_.on_lease_answer(from, program.id, frame.call_id, reply->status(), reply->lease())) return;
+  }
+  program.link->send_frame(frame.type, frame.call_id, frame.table, frame.raw);
+}
+
+void Service::on_relayed_request(const NodeId& from, Program& program, const rpc::Frame& frame, bool stay) {
+  if (frame.type != MessageType::RequestLease) {
+    if (!dispatch(program, frame))
+      log_("node " + from.hex().substr(0, 8) + " relayed a malformed frame of type " +
+           wire::EnumNameMessageType(frame.type));
+    return;
+  }
+  const auto* table = frame.as<wire::RequestLease>();
+  if (table == nullptr) return;
+  LeaseRequest request = lease_request_of(*table);
+  request.holder = program.id;
+  request.call_id = frame.call_id;
+  request.job = program.job;
+  serve_guest(std::move(request), stay, kJobTries);
+}
+
+// The news of its job may come later than the request: the head tells it, another node asks.
+void Service::serve_guest(LeaseRequest request, bool stay, int tries) {
+  const controller::Job* job = cluster_.controller().jobs.find(request.job);
+  if (job == nullptr && tries > 0) {
+    reactor_.after(kJobPause, [this, request = std::move(request), stay, tries]() mutable {
+      serve_guest(std::move(request), stay, tries - 1);
+      settle();
+    });
+    return;
+  }
+  const WorkerId holder = request.holder;
+  const uint32_t call_id = request.call_id;
+  if (job == nullptr)
+    deny(holder, call_id, wire::LeaseStatus::Failed, wire::FailureKind::Stopping,
+         "The node was not told of job " + request.job.hex() + "; its link to the head may be broken.");
+  else if (!cluster_.serve_lease(std::move(request), stay))
+    deny(holder, call_id, wire::LeaseStatus::Bounced, wire::FailureKind::None, "");
+}
+
+void Service::on_remote_driver(const NodeId& from, const WorkerId& id, const rpc::Frame& frame) {
+  const auto* request = frame.as<wire::Register>();
+  if (request == nullptr) return;
+  Program& program = remote_program(id, from);
+  program.kind = wire::ProgramKind::Driver;
+  program.pid = request->pid();
+  program.endpoint = text_of(request->endpoint());
+  const std::string config = bytes_of(request->config());
+  const controller::Job& job = cluster_.start_job(id, from, program.pid, config);
+  program.job = job.id;
+  read_config(program, config);
+  tell_jobs(job);
+  Builder& b = fresh();
+  const auto job_id = wired<wire::JobId>(job.id);
+  wire::RegisteredBuilder reply(b);
+  reply.add_job(&job_id);
+  b.Finish(reply.Finish());
+  send_to(program, MessageType::Registered, frame.call_id, b);
+}
+
+// ---- leases at other nodes ---------------------------------------------------------------------------------
+
+void Service::send_lease_request(const NodeId& node, const LeaseRequest& request, bool stay) {
+  Program* program = find(request.holder);
+  if (program == nullptr) return;
+  Builder b(512);
+  pack_lease_request(b, request);
+  relay(node, *program, MessageType::RequestLease, request.call_id, as_bytes(b), {}, stay);
+}
+
+void Service::send_cancel_lease(const NodeId& node, const WorkerId& holder, uint32_t call_id) {
+  Program* program = find(holder);
+  if (program == nullptr) return;
+  Builder b(32);
+  b.Finish(wire::CreateCancelLease(b, call_id));
+  relay(node, *program, MessageType::CancelLease, 0, as_bytes(b), {});
+}
+
+void Service::send_return_lease(const NodeId& node, const WorkerId& holder, uint64_t lease, bool worker_failed,
+                                bool worker_exiting) {
+  Program* program = find(holder);
+  if (program == nullptr) return;
+  Builder b(64);
+  b.Finish(wire::CreateReturnLease(b, lease, worker_failed, worker_exiting));
+  relay(node, *program, MessageType::ReturnLease, 0, as_bytes(b), {});
+}
+
+// ---- objects -----------------------------------------------------------------------------------------------
+
+bool Service::on_pull(Program& program, const rpc::Frame& frame) {
+  const auto* table = frame.as<wire::PullObject>();
+  if (table == nullptr || table->id() == nullptr || table->owner() == nullptr) return false;
+  const ObjectId id = ObjectId::from_wire(table->id());
+  const std::string source = endpoint_of(NodeId::from_wire(table->node()));
+  if (transfers_ == nullptr || source.empty()) {
+    pulled(program.id, id, "the node that had it is not in the cluster any more");
+    return true;
+  }
+  const uint64_t owner = store::owner_key(WorkerId::from_wire(table->owner()));
+  transfers_->pull(id, {source}, owner, [this, to = program.id, id](const Status& done) {
+    pulled(to, id, done.ok() ? "" : done.error().message);
+  });
+  return true;
+}
+
+void Service::pulled(const WorkerId& to, const ObjectId& object, const std::string& error) {
+  Program* program = find(to);
+  if (program == nullptr || program->link == nullptr) return;
+  Builder& b = fresh();
+  const auto id = wired<wire::ObjectId>(object);
+  const auto message = b.CreateString(error);
+  b.Finish(wire::CreateObjectPulled(b, &id, error.empty(), message));
+  program->link->send(MessageType::ObjectPulled, 0, b);
+}
+
+// The node that has the first copy knows to whom it gave others, and these know to whom they did.
+bool Service::on_erase(const rpc::Frame& frame) {
+  const auto* table = frame.as<wire::EraseObjects>();
+  if (table == nullptr || table->ids() == nullptr) return false;
+  if (transfers_ == nullptr) return true;
+  const NodeId where = NodeId::from_wire(table->node());
+  if (where != cluster_.self()) {
+    Builder b(256);
+    std::vector<wire::ObjectId> ids;
+    for (const wire::ObjectId* id : *table->ids()) ids.push_back(*id);
+    const auto packed = b.CreateVectorOfStructs(ids);
+    b.Finish(wire::CreateEraseObjects(b, packed, table->node()));
+    peers_.send(where, MessageType::EraseObjects, 0, b);
+    return true;
+  }
+  for (const wire::ObjectId* wire_id : *table->ids()) {
+    const ObjectId id = ObjectId::from_wire(wire_id);
+    for (const std::string& endpoint : transfers_->given(id)) erase_at(endpoint, *wire_id);
+    store_->erase(id, steady_now_ns());
+  }
+  return true;
+}
+
+void Service::erase_at(const std::string& endpoint, const wire::ObjectId& id) {
+  for (const controller::Node& node : cluster_.controller().nodes.all()) {
+    if (node.endpoint != endpoint) continue;
+    Builder b(128);
+    const auto to = wired<wire::NodeId>(node.id);
+    const auto ids = b.CreateVectorOfStructs(&id, 1);
+    b.Finish(wire::CreateEraseObjects(b, ids, &to));
+    peers_.send(node.id, MessageType::EraseObjects, 0, b);
+  }
+}
+
+}  // namespace narke::node
