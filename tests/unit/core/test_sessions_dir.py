@@ -60,8 +60,13 @@ def test_base_follows_the_environment(base, monkeypatch):
     assert sessions_dir.base_dir(base) == base
 
 
+def test_another_hosts_session_is_not_this_hosts(base, running):
+    address = sessions_dir.publish(running, "192.0.2.1")  # kept for documents: no host has it
+    assert sessions_dir.find_by_address(base, address) is None
+
+
 def test_found_by_address(base, running):
-    address = sessions_dir.publish(running, "10.0.0.1")
+    address = sessions_dir.publish(running, "127.0.0.1")
     assert sessions_dir.find_by_address(base, address) == running
     assert sessions_dir.read_info(running)["address"] == address
     sessions_dir.remove_address(running)
