@@ -1,7 +1,7 @@
 // Control methods that describe: resources, nodes, actors, workers, jobs, objects, demand.
-#include <unistd.h>
-
 #include <algorithm>
+
+#include <unistd.h>
 
 #include "node/control.h"
 #include "node/rows.h"

@@ -8,9 +8,9 @@
 namespace narke::node {
 namespace {
 
+using flexbuffers::Builder;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using flexbuffers::Builder;
 using Filters = std::vector<std::array<std::string, 3>>;
 
 std::vector<uint8_t> body(const Filters& filters, int limit = 100, int offset = 0) {

@@ -16,7 +16,8 @@ static int64_t epoch_us() {
 TaskHistory::Speaker& TaskHistory::speaker_of(const Program& program) {
   Speaker& speaker = speakers_[program.id];
   if (!speaker.origin)
-    speaker.origin = std::make_shared<history::Origin>(history::Origin{program.id, program.node, program.job, program.pid});
+    speaker.origin =
+        std::make_shared<history::Origin>(history::Origin{program.id, program.node, program.job, program.pid});
   return speaker;
 }
 

@@ -357,9 +357,7 @@ void Engine::on_stream_item(rpc::Connection& link, const rpc::Frame& frame) {
   objects_.drop_use(*item);
 }
 
-void Engine::ack_stream(Task& task, bool stop) {
-  send_ack(task, task.stream->first, stop);
-}
+void Engine::ack_stream(Task& task, bool stop) { send_ack(task, task.stream->first, stop); }
 
 void Engine::send_ack(Task& task, uint64_t consumed, bool stop) {
   if (task.state == Task::State::kDone) return;  // nobody listens, and its actor may be forgotten

@@ -266,9 +266,10 @@ def find_by_address(base: str, address: str) -> str | None:
 def _member_of(base: str, address: str) -> str | None:
     for name in sorted(os.listdir(base), reverse=True):
         path = os.path.join(base, name)
-        if name.startswith("session_") and read_info(path).get("address") == address:
-            if is_here(path) and is_alive(path):
-                return path
+        info = read_info(path) if name.startswith("session_") else {}
+        # One with a port of its own is a head: it is found by that, or has given it back.
+        if info.get("address") == address and "port" not in info and is_here(path) and is_alive(path):
+            return path
     return None
 
 

@@ -53,11 +53,11 @@ def _parser(command: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _filters(texts: list[str]) -> list[tuple[str, str, str]]:
+def _filters(texts: list[str]) -> list[tuple[str, str, str | bool | int | float]]:
     return [_filter_of(text) for text in texts]
 
 
-def _filter_of(text: str) -> tuple[str, str, str]:
+def _filter_of(text: str) -> tuple[str, str, str | bool | int | float]:
     match = _FILTER.fullmatch(text)
     if match is None:
         raise CommandError(
