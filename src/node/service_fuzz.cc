@@ -70,7 +70,9 @@ class Target {
       case 2:
         some_worker(input, [&](const WorkerId& id) { service_.on_process_gone(id, controller::fate_of_status(7, 9)); });
         break;
-      case 3: some_worker(input, [&](const WorkerId& id) { service_.on_process_failed(id, "no"); }); break;
+      case 3:
+        some_worker(input, [&](const WorkerId& id) { service_.on_process_failed(id, "no", input.byte() % 2 == 0); });
+        break;
       case 4: reconnect(link); break;
       default: frame(link, input); break;
     }
