@@ -217,7 +217,7 @@ def _find_cluster(options: dict[str, Any]) -> str | None:
     if wanted is None and from_env is None:
         return _latest_unless_ordered(base, options)
     if wanted in (None, "auto"):
-        return _latest_or_fail(base)
+        return _newest_or_fail(base)
     return _by_address(base, wanted)
 
 
@@ -228,8 +228,8 @@ def _latest_unless_ordered(base: str, options: dict[str, Any]) -> str | None:
     return found
 
 
-def _latest_or_fail(base: str) -> str:
-    found = sessions_dir.latest(base)
+def _newest_or_fail(base: str) -> str:
+    found = sessions_dir.newest(base)
     if found is None:
         raise ConnectionError(
             "Could not find any running Ray instance. Please specify the one to connect to by setting `--address` "

@@ -65,7 +65,7 @@ def _session_of(address: str | None) -> str:
     base = sessions_dir.base_dir()
     found: str | None
     if address in (None, "", "auto"):
-        found = _own_session() or sessions_dir.latest(base)
+        found = _own_session() or sessions_dir.newest(base)
     elif address is not None and os.path.isabs(address):
         found = address if sessions_dir.is_alive(address) else None
     else:
@@ -92,10 +92,7 @@ def _own_session() -> str | None:
 def _session_of_url(url: str) -> str | None:
     """The running session of this machine whose gateway has that URL."""
     parts = urllib.parse.urlsplit(url)
-    base = sessions_dir.base_dir()
-    names = [name for name in os.listdir(base) if name.startswith("session_")]
-    for name in sorted(names, reverse=True):
-        path = os.path.join(base, name)
+    for path in sessions_dir.sessions(sessions_dir.base_dir()):
         info = sessions_dir.read_info(path)
         if not info.get("dashboard_url") or info.get("dashboard_port") != (parts.port or 80):
             continue

@@ -114,10 +114,9 @@ def _remove_old(base: str) -> None:
     """Remove some of the sessions that ended long ago or that are too many, with their logs."""
     days = float(os.environ.get("NARKE_KEEP_SESSIONS_DAYS", _KEEP_DAYS))
     oldest = time.time() - days * 86_400
-    found = sorted(name for name in os.listdir(base) if name.startswith("session_"))
+    found = sessions(base)[::-1]
     surplus = len(found) - _KEEP_SESSIONS
-    for place, name in enumerate(found[:_MOST_REMOVED]):
-        path = os.path.join(base, name)
+    for place, path in enumerate(found[:_MOST_REMOVED]):
         try:
             is_old = place < surplus or os.stat(path).st_mtime < oldest
         except FileNotFoundError:  # another program removes it now
@@ -238,7 +237,7 @@ def is_alive(session_dir: str) -> bool:
 
 
 def set_latest(session_dir: str) -> None:
-    """Make this the session that ``init("auto")`` finds."""
+    """Make this the session that ``init()`` finds."""
     link = os.path.join(os.path.dirname(session_dir), "latest")
     draft = f"{link}.{os.getpid()}"
     os.symlink(session_dir, draft)
@@ -249,6 +248,23 @@ def latest(base: str) -> str | None:
     """The running session that ``narke start`` made last; None without one."""
     path = os.path.realpath(os.path.join(base, "latest"))
     return path if os.path.isdir(path) and is_here(path) and is_alive(path) else None
+
+
+def newest(base: str) -> str | None:
+    """The running session that ``"auto"`` means: the one `latest` tells, else the youngest that a program's own
+    ``init`` started; None without one."""
+    return latest(base) or next(
+        (path for path in sessions(base) if read_info(path) and is_here(path) and is_alive(path)), None
+    )
+
+
+def sessions(base: str) -> list[str]:
+    """The folders of all sessions, youngest first."""
+    try:
+        names = os.listdir(base)
+    except FileNotFoundError:
+        return []
+    return [os.path.join(base, name) for name in sorted(names, reverse=True) if name.startswith("session_")]
 
 
 def find_by_address(base: str, address: str) -> str | None:
@@ -264,9 +280,8 @@ def find_by_address(base: str, address: str) -> str | None:
 
 
 def _member_of(base: str, address: str) -> str | None:
-    for name in sorted(os.listdir(base), reverse=True):
-        path = os.path.join(base, name)
-        info = read_info(path) if name.startswith("session_") else {}
+    for path in sessions(base):
+        info = read_info(path)
         # One with a port of its own is a head: it is found by that, or has given it back.
         if info.get("address") == address and "port" not in info and is_here(path) and is_alive(path):
             return path

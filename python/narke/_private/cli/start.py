@@ -192,9 +192,8 @@ def _left_by_crash(options: argparse.Namespace, base: str, ip: str) -> str | Non
     if not options.head or options.new:
         return None
     address = f"{ip}:{options.port or _DEFAULT_PORT}"
-    for name in sorted(os.listdir(base), reverse=True):
-        path = os.path.join(base, name)
-        if name.startswith("session_") and os.path.exists(os.path.join(path, _JOURNAL)):
+    for path in sessions_dir.sessions(base):
+        if os.path.exists(os.path.join(path, _JOURNAL)):
             if sessions_dir.read_info(path).get("address") == address and not sessions_dir.is_alive(path):
                 return path
     return None

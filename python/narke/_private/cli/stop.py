@@ -39,11 +39,9 @@ def running_nodes(temp_dir: str | None = None) -> list[dict[str, Any]]:
     """What info.json says of each running session that `narke start` made, with its folder under ``session_dir``."""
     from narke._private import sessions_dir
 
-    base = sessions_dir.base_dir(temp_dir)
     found = []
-    for name in sorted(os.listdir(base)):
-        path = os.path.join(base, name)
-        info = sessions_dir.read_info(path) if name.startswith("session_") else {}
+    for path in reversed(sessions_dir.sessions(sessions_dir.base_dir(temp_dir))):
+        info = sessions_dir.read_info(path)
         if info.get("node_pid") and sessions_dir.is_alive(path):
             found.append({**info, "session_dir": path})
     return found
