@@ -5,66 +5,31 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_HOMES = {
-    "ActorPoolStrategy": "compute",
-    "DataContext": "context",
-    "DataIterator": "iterator",
-    "Dataset": "dataset",
-    "DatasetContext": "context",
-    "DatasetIterator": "iterator",
-    "DatasetSummary": "stats",
-    "Datasource": "datasource",
-    "ExecutionOptions": "context",
-    "ExecutionResources": "context",
-    "MaterializedDataset": "dataset",
-    "NodeIdStr": "context",
-    "Preprocessor": "preprocessor",
-    "ReadTask": "datasource",
-    "SaveMode": "datasource.file_datasink",
-    "Schema": "dataset",
-    "BlockBasedFileDatasink": "datasource.file_datasink",
-    "RowBasedFileDatasink": "datasource.file_datasink",
-    "Datasink": "datasource.datasink",
-    "TaskPoolStrategy": "compute",
-    "from_arrow": "read_api",
-    "from_arrow_refs": "read_api",
-    "from_blocks": "read_api",
-    "from_daft": "_read_tables",
-    "from_dask": "_read_tables",
-    "from_huggingface": "_read_tables",
-    "from_modin": "_read_tables",
-    "from_spark": "_read_tables",
-    "from_tf": "_read_tables",
-    "from_torch": "_read_tables",
-    "read_clickhouse": "_read_tables",
-    "read_delta": "_read_tables",
-    "read_iceberg": "_read_tables",
-    "read_lance": "_read_tables",
-    "read_mongo": "_read_tables",
-    "read_sql": "_read_tables",
-    "from_items": "read_api",
-    "from_numpy": "read_api",
-    "from_numpy_refs": "read_api",
-    "from_pandas": "read_api",
-    "from_pandas_refs": "read_api",
-    "range": "read_api",
-    "range_tensor": "read_api",
-    "read_audio": "_read_files",
-    "read_avro": "_read_files",
-    "read_orc": "_read_files",
-    "read_tfrecords": "_read_files",
-    "read_videos": "_read_files",
-    "read_webdataset": "_read_files",
-    "FileShuffleConfig": "datasource.file_based_datasource",
-    "read_binary_files": "_read_files",
-    "read_csv": "_read_files",
-    "read_datasource": "read_api",
-    "read_images": "_read_files",
-    "read_json": "_read_files",
-    "read_numpy": "_read_files",
-    "read_parquet": "_read_files",
-    "read_text": "_read_files",
+_NAMES = {
+    "_read_files": """
+        read_audio read_avro read_binary_files read_csv read_images read_json read_numpy read_orc
+        read_parquet read_text read_tfrecords read_videos read_webdataset
+    """,
+    "_read_tables": """
+        from_daft from_dask from_huggingface from_modin from_spark from_tf from_torch read_clickhouse
+        read_delta read_iceberg read_lance read_mongo read_sql
+    """,
+    "compute": "ActorPoolStrategy TaskPoolStrategy",
+    "context": "DataContext DatasetContext ExecutionOptions ExecutionResources NodeIdStr",
+    "dataset": "Dataset MaterializedDataset Schema",
+    "datasource": "Datasource ReadTask",
+    "datasource.datasink": "Datasink",
+    "datasource.file_based_datasource": "FileShuffleConfig",
+    "datasource.file_datasink": "BlockBasedFileDatasink RowBasedFileDatasink SaveMode",
+    "iterator": "DataIterator DatasetIterator",
+    "preprocessor": "Preprocessor",
+    "read_api": """
+        from_arrow from_arrow_refs from_blocks from_items from_numpy from_numpy_refs from_pandas
+        from_pandas_refs range range_tensor read_datasource
+    """,
+    "stats": "DatasetSummary",
 }
+_HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 __all__ = sorted(_HOMES)
 
 

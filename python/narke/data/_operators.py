@@ -34,6 +34,15 @@ JOIN_TYPES = {
 }
 
 
+SHARED = ("compute", "fn_args", "fn_kwargs", "fn_constructor_args", "fn_constructor_kwargs", "num_cpus", "num_gpus",
+          "memory", "concurrency")  # fmt: skip
+
+
+def _shared(given: dict[str, Any]) -> dict[str, Any]:
+    """The options that all maps share, out of the arguments (`locals()`) of one of them."""
+    return {**{name: given[name] for name in SHARED}, **given["ray_remote_args"]}
+
+
 class Operators:
     """The part of `Dataset` that makes datasets of datasets."""
 
@@ -99,18 +108,7 @@ class Operators:
             fn_args, fn_kwargs, fn_constructor_args, fn_constructor_kwargs: further arguments of function and class.
             num_cpus and the other options of `narke.remote`: what each task or actor holds.
         """
-        options = dict(
-            compute=compute,
-            fn_args=fn_args,
-            fn_kwargs=fn_kwargs,
-            fn_constructor_args=fn_constructor_args,
-            fn_constructor_kwargs=fn_constructor_kwargs,
-            num_cpus=num_cpus,
-            num_gpus=num_gpus,
-            memory=memory,
-            concurrency=concurrency,
-            **ray_remote_args,
-        )
+        options = _shared(locals())
         blk.check_format(batch_format)
         if batch_size == "default":
             batch_size = None
@@ -137,18 +135,7 @@ class Operators:
         **ray_remote_args: Any,
     ) -> Dataset:
         """Apply a function from row to row (dicts). Options are those of `map_batches`."""
-        options = dict(
-            compute=compute,
-            fn_args=fn_args,
-            fn_kwargs=fn_kwargs,
-            fn_constructor_args=fn_constructor_args,
-            fn_constructor_kwargs=fn_constructor_kwargs,
-            num_cpus=num_cpus,
-            num_gpus=num_gpus,
-            memory=memory,
-            concurrency=concurrency,
-            **ray_remote_args,
-        )
+        options = _shared(locals())
         return self._mapped("rows", fn, True, options)
 
     def flat_map(
@@ -167,18 +154,7 @@ class Operators:
         **ray_remote_args: Any,
     ) -> Dataset:
         """Apply a function from row to list of rows. Options are those of `map_batches`."""
-        options = dict(
-            compute=compute,
-            fn_args=fn_args,
-            fn_kwargs=fn_kwargs,
-            fn_constructor_args=fn_constructor_args,
-            fn_constructor_kwargs=fn_constructor_kwargs,
-            num_cpus=num_cpus,
-            num_gpus=num_gpus,
-            memory=memory,
-            concurrency=concurrency,
-            **ray_remote_args,
-        )
+        options = _shared(locals())
         return self._mapped("flat", fn, False, options)
 
     def filter(
@@ -205,18 +181,7 @@ class Operators:
         """
         if (fn is None) == (expr is None):
             raise ValueError("filter: give either a function or expr")
-        options = dict(
-            compute=compute,
-            fn_args=fn_args,
-            fn_kwargs=fn_kwargs,
-            fn_constructor_args=fn_constructor_args,
-            fn_constructor_kwargs=fn_constructor_kwargs,
-            num_cpus=num_cpus,
-            num_gpus=num_gpus,
-            memory=memory,
-            concurrency=concurrency,
-            **ray_remote_args,
-        )
+        options = _shared(locals())
         if isinstance(fn, Expr):
             fn, expr = None, fn
         if expr is None:

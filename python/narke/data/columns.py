@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import hmac
-import os
+import pickle
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,42 +17,60 @@ import pyarrow as pa
 
 from narke._private import session, sessions_dir
 
-_own_mark = os.urandom(32).hex().encode()
+SEAL_BYTES = 16
 
 
 class ObjectType(pa.ExtensionType):
-    """Any Python objects, each pickled.
+    """Any Python objects: each a pickle behind a seal that only programs of this cluster can make.
 
-    The type's description carries a mark that only programs of one cluster know: a data file that claims to hold
-    pickled objects is refused, because reading them would run whatever its author wants (CVE-2026-41486).
+    Unpickling runs whatever the author of the bytes wants (CVE-2026-41486), so bytes without the seal are refused,
+    wherever they come from. The seal depends on the bytes: what is seen of one tells nothing about another.
     """
 
     def __init__(self) -> None:
         super().__init__(pa.large_binary(), "narke.object")
 
     def __arrow_ext_serialize__(self) -> bytes:
-        return _mark()
+        return b""
 
     @classmethod
     def __arrow_ext_deserialize__(cls, storage_type: pa.DataType, serialized: bytes) -> ObjectType:
-        if not hmac.compare_digest(serialized, _mark()):
-            raise ValueError(
-                "The data holds pickled Python objects that no program of this cluster has made. They are not read, "
-                "because unpickling runs code: write the column as a type of Arrow's instead."
-            )
         return cls()
 
 
-def _mark() -> bytes:
-    """What programs of this cluster mark their objects with; one of its own for a program that has no cluster."""
-    here = session.current()
-    folder = here.info.get("session_dir") if here is not None else None
-    return _mark_of(folder) if folder else _own_mark
+def _seal_key() -> bytes:
+    """The key of this cluster's seals, which follows from its token."""
+    return _key_of(session.connected().info["session_dir"])
 
 
 @functools.lru_cache(maxsize=4)
-def _mark_of(session_dir: str) -> bytes:
-    return hmac.new(sessions_dir.token_of(session_dir), b"narke.data objects", "sha256").hexdigest().encode()
+def _key_of(session_dir: str) -> bytes:
+    return hmac.digest(sessions_dir.token_of(session_dir), b"narke.data objects", "sha256")
+
+
+def _sealed(value: Any, key: bytes) -> bytes:
+    pickled = cloudpickle.dumps(value)
+    return hmac.digest(key, pickled, "sha256")[:SEAL_BYTES] + pickled
+
+
+def _unsealed(data: bytes, key: bytes) -> Any:
+    seal, pickled = data[:SEAL_BYTES], data[SEAL_BYTES:]
+    if not hmac.compare_digest(seal, hmac.digest(key, pickled, "sha256")[:SEAL_BYTES]):
+        raise ValueError(
+            "The data holds pickled Python objects that no program of this cluster has made. They are not read, "
+            "because unpickling runs code: write the column as a type of Arrow's instead."
+        )
+    return pickle.loads(pickled)
+
+
+def refuse_objects(schema: pa.Schema, what: str) -> None:
+    """Raises ValueError when a schema, of a file that is read or written, has columns of pickled objects."""
+    found = [field.name for field in schema if isinstance(field.type, ObjectType)]
+    if found:
+        raise ValueError(
+            f"{what}: the columns {found} are pickled Python objects, which no data file may hold: reading them "
+            "would run code. Turn them into numbers, texts, lists or structs first, for instance with map_batches."
+        )
 
 
 def register_types() -> None:
@@ -99,13 +117,19 @@ def tensor_to_numpy(column: pa.Array) -> np.ndarray:
 
 def objects_to_arrow(values: Sequence[Any]) -> pa.Array:
     """A column of pickles."""
-    storage = pa.array([None if v is None else cloudpickle.dumps(v) for v in values], pa.large_binary())
+    key = _seal_key()
+    storage = pa.array([None if v is None else _sealed(v, key) for v in values], pa.large_binary())
     return pa.ExtensionArray.from_storage(ObjectType(), storage)
 
 
 def objects_from_arrow(column: pa.Array) -> list[Any]:
-    """The objects of a column of pickles."""
-    return [None if v is None else cloudpickle.loads(v) for v in column.storage.to_pylist()]
+    """The objects of a column of pickles.
+
+    Raises:
+        ValueError: one was not made by a program of this cluster.
+    """
+    key = _seal_key()
+    return [None if v is None else _unsealed(v, key) for v in column.storage.to_pylist()]
 
 
 def to_arrow(values: Any) -> pa.Array | pa.ChunkedArray:

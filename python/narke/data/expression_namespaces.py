@@ -122,18 +122,7 @@ _PLAIN_STRINGS = {
     "reverse": (pc.utf8_reverse, "Backwards."),
     "is_ascii": (pc.string_is_ascii, "True where all characters are ASCII."),
 }
-for _name in (
-    "alnum",
-    "alpha",
-    "decimal",
-    "digit",
-    "lower",
-    "numeric",
-    "printable",
-    "space",
-    "title",
-    "upper",
-):
+for _name in "alnum alpha decimal digit lower numeric printable space title upper".split():
     _PLAIN_STRINGS[f"is_{_name}"] = (getattr(pc, f"utf8_is_{_name}"), f"As `str.is{_name}`.")
 _PATTERN_STRINGS = {
     "contains": (pc.match_substring, "True where it contains a text."),

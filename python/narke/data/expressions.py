@@ -176,23 +176,7 @@ def _install_operators() -> None:
         setattr(Expr, f"__{name}__", lambda a, b, f=function, s=sign: _binary(f, a, b, s))
     for name, (function, sign) in _OPERATORS.items():
         setattr(Expr, f"__r{name}__", lambda a, b, f=function, s=sign: _binary(f, b, a, s))
-    for name in (
-        "abs",
-        "ceil",
-        "floor",
-        "round",
-        "trunc",
-        "exp",
-        "ln",
-        "log10",
-        "log2",
-        "sin",
-        "cos",
-        "tan",
-        "sign",
-    ):
-        setattr(Expr, name, _unary(name))
-    for name in ("asin", "acos", "atan"):
+    for name in "abs ceil floor round trunc exp ln log10 log2 sin cos tan asin acos atan sign".split():
         setattr(Expr, name, _unary(name))
 
 

@@ -143,21 +143,21 @@ class Iterating(abc.ABC):
         Returns:
             an iterable; each iteration runs the dataset again.
         """
-        blk.check_format(batch_format)
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size must be a positive number or None, not {batch_size!r}")
+        shuffle = (local_shuffle_buffer_size, local_shuffle_seed)
+        return self._batches(prefetch_batches, batch_size, batch_format, drop_last, shuffle)
+
+    def _batches(
+        self, depth: int, size: int | None, form: str | None, drop_last: bool, shuffle: tuple[Any, Any]
+    ) -> Iterable[Any]:
+        """What `iter_batches` gives; `shuffle` is (rows of the buffer, seed)."""
+        blk.check_format(form)
+        if size is not None and size < 1:
+            raise ValueError(f"batch_size must be a positive number or None, not {size!r}")
 
         def run() -> Iterator[Any]:
-            return batches(
-                self._bundles,
-                batch_size,
-                batch_format,
-                drop_last,
-                local_shuffle_buffer_size,
-                local_shuffle_seed,
-            )
+            return batches(self._bundles, size, form, drop_last, *shuffle)
 
-        return Prefetched(run, prefetch_batches) if prefetch_batches > 0 else Again(run)
+        return Prefetched(run, depth) if depth > 0 else Again(run)
 
     def iter_torch_batches(
         self,
@@ -178,14 +178,9 @@ class Iterating(abc.ABC):
             dtypes: torch dtype for all columns, or a dict by column. device: where to; "auto" is the CPU.
             collate_fn: makes the batch of a dict of arrays itself. The rest: see `iter_batches`.
         """
-        plain_batches = self.iter_batches(
-            prefetch_batches=prefetch_batches,
-            batch_size=batch_size,
-            batch_format=getattr(collate_fn, "batch_format", "numpy"),
-            drop_last=drop_last,
-            local_shuffle_buffer_size=local_shuffle_buffer_size,
-            local_shuffle_seed=local_shuffle_seed,
-        )
+        shuffle = (local_shuffle_buffer_size, local_shuffle_seed)
+        form = getattr(collate_fn, "batch_format", "numpy")
+        plain_batches = self._batches(prefetch_batches, batch_size, form, drop_last, shuffle)
         convert = collate_fn or (lambda batch: tensors.to_torch(batch, dtypes, device, pin_memory))
         return Again(lambda: (convert(batch) for batch in plain_batches))
 
@@ -204,13 +199,8 @@ class Iterating(abc.ABC):
         Args:
             dtypes: dtype for all columns, or a dict by column. The rest: see `iter_batches`.
         """
-        plain = self.iter_batches(
-            prefetch_batches=prefetch_batches,
-            batch_size=batch_size,
-            drop_last=drop_last,
-            local_shuffle_buffer_size=local_shuffle_buffer_size,
-            local_shuffle_seed=local_shuffle_seed,
-        )
+        shuffle = (local_shuffle_buffer_size, local_shuffle_seed)
+        plain = self._batches(prefetch_batches, batch_size, "numpy", drop_last, shuffle)
         return Again(lambda: (tensors.to_tf(batch, dtypes) for batch in plain))
 
     def iter_jax_batches(
@@ -235,13 +225,8 @@ class Iterating(abc.ABC):
         """
         if synchronize_batches:
             raise NotImplementedError("synchronize_batches is not built; leave it out")
-        plain = self.iter_batches(
-            prefetch_batches=prefetch_batches,
-            batch_size=batch_size,
-            drop_last=drop_last,
-            local_shuffle_buffer_size=local_shuffle_buffer_size,
-            local_shuffle_seed=local_shuffle_seed,
-        )
+        shuffle = (local_shuffle_buffer_size, local_shuffle_seed)
+        plain = self._batches(prefetch_batches, batch_size, "numpy", drop_last, shuffle)
         convert = collate_fn or (lambda batch: tensors.to_jax(batch, dtypes, paddings))
         return Again(lambda: (convert(batch) for batch in plain))
 
@@ -267,15 +252,10 @@ class Iterating(abc.ABC):
             feature_type_spec, label_type_spec, additional_type_spec: tf.TypeSpecs; else a first batch shows them.
             the rest: see `iter_batches`.
         """
+        shuffle = (local_shuffle_buffer_size, local_shuffle_seed)
 
         def run() -> Iterable[Any]:
-            return self.iter_batches(
-                prefetch_batches=prefetch_batches,
-                batch_size=batch_size,
-                drop_last=drop_last,
-                local_shuffle_buffer_size=local_shuffle_buffer_size,
-                local_shuffle_seed=local_shuffle_seed,
-            )
+            return self._batches(prefetch_batches, batch_size, "numpy", drop_last, shuffle)
 
         parts = [feature_columns, label_columns, additional_columns]
         return tensors.tf_dataset(run, parts, [feature_type_spec, label_type_spec, additional_type_spec])
@@ -304,13 +284,8 @@ class Iterating(abc.ABC):
             unsqueeze_label_tensor, unsqueeze_feature_tensors: make columns of numbers two-dimensional.
             the rest: see `iter_batches`.
         """
-        plain = self.iter_batches(
-            prefetch_batches=prefetch_batches,
-            batch_size=batch_size,
-            drop_last=drop_last,
-            local_shuffle_buffer_size=local_shuffle_buffer_size,
-            local_shuffle_seed=local_shuffle_seed,
-        )
+        shuffle = (local_shuffle_buffer_size, local_shuffle_seed)
+        plain = self._batches(prefetch_batches, batch_size, "numpy", drop_last, shuffle)
         return tensors.torch_iterable(
             plain,
             label_column,

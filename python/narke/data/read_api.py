@@ -87,8 +87,14 @@ def from_pandas(dfs: Any, override_num_blocks: int | None = None) -> Any:
 def from_arrow(tables: Any, *, override_num_blocks: int | None = None) -> Any:
     """A dataset of one Arrow table, a list of them, or of their IPC bytes."""
     given = tables if isinstance(tables, (list, tuple)) else [tables]
-    found = [pa.ipc.open_stream(t).read_all() if isinstance(t, bytes) else blk.from_batch(t) for t in given]
+    found = [_from_ipc(t) if isinstance(t, bytes) else blk.from_batch(t) for t in given]
     return _blocks_of(found, override_num_blocks)
+
+
+def _from_ipc(data: bytes) -> Block:
+    table = pa.ipc.open_stream(data).read_all()
+    columns.refuse_objects(table.schema, "from_arrow")
+    return table
 
 
 def from_blocks(blocks: list[Any]) -> Any:

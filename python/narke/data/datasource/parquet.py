@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from narke.data import columns as _columns  # noqa: F401  # makes Arrow know the types that files may name
+from narke.data import columns
 from narke.data.block import BlockMetadata
 from narke.data.context import DataContext
 from narke.data.datasource.datasource import Datasource, ReadTask
@@ -70,6 +70,7 @@ class ParquetSource(Datasource):
         path = self._files[index].path
         with named(path), self._opened(path) as stream:
             found = pq.ParquetFile(stream)
+            columns.refuse_objects(found.schema_arrow, path)
             groups = [found.metadata.row_group(i) for i in range(found.metadata.num_row_groups)]
             pieces = [Piece(index, i, g.num_rows, g.total_byte_size) for i, g in enumerate(groups)]
             return pieces, found.schema_arrow
@@ -148,6 +149,7 @@ class ParquetRead:
             return
         with self.system.open_input_file(file.path) as stream:
             found = pq.ParquetFile(stream)
+            columns.refuse_objects(found.schema_arrow, file.path)
             own = self._own_columns(found.schema_arrow, file)
             for group in groups or range(found.metadata.num_row_groups):
                 yield from self._of_group(found, group, own, file)
@@ -199,6 +201,7 @@ class ParquetRead:
         if self.predicate is not None:
             args["filter"] = self.predicate.to_pyarrow()
         whole = pds.ParquetFileFormat().make_fragment(file.path, self.system)
+        columns.refuse_objects(whole.physical_schema, file.path)
         own = self._own_columns(whole.physical_schema, file)
         for part in [whole.subset(row_group_ids=[group]) for group in groups] or [whole]:
             yield self._finished(part.to_table(columns=own, **args), file)

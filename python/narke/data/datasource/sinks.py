@@ -18,6 +18,7 @@ def parquet_writer(args: dict[str, Any]) -> Write:
     def write(block: Block, stream: Any) -> None:
         import pyarrow.parquet as pq
 
+        columns.refuse_objects(block.schema, "cannot write")
         pq.write_table(block, stream, **args)
 
     return write
@@ -50,6 +51,7 @@ def orc_writer(args: dict[str, Any]) -> Write:
     def write(block: Block, stream: Any) -> None:
         from pyarrow import orc
 
+        columns.refuse_objects(block.schema, "cannot write")
         orc.write_table(block, stream, **args)
 
     return write

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from narke.data import blocks as blk
+from narke.data import columns
 from narke.data.blocks import Block
 from narke.data.datasource.datasink import Datasink, TaskContext, WriteResult
 from narke.data.datasource.media import needed
@@ -109,6 +110,7 @@ class LanceSink(Datasink[Any]):
         table = blk.concat(list(blocks))
         if not table.num_rows:
             return None
+        columns.refuse_objects(table.schema, "write_lance")
         made = fragment.write_fragments(
             table,
             self._path,
@@ -165,6 +167,7 @@ def write_delta(blocks: Iterable[Block], path: str, mode: Any, options: dict[str
     stream = iter(blocks)
     first = next(stream, None)
     if first is not None:
+        columns.refuse_objects(first.schema, "write_delta")
         rest = itertools.chain([first], stream)
         batches = (batch for block in rest for batch in block.cast(first.schema).to_batches())
         reader = pa.RecordBatchReader.from_batches(first.schema, batches)
@@ -188,4 +191,5 @@ def write_iceberg(
         if name == "overwrite":
             transaction.delete("true", snapshot_properties=properties)
         for block in blocks:
+            columns.refuse_objects(block.schema, "write_iceberg")
             transaction.append(block, snapshot_properties=properties)
