@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from narke.train._booster_checkpoint import BoosterCheckpoint
 from narke.train._frames import frame_of
 from narke.train._session import require
 from narke.train.data_parallel_trainer import DataParallelTrainer
@@ -13,25 +15,37 @@ from narke.train.data_parallel_trainer import DataParallelTrainer
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["BoostedTrainer", "shard_frames", "threads"]
+    from narke.train._checkpoint import Checkpoint
+
+__all__ = ["BoostedTrainer", "rounds_left", "shard_frames", "threads"]
 
 
 class BoostedTrainer(DataParallelTrainer):
     """A trainer of boosted trees, of a function or of a table's columns.
 
-    Subclasses say what the function is when none is given (`_table_loop`), and which checkpoints they read.
+    Subclasses say what the function is when none is given (`_train_table`), and which checkpoints they read.
     """
 
     _FUNCTION = "train_loop_per_worker"
+    _checkpoint_class: type[BoosterCheckpoint]
+    _train_table: Callable[[dict[str, Any]], None]
 
     def __init__(
-        self, train_loop_per_worker: Callable | None, table: dict[str, Any], **arguments: Any
+        self,
+        train_loop_per_worker: Callable | None,
+        *,
+        label_column: str | None,
+        params: dict[str, Any] | None,
+        num_boost_round: int | None,
+        train_kwargs: dict[str, Any],
+        dmatrix_params: dict[str, dict[str, Any]] | None = None,
+        **arguments: Any,
     ) -> None:
-        self.label_column = table.get("label_column")
-        self.params = dict(table.get("params") or {})
-        self.num_boost_round = table.get("num_boost_round") or 10
-        self.dmatrix_params = table.get("dmatrix_params") or {}
-        self.train_kwargs = table.get("train_kwargs") or {}
+        self.label_column = label_column
+        self.params = dict(params or {})
+        self.num_boost_round = num_boost_round or 10
+        self.dmatrix_params = dmatrix_params or {}
+        self.train_kwargs = train_kwargs
         self._of_table = train_loop_per_worker is None
         if self._of_table and self.label_column is None:
             raise ValueError(
@@ -64,7 +78,8 @@ class BoostedTrainer(DataParallelTrainer):
         checkpoints = self.run_config.checkpoint_config
         frequency = getattr(checkpoints, "checkpoint_frequency", 0)
         at_end = getattr(checkpoints, "checkpoint_at_end", None)
-        return self._table_loop(
+        return functools.partial(
+            type(self)._train_table,
             {
                 "label_column": self.label_column,
                 "params": self.params,
@@ -75,11 +90,33 @@ class BoostedTrainer(DataParallelTrainer):
                 "frequency": frequency if isinstance(frequency, int) else 0,
                 "at_end": at_end if isinstance(at_end, bool) else True,
                 "names": list(self.datasets),
-            }
+            },
         )
 
-    def _table_loop(self, config: dict[str, Any]) -> Callable[[], Any]:
-        raise NotImplementedError
+    @classmethod
+    def get_model(cls, checkpoint: Checkpoint) -> Any:
+        """The booster of a checkpoint that a run reported.
+
+        Args:
+            checkpoint: of a result.
+        """
+        return cls._checkpoint_class.from_checkpoint(checkpoint).get_model()
+
+
+def rounds_left(config: dict[str, Any], checkpoints: type[BoosterCheckpoint]) -> tuple[Any, int]:
+    """The model to begin with, and how many rounds are left of this run.
+
+    Args:
+        config: of `BoostedTrainer`.
+        checkpoints: the class that reads the trainer's checkpoints.
+    """
+    begun = require("training").get_checkpoint()
+    if begun is None:
+        return None, config["rounds"]
+    model = checkpoints.from_checkpoint(begun).get_model()
+    before = config["started_from"]
+    base = checkpoints.rounds_of(checkpoints.from_checkpoint(before).get_model()) if before else 0
+    return model, base + config["rounds"] - checkpoints.rounds_of(model)
 
 
 def shard_frames(config: dict[str, Any]) -> dict[str, tuple[pd.DataFrame, pd.Series]]:

@@ -11,7 +11,7 @@ from narke.train._data_config import DataConfig
 from narke.train.backend import BackendConfig
 from narke.train.base_trainer import BaseTrainer
 
-__all__ = ["DataParallelTrainer"]
+__all__ = ["DataParallelTrainer", "framework_arguments"]
 
 
 class DataParallelTrainer(BaseTrainer):
@@ -75,6 +75,17 @@ class DataParallelTrainer(BaseTrainer):
     def training_loop(self) -> None:
         """The function that each worker runs, called here."""
         self._function()()
+
+
+def framework_arguments(given: dict[str, Any], config: str) -> dict[str, Any]:
+    """The arguments of a framework's trainer as `DataParallelTrainer` takes them.
+
+    Args:
+        given: the `locals()` of the trainer's constructor.
+        config: which argument is the framework's configuration, `backend_config` here.
+    """
+    known = {name: value for name, value in given.items() if name not in ("self", "__class__", config)}
+    return {**known, "backend_config": given[config]}
 
 
 def _parameters(function: Callable) -> int | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from narke.train._framework_checkpoint import FrameworkCheckpoint, finished, new_folder
+from narke.train._booster_checkpoint import BoosterCheckpoint
 
 if TYPE_CHECKING:
     import lightgbm
@@ -13,33 +12,18 @@ if TYPE_CHECKING:
 __all__ = ["LightGBMCheckpoint"]
 
 
-class LightGBMCheckpoint(FrameworkCheckpoint):
+class LightGBMCheckpoint(BoosterCheckpoint):
     """A checkpoint with a booster in ``model.txt``."""
 
     MODEL_FILENAME = "model.txt"
 
-    @classmethod
-    def from_model(
-        cls, booster: lightgbm.Booster, *, preprocessor: Any = None, path: str | None = None
-    ) -> LightGBMCheckpoint:
-        """A new checkpoint of a booster.
-
-        Args:
-            booster: trained.
-            preprocessor: stored with it.
-            path: folder; a temporary one if None.
-        """
-        folder = new_folder(path)
-        booster.save_model(os.path.join(folder, cls.MODEL_FILENAME))
-        return finished(cls.from_directory(folder), preprocessor)
-
-    def get_model(self) -> lightgbm.Booster:
-        """The booster.
-
-        Raises:
-            RuntimeError: the checkpoint has no model file.
-        """
+    @staticmethod
+    def _read(path: str) -> lightgbm.Booster:
         from lightgbm import Booster
 
-        with self.as_directory() as folder:
-            return Booster(model_file=self._model_file(folder))
+        return Booster(model_file=path)
+
+    @staticmethod
+    def rounds_of(booster: lightgbm.Booster) -> int:
+        """How many rounds a booster was trained."""
+        return booster.current_iteration()

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from narke.train import _session
-from narke.train._gbdt import BoostedTrainer, shard_frames, threads
+from narke.train._gbdt import BoostedTrainer, rounds_left, shard_frames, threads
+from narke.train.data_parallel_trainer import framework_arguments
 from narke.train.lightgbm._report import RayTrainReportCallback, normalize_pandas_for_lightgbm
 from narke.train.lightgbm.config import LightGBMConfig, get_network_params
 from narke.train.lightgbm.lightgbm_checkpoint import LightGBMCheckpoint
-
-if TYPE_CHECKING:
-    import lightgbm
-
-    from narke.train._checkpoint import Checkpoint
 
 __all__ = ["LEGACY_LIGHTGBM_TRAINER_DEPRECATION_MESSAGE", "LightGBMTrainer"]
 
 LEGACY_LIGHTGBM_TRAINER_DEPRECATION_MESSAGE = (
     "LightGBMTrainer(label_column=, params=) trains on a table; a train_loop_per_worker can do more."
 )
+
+
+def _train_table(config: dict[str, Any]) -> None:
+    """In a worker: train on its part of the table."""
+    import lightgbm
+
+    sets: dict[str, Any] = {}
+    for name, (features, label) in shard_frames(config).items():
+        table = normalize_pandas_for_lightgbm(features)
+        sets[name] = lightgbm.Dataset(table, label=label.to_numpy(), reference=sets.get("train"))
+    model, rounds = rounds_left(config, LightGBMCheckpoint)
+    callback = RayTrainReportCallback(frequency=config["frequency"], checkpoint_at_end=config["at_end"])
+    more = dict(config["more"])
+    more["callbacks"] = [*more.get("callbacks", ()), callback]
+    lightgbm.train(
+        {"num_threads": threads(), "verbosity": -1, **config["params"], **get_network_params()},
+        sets["train"],
+        num_boost_round=rounds,
+        valid_sets=list(sets.values()),
+        valid_names=list(sets),
+        init_model=model,
+        **more,
+    )
 
 
 class LightGBMTrainer(BoostedTrainer):
@@ -41,6 +58,8 @@ class LightGBMTrainer(BoostedTrainer):
     """
 
     _backend = LightGBMConfig
+    _checkpoint_class = LightGBMCheckpoint
+    _train_table = staticmethod(_train_table)
 
     def __init__(
         self,
@@ -61,69 +80,4 @@ class LightGBMTrainer(BoostedTrainer):
         preprocessor: Any = None,
         **train_kwargs: Any,
     ) -> None:
-        table = {
-            "label_column": label_column,
-            "params": params,
-            "num_boost_round": num_boost_round,
-            "train_kwargs": train_kwargs,
-        }
-        super().__init__(
-            train_loop_per_worker,
-            table,
-            train_loop_config=train_loop_config,
-            backend_config=lightgbm_config,
-            scaling_config=scaling_config,
-            run_config=run_config,
-            datasets=datasets,
-            dataset_config=dataset_config,
-            validation_config=validation_config,
-            metadata=metadata,
-            resume_from_checkpoint=resume_from_checkpoint,
-            preprocessor=preprocessor,
-        )
-
-    def _table_loop(self, config: dict[str, Any]) -> Callable[[], Any]:
-        return functools.partial(_train_table, config)
-
-    @classmethod
-    def get_model(cls, checkpoint: Checkpoint) -> lightgbm.Booster:
-        """The booster of a checkpoint that a run reported.
-
-        Args:
-            checkpoint: of a result.
-        """
-        return LightGBMCheckpoint.from_checkpoint(checkpoint).get_model()
-
-
-def _train_table(config: dict[str, Any]) -> None:
-    """In a worker: train on its part of the table."""
-    import lightgbm
-
-    sets: dict[str, Any] = {}
-    for name, (features, label) in shard_frames(config).items():
-        table = normalize_pandas_for_lightgbm(features)
-        sets[name] = lightgbm.Dataset(table, label=label.to_numpy(), reference=sets.get("train"))
-    model, rounds = _left(config)
-    callback = RayTrainReportCallback(frequency=config["frequency"], checkpoint_at_end=config["at_end"])
-    more = dict(config["more"])
-    more["callbacks"] = [*more.get("callbacks", ()), callback]
-    lightgbm.train(
-        {"num_threads": threads(), "verbosity": -1, **config["params"], **get_network_params()},
-        sets["train"],
-        num_boost_round=rounds,
-        valid_sets=list(sets.values()),
-        valid_names=list(sets),
-        init_model=model,
-        **more,
-    )
-
-
-def _left(config: dict[str, Any]) -> tuple[Any, int]:
-    """The model to begin with, and how many rounds are left of this run."""
-    begun = _session.require("training").get_checkpoint()
-    if begun is None:
-        return None, config["rounds"]
-    model = LightGBMCheckpoint.from_checkpoint(begun).get_model()
-    before = config["started_from"]
-    base = LightGBMCheckpoint.from_checkpoint(before).get_model().current_iteration() if before else 0
-    return model, base + config["rounds"] - model.current_iteration()
+        super().__init__(**framework_arguments(locals(), "lightgbm_config"))

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from narke.train.predictor import Predictor
+from narke.train._predicting import TablePredictor
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from narke.train._checkpoint import Checkpoint
 
 __all__ = ["SklearnPredictor"]
 
 
-class SklearnPredictor(Predictor):
+class SklearnPredictor(TablePredictor):
     """Predicts with an estimator.
 
     Args:
@@ -23,8 +21,12 @@ class SklearnPredictor(Predictor):
     """
 
     def __init__(self, estimator: Any, preprocessor: Any = None) -> None:
-        super().__init__(preprocessor)
-        self.estimator = estimator
+        super().__init__(estimator, preprocessor)
+
+    @property
+    def estimator(self) -> Any:
+        """What predicts."""
+        return self.model
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Checkpoint, **kwargs: Any) -> SklearnPredictor:
@@ -53,11 +55,4 @@ class SklearnPredictor(Predictor):
             from narke.train.sklearn.sklearn_trainer import set_cpus
 
             set_cpus(self.estimator, num_estimator_cpus)
-        return super().predict(data, feature_columns=feature_columns, **predict_kwargs)
-
-    def _predict_pandas(
-        self, data: pd.DataFrame, feature_columns: list | None = None, **predict_kwargs: Any
-    ) -> pd.DataFrame:
-        from narke.train._predicting import as_frame, features_of
-
-        return as_frame(self.estimator.predict(features_of(data, feature_columns), **predict_kwargs))
+        return super().predict(data, feature_columns, **predict_kwargs)

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from narke.air.util.data_batch_conversion import BatchFormat
-from narke.train.predictor import Predictor
+from narke.train._predicting import TensorPredictor
 
 if TYPE_CHECKING:
     from narke.train._checkpoint import Checkpoint
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["TensorflowPredictor"]
 
 
-class TensorflowPredictor(Predictor):
+class TensorflowPredictor(TensorPredictor):
     """Predicts with a Keras model.
 
     Args:
@@ -58,32 +57,12 @@ class TensorflowPredictor(Predictor):
         with tf.device("GPU:0" if self.use_gpu else "CPU:0"):
             return self.model(inputs)
 
-    def predict(self, data: Any, dtype: Any = None, **kwargs: Any) -> Any:
-        """Predict.
-
-        Args:
-            data: see `Predictor.predict`.
-            dtype: of the tensors, or by column.
-        """
-        return super().predict(data, dtype=dtype, **kwargs)
-
-    @classmethod
-    def preferred_batch_format(cls) -> BatchFormat:
-        """Arrays."""
-        return BatchFormat.NUMPY
-
     def _predict_numpy(self, data: Any, dtype: Any = None) -> dict[str, np.ndarray]:
-        import tensorflow as tf
-
-        if isinstance(data, dict) and len(data) == 1:
-            data = next(iter(data.values()))
-        if isinstance(data, dict):
-            kinds = dtype if isinstance(dtype, dict) else dict.fromkeys(data, dtype)
-            inputs: Any = {
-                name: tf.convert_to_tensor(each, dtype=kinds.get(name)) for name, each in data.items()
-            }
-        else:
-            inputs = tf.convert_to_tensor(np.asarray(data), dtype=dtype)
-        found = self.call_model(inputs)
+        found = self.call_model(self._inputs(data, dtype))
         named = found if isinstance(found, dict) else {"predictions": found}
         return {name: np.asarray(each) for name, each in named.items()}
+
+    def _tensor(self, values: np.ndarray, dtype: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.convert_to_tensor(np.asarray(values), dtype=dtype)

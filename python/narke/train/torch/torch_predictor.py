@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from narke.air.util.data_batch_conversion import BatchFormat
-from narke.train.predictor import Predictor
+from narke.train._predicting import TensorPredictor
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["TorchPredictor"]
 
 
-class TorchPredictor(Predictor):
+class TorchPredictor(TensorPredictor):
     """Predicts with a module.
 
     Args:
@@ -68,32 +67,10 @@ class TorchPredictor(Predictor):
         with torch.no_grad():
             return self.model(inputs)
 
-    def predict(self, data: Any, dtype: Any = None, **kwargs: Any) -> Any:
-        """Predict.
-
-        Args:
-            data: see `Predictor.predict`.
-            dtype: of the tensors, or by column.
-        """
-        return super().predict(data, dtype=dtype, **kwargs)
-
-    @classmethod
-    def preferred_batch_format(cls) -> BatchFormat:
-        """Arrays."""
-        return BatchFormat.NUMPY
-
     def _predict_numpy(self, data: Any, dtype: Any = None) -> dict[str, np.ndarray]:
         import torch
 
-        if isinstance(data, dict) and len(data) == 1:
-            data = next(iter(data.values()))
-            dtype = next(iter(dtype.values())) if isinstance(dtype, dict) else dtype
-        if isinstance(data, dict):
-            kinds = dtype if isinstance(dtype, dict) else dict.fromkeys(data, dtype)
-            inputs: Any = {name: self._tensor(each, kinds.get(name)) for name, each in data.items()}
-        else:
-            inputs = self._tensor(data, dtype)
-        found = self.call_model(inputs)
+        found = self.call_model(self._inputs(data, dtype))
         if isinstance(found, torch.Tensor):
             return {"predictions": found.cpu().numpy()}
         if isinstance(found, dict):

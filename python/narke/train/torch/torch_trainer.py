@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from narke.train.data_parallel_trainer import DataParallelTrainer
+from narke.train.data_parallel_trainer import DataParallelTrainer, framework_arguments
 from narke.train.torch.config import TorchConfig
 
 __all__ = ["TorchTrainer"]
@@ -37,16 +37,4 @@ class TorchTrainer(DataParallelTrainer):
         resume_from_checkpoint: Any = None,
         preprocessor: Any = None,
     ) -> None:
-        super().__init__(
-            train_loop_per_worker,
-            train_loop_config=train_loop_config,
-            backend_config=torch_config,
-            scaling_config=scaling_config,
-            run_config=run_config,
-            datasets=datasets,
-            dataset_config=dataset_config,
-            validation_config=validation_config,
-            metadata=metadata,
-            resume_from_checkpoint=resume_from_checkpoint,
-            preprocessor=preprocessor,
-        )
+        super().__init__(**framework_arguments(locals(), "torch_config"))

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from narke.train.predictor import Predictor
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import xgboost
-
-    from narke.train._checkpoint import Checkpoint
+from narke.train._predicting import TablePredictor
 
 __all__ = ["XGBoostPredictor"]
 
 
-class XGBoostPredictor(Predictor):
-    """Predicts with a booster.
-
-    Args:
-        model: the booster.
-        preprocessor: applied to each batch first.
-    """
-
-    def __init__(self, model: xgboost.Booster, preprocessor: Any = None) -> None:
-        super().__init__(preprocessor)
-        self.model = model
+class XGBoostPredictor(TablePredictor):
+    """Predicts with a booster; arguments as of `TablePredictor`."""
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: Checkpoint, **kwargs: Any) -> XGBoostPredictor:
-        """A predictor with the model of a checkpoint."""
+    def _checkpoint_class(cls) -> Any:
         from narke.train.xgboost.xgboost_checkpoint import XGBoostCheckpoint
 
-        found = XGBoostCheckpoint.from_checkpoint(checkpoint)
-        return cls(found.get_model(), found.get_preprocessor())
+        return XGBoostCheckpoint
 
     def predict(
         self,
@@ -50,20 +33,11 @@ class XGBoostPredictor(Predictor):
             dmatrix_kwargs: of DMatrix.
             predict_kwargs: of `Booster.predict`.
         """
-        return super().predict(
-            data, feature_columns=feature_columns, dmatrix_kwargs=dmatrix_kwargs or {}, **predict_kwargs
-        )
+        return super().predict(data, feature_columns, dmatrix_kwargs=dmatrix_kwargs, **predict_kwargs)
 
-    def _predict_pandas(
-        self,
-        data: pd.DataFrame,
-        feature_columns: list | None = None,
-        dmatrix_kwargs: dict[str, Any] | None = None,
-        **predict_kwargs: Any,
-    ) -> pd.DataFrame:
+    def _predicted(
+        self, features: Any, dmatrix_kwargs: dict[str, Any] | None = None, **predict_kwargs: Any
+    ) -> Any:
         import xgboost
 
-        from narke.train._predicting import as_frame, features_of
-
-        matrix = xgboost.DMatrix(features_of(data, feature_columns), **(dmatrix_kwargs or {}))
-        return as_frame(self.model.predict(matrix, **predict_kwargs))
+        return self.model.predict(xgboost.DMatrix(features, **(dmatrix_kwargs or {})), **predict_kwargs)

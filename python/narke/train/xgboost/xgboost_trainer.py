@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from narke.train import _session
-from narke.train._gbdt import BoostedTrainer, shard_frames, threads
+from narke.train._gbdt import BoostedTrainer, rounds_left, shard_frames, threads
+from narke.train.data_parallel_trainer import framework_arguments
 from narke.train.xgboost._report import RayTrainReportCallback
 from narke.train.xgboost.config import XGBoostConfig
 from narke.train.xgboost.xgboost_checkpoint import XGBoostCheckpoint
-
-if TYPE_CHECKING:
-    import xgboost
-
-    from narke.train._checkpoint import Checkpoint
 
 __all__ = ["LEGACY_XGBOOST_TRAINER_DEPRECATION_MESSAGE", "XGBoostTrainer"]
 
 LEGACY_XGBOOST_TRAINER_DEPRECATION_MESSAGE = (
     "XGBoostTrainer(label_column=, params=) trains on a table; a train_loop_per_worker can do more."
 )
+
+
+def _train_table(config: dict[str, Any]) -> None:
+    """In a worker: train on its part of the table."""
+    import xgboost
+
+    frames = shard_frames(config)
+    matrices = {
+        name: xgboost.DMatrix(features, label=label, **config["dmatrix_params"].get(name, {}))
+        for name, (features, label) in frames.items()
+    }
+    model, rounds = rounds_left(config, XGBoostCheckpoint)
+    callback = RayTrainReportCallback(frequency=config["frequency"], checkpoint_at_end=config["at_end"])
+    more = dict(config["more"])
+    more["callbacks"] = [*more.get("callbacks", ()), callback]
+    more.setdefault("verbose_eval", False)
+    xgboost.train(
+        {"nthread": threads(), **config["params"]},
+        matrices["train"],
+        num_boost_round=rounds,
+        evals=[(matrix, name) for name, matrix in matrices.items()],
+        xgb_model=model,
+        **more,
+    )
 
 
 class XGBoostTrainer(BoostedTrainer):
@@ -42,6 +60,8 @@ class XGBoostTrainer(BoostedTrainer):
     """
 
     _backend = XGBoostConfig
+    _checkpoint_class = XGBoostCheckpoint
+    _train_table = staticmethod(_train_table)
 
     def __init__(
         self,
@@ -63,71 +83,4 @@ class XGBoostTrainer(BoostedTrainer):
         preprocessor: Any = None,
         **train_kwargs: Any,
     ) -> None:
-        table = {
-            "label_column": label_column,
-            "params": params,
-            "num_boost_round": num_boost_round,
-            "dmatrix_params": dmatrix_params,
-            "train_kwargs": train_kwargs,
-        }
-        super().__init__(
-            train_loop_per_worker,
-            table,
-            train_loop_config=train_loop_config,
-            backend_config=xgboost_config,
-            scaling_config=scaling_config,
-            run_config=run_config,
-            datasets=datasets,
-            dataset_config=dataset_config,
-            validation_config=validation_config,
-            metadata=metadata,
-            resume_from_checkpoint=resume_from_checkpoint,
-            preprocessor=preprocessor,
-        )
-
-    def _table_loop(self, config: dict[str, Any]) -> Callable[[], Any]:
-        return functools.partial(_train_table, config)
-
-    @classmethod
-    def get_model(cls, checkpoint: Checkpoint) -> xgboost.Booster:
-        """The booster of a checkpoint that a run reported.
-
-        Args:
-            checkpoint: of a result.
-        """
-        return XGBoostCheckpoint.from_checkpoint(checkpoint).get_model()
-
-
-def _train_table(config: dict[str, Any]) -> None:
-    """In a worker: train on its part of the table."""
-    import xgboost
-
-    frames = shard_frames(config)
-    matrices = {
-        name: xgboost.DMatrix(features, label=label, **config["dmatrix_params"].get(name, {}))
-        for name, (features, label) in frames.items()
-    }
-    model, rounds = _left(config)
-    callback = RayTrainReportCallback(frequency=config["frequency"], checkpoint_at_end=config["at_end"])
-    more = dict(config["more"])
-    more["callbacks"] = [*more.get("callbacks", ()), callback]
-    more.setdefault("verbose_eval", False)
-    xgboost.train(
-        {"nthread": threads(), **config["params"]},
-        matrices["train"],
-        num_boost_round=rounds,
-        evals=[(matrix, name) for name, matrix in matrices.items()],
-        xgb_model=model,
-        **more,
-    )
-
-
-def _left(config: dict[str, Any]) -> tuple[Any, int]:
-    """The model to begin with, and how many rounds are left of this run."""
-    begun = _session.require("training").get_checkpoint()
-    if begun is None:
-        return None, config["rounds"]
-    model = XGBoostCheckpoint.from_checkpoint(begun).get_model()
-    before = config["started_from"]
-    base = XGBoostCheckpoint.from_checkpoint(before).get_model().num_boosted_rounds() if before else 0
-    return model, base + config["rounds"] - model.num_boosted_rounds()
+        super().__init__(**framework_arguments(locals(), "xgboost_config"))

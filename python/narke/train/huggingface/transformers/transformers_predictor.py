@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from narke.train.predictor import Predictor
+from narke.train._predicting import TablePredictor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["TransformersPredictor"]
 
 
-class TransformersPredictor(Predictor):
+class TransformersPredictor(TablePredictor):
     """Predicts with a pipeline.
 
     Args:
@@ -24,8 +24,13 @@ class TransformersPredictor(Predictor):
     """
 
     def __init__(self, pipeline: Any = None, preprocessor: Any = None, use_gpu: bool = False) -> None:
-        super().__init__(preprocessor)
-        self.pipeline, self.use_gpu = pipeline, use_gpu
+        super().__init__(pipeline, preprocessor)
+        self.use_gpu = use_gpu
+
+    @property
+    def pipeline(self) -> Any:
+        """What predicts."""
+        return self.model
 
     @classmethod
     def from_checkpoint(
@@ -53,23 +58,12 @@ class TransformersPredictor(Predictor):
             pipeline = make(model=files_in(folder), **{"device": 0 if use_gpu else -1, **pipeline_kwargs})
         return cls(pipeline, checkpoint.get_preprocessor(), use_gpu)
 
-    def predict(
-        self, data: Any, feature_columns: list[str] | list[int] | None = None, **predict_kwargs: Any
-    ) -> Any:
-        """Predict.
-
-        Args:
-            data: see `Predictor.predict`.
-            feature_columns: to use; all if None. The pipeline gets a list of the only column's values, else of rows.
-            predict_kwargs: of the pipeline.
-        """
-        return super().predict(data, feature_columns=feature_columns, **predict_kwargs)
-
     def _predict_pandas(
         self, data: pd.DataFrame, feature_columns: list | None = None, **predict_kwargs: Any
     ) -> pd.DataFrame:
         import pandas as pd
 
+        # The pipeline gets a list of the only column's values, else of rows.
         frame = data[feature_columns] if feature_columns else data
         rows = frame.iloc[:, 0].tolist() if frame.shape[1] == 1 else frame.to_numpy().tolist()
         found = self.pipeline(rows, **predict_kwargs)

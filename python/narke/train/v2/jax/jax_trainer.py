@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from narke.train.data_parallel_trainer import DataParallelTrainer
+from narke.train.data_parallel_trainer import DataParallelTrainer, framework_arguments
 from narke.train.v2.jax.config import JaxConfig
 
 __all__ = ["JaxTrainer"]
@@ -34,16 +34,7 @@ class JaxTrainer(DataParallelTrainer):
         datasets: dict[str, Any] | None = None,
         validation_config: Any = None,
     ) -> None:
-        super().__init__(
-            train_loop_per_worker,
-            train_loop_config=train_loop_config,
-            backend_config=jax_config,
-            scaling_config=scaling_config,
-            dataset_config=dataset_config,
-            run_config=run_config,
-            datasets=datasets,
-            validation_config=validation_config,
-        )
+        super().__init__(**framework_arguments(locals(), "jax_config"))
         if jax_config is None:
             scaling = self.scaling_config
             self.backend_config = JaxConfig(
