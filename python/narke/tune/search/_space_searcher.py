@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import logging
+import importlib
 from typing import Any
 
 from narke.tune.result import DEFAULT_METRIC
@@ -13,14 +13,29 @@ from narke.tune.search.searcher import Searcher, pickle_state, unpickle_state
 from narke.tune.search.util import flattened, unflattened
 from narke.tune.search.variant_generator import parse_spec_vars
 
-__all__ = ["SpaceSearcher", "domains_of", "missing_package", "with_constants"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["PointSearcher", "SpaceSearcher", "domains_of", "library", "missing_package", "with_constants"]
 
 
 def missing_package(searcher: str, package: str, error: Exception) -> ImportError:
     """The error of a searcher whose library is not installed."""
     return ImportError(f"{searcher} needs the package {package}: pip install {package} ({error})")
+
+
+def library(searcher: str, package: str, module: str) -> Any:
+    """A module of a search library.
+
+    Args:
+        searcher: that needs it.
+        package: to install.
+        module: to import.
+
+    Raises:
+        ImportError: it is not installed; the text says what to install.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise missing_package(searcher, package, error) from error
 
 
 def domains_of(spec: dict[str, Any], searcher: str) -> tuple[dict[str, Any], dict[str, Domain]]:
@@ -57,14 +72,14 @@ class SpaceSearcher(Searcher):
     """
 
     _title = "searcher"
-    # Attributes that are not part of the state.
-    _leave_out: tuple[str, ...] = ()
+    # Said with the error of a missing space.
+    _space_hint = ""
 
     def __init__(
         self,
         space: Any = None,
-        metric: str | None = None,
-        mode: str | None = None,
+        metric: str | list[str] | None = None,
+        mode: str | list[str] | None = None,
         points_to_evaluate: list[dict[str, Any]] | None = None,
     ) -> None:
         super().__init__(metric=metric, mode=mode)
@@ -96,6 +111,8 @@ class SpaceSearcher(Searcher):
 
     def _setup_when_ready(self) -> None:
         if self._metric is None and self._mode:
+            if isinstance(self._mode, list):
+                raise ValueError("several modes need several metrics: pass metric=[...]")
             self._metric = DEFAULT_METRIC
         self._setup(self._mode)
 
@@ -137,7 +154,9 @@ class SpaceSearcher(Searcher):
 
     def _check_ready(self) -> None:
         if not self._has_space() or self._optimizer is None:
-            raise RuntimeError(UNDEFINED_SEARCH_SPACE.format(cls=type(self).__name__, space="space"))
+            raise RuntimeError(
+                UNDEFINED_SEARCH_SPACE.format(cls=type(self).__name__, space="space") + self._space_hint
+            )
         if not self._metric or not self._mode:
             raise RuntimeError(
                 UNDEFINED_METRIC_MODE.format(cls=type(self).__name__, metric=self._metric, mode=self._mode)
@@ -166,10 +185,41 @@ class SpaceSearcher(Searcher):
             self._tell(trial_id, value)
             self._live.pop(trial_id, None)
 
+    def _left_out(self) -> tuple[str, ...]:
+        """Attributes that are not part of the state."""
+        return ()
+
     def save(self, checkpoint_path: str) -> None:
         """Write the state to a file."""
-        pickle_state(self, checkpoint_path, self._leave_out)
+        pickle_state(self, checkpoint_path, self._left_out())
 
     def restore(self, checkpoint_path: str) -> None:
         """Take the state from a file that `save` wrote."""
         unpickle_state(self, checkpoint_path)
+
+
+class PointSearcher(SpaceSearcher):
+    """A `SpaceSearcher` that also learns from points evaluated elsewhere; subclasses implement `_observe`."""
+
+    def add_evaluated_point(
+        self,
+        parameters: dict[str, Any],
+        value: float,
+        error: bool = False,
+        pruned: bool = False,
+        intermediate_values: list[float] | None = None,
+    ) -> None:
+        """Learn from a point that was evaluated elsewhere."""
+        self._check_ready()
+        names = self._names_of_space()
+        self._observe(
+            {name: each for name, each in flattened(parameters).items() if name in names}, value, error
+        )
+
+    def _names_of_space(self) -> set[str]:
+        """The parameters that the optimizer knows."""
+        return set(self._space)
+
+    def _observe(self, point: dict[str, Any], value: float, error: bool) -> None:
+        """Learn a point's value."""
+        raise NotImplementedError

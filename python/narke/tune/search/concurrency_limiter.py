@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from narke.tune.search._wrapping import WrappingSearcher
 from narke.tune.search.searcher import Searcher
 
 __all__ = ["ConcurrencyLimiter"]
@@ -12,7 +13,7 @@ __all__ = ["ConcurrencyLimiter"]
 logger = logging.getLogger(__name__)
 
 
-class ConcurrencyLimiter(Searcher):
+class ConcurrencyLimiter(WrappingSearcher):
     """Wraps a searcher and limits how many of its trials are under way.
 
     Args:
@@ -24,14 +25,13 @@ class ConcurrencyLimiter(Searcher):
     def __init__(self, searcher: Searcher, max_concurrent: int, batch: bool = False) -> None:
         if not isinstance(max_concurrent, int) or max_concurrent <= 0:
             raise ValueError(f"max_concurrent must be a whole number above 0, not {max_concurrent!r}")
-        self.searcher = searcher
         self.max_concurrent = max_concurrent
         self.batch = batch
         self.live_trials: set[str] = set()
         self.num_unfinished_live_trials = 0
         self.cached_results: dict[str, tuple[dict[str, Any] | None, bool]] = {}
         self._limit_concurrency = True
-        super().__init__(metric=searcher.metric, mode=searcher.mode)
+        super().__init__(searcher)
         if searcher.set_max_concurrency(max_concurrent):
             # It heeds the limit itself; this only passes calls on.
             self._limit_concurrency = False
@@ -40,13 +40,6 @@ class ConcurrencyLimiter(Searcher):
         """Change the limit."""
         self.max_concurrent = max_concurrent
         return self.searcher.set_max_concurrency(max_concurrent) or True
-
-    def set_search_properties(
-        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
-    ) -> bool:
-        """Pass on to the searcher."""
-        self._metric, self._mode = metric or self._metric, mode or self._mode
-        return self.searcher.set_search_properties(metric, mode, config, **spec)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the searcher's suggestion; None while enough trials are under way."""
@@ -99,21 +92,9 @@ class ConcurrencyLimiter(Searcher):
         """Pass on."""
         self.searcher.add_evaluated_point(parameters, value, error, pruned, intermediate_values)
 
-    def get_state(self) -> dict[str, Any]:
-        """Return this limiter's own state."""
-        return {name: value for name, value in vars(self).items() if name != "searcher"}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Take a state of `get_state`."""
-        vars(self).update(state)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Write the searcher's state."""
-        self.searcher.save(checkpoint_path)
-
     def restore(self, checkpoint_path: str) -> None:
         """Restore the searcher's state; no trial of the time before counts as under way."""
-        self.searcher.restore(checkpoint_path)
+        super().restore(checkpoint_path)
         self.live_trials.clear()
         self.cached_results = {}
         self.num_unfinished_live_trials = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from narke.tune.search._wrapping import WrappingSearcher
 from narke.tune.search.searcher import Searcher
 
 __all__ = ["TRIAL_INDEX", "Repeater"]
@@ -33,7 +34,7 @@ class _Group:
         return sum(known) / len(known) if known else None
 
 
-class Repeater(Searcher):
+class Repeater(WrappingSearcher):
     """Repeats each configuration of a searcher, to average out noise.
 
     Args:
@@ -45,12 +46,11 @@ class Repeater(Searcher):
     def __init__(self, searcher: Searcher, repeat: int = 1, set_index: bool = True) -> None:
         if repeat < 1:
             raise ValueError(f"repeat must be at least 1, not {repeat}")
-        self.searcher = searcher
         self.repeat = repeat
         self._set_index = set_index
         self._groups: dict[str, _Group] = {}
         self._open: _Group | None = None
-        super().__init__(metric=searcher.metric, mode=searcher.mode)
+        super().__init__(searcher)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the open group's configuration, else a new one of the searcher."""
@@ -80,26 +80,3 @@ class Repeater(Searcher):
         mean = group.mean()
         summary = None if mean is None else {**(result or {}), metric: mean}  # type: ignore[dict-item, misc]
         self.searcher.on_trial_complete(group.primary, result=summary, error=mean is None)
-
-    def get_state(self) -> dict[str, Any]:
-        """Return this repeater's own state."""
-        return {name: value for name, value in vars(self).items() if name != "searcher"}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Take a state of `get_state`."""
-        vars(self).update(state)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Write the searcher's state."""
-        self.searcher.save(checkpoint_path)
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Restore the searcher's state."""
-        self.searcher.restore(checkpoint_path)
-
-    def set_search_properties(
-        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
-    ) -> bool:
-        """Pass on."""
-        self._metric, self._mode = metric or self._metric, mode or self._mode
-        return self.searcher.set_search_properties(metric, mode, config, **spec)

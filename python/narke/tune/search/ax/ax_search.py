@@ -6,9 +6,8 @@ import copy
 import logging
 from typing import Any
 
-from narke.tune.search._space_searcher import SpaceSearcher, domains_of, missing_package
+from narke.tune.search._space_searcher import PointSearcher, domains_of, library
 from narke.tune.search.sample import Categorical, Float, Integer, LogUniform, Quantized
-from narke.tune.search.util import flattened
 
 __all__ = ["AxSearch"]
 
@@ -16,15 +15,13 @@ logger = logging.getLogger(__name__)
 
 
 def _ax() -> tuple[Any, Any]:
-    try:
-        from ax.service.ax_client import AxClient
-        from ax.service.utils.instantiation import ObjectiveProperties
-    except ImportError as error:
-        raise missing_package("AxSearch", "ax-platform", error) from error
-    return AxClient, ObjectiveProperties
+    client = library("AxSearch", "ax-platform", "ax.service.ax_client")
+    return client.AxClient, library(
+        "AxSearch", "ax-platform", "ax.service.utils.instantiation"
+    ).ObjectiveProperties
 
 
-class AxSearch(SpaceSearcher):
+class AxSearch(PointSearcher):
     """Suggests what an Ax client asks for.
 
     Args:
@@ -113,19 +110,11 @@ class AxSearch(SpaceSearcher):
     def _tell_failure(self, trial_id: str) -> None:
         self._ax.log_trial_failure(trial_index=self._live.pop(trial_id))
 
-    def add_evaluated_point(
-        self,
-        parameters: dict[str, Any],
-        value: float,
-        error: bool = False,
-        pruned: bool = False,
-        intermediate_values: list[float] | None = None,
-    ) -> None:
-        """Learn from a point that was evaluated elsewhere."""
-        self._check_ready()
-        names = {each["name"] for each in self._space if isinstance(each, dict)}
-        flat = {name: each for name, each in flattened(parameters).items() if name in names}
-        _, index = self._ax.attach_trial(flat)
+    def _names_of_space(self) -> set[str]:
+        return {each["name"] for each in self._space if isinstance(each, dict)}
+
+    def _observe(self, point: dict[str, Any], value: float, error: bool) -> None:
+        _, index = self._ax.attach_trial(point)
         if error:
             self._ax.log_trial_failure(trial_index=index)
         else:

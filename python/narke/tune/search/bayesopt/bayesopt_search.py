@@ -6,7 +6,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from narke.tune.search._space_searcher import SpaceSearcher, domains_of, missing_package
+from narke.tune.search._space_searcher import PointSearcher, domains_of, library
 from narke.tune.search.sample import Float, LogUniform, Quantized
 from narke.tune.search.searcher import Searcher
 from narke.tune.search.util import flattened, unflattened
@@ -20,14 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 def _bayes_opt() -> Any:
-    try:
-        import bayes_opt
-    except ImportError as error:
-        raise missing_package("BayesOptSearch", "bayesian-optimization", error) from error
-    return bayes_opt
+    return library("BayesOptSearch", "bayesian-optimization", "bayes_opt")
 
 
-class BayesOptSearch(SpaceSearcher):
+class BayesOptSearch(PointSearcher):
     """Suggests what a Gaussian process asks for. Parameters are floats.
 
     Args:
@@ -135,22 +131,11 @@ class BayesOptSearch(SpaceSearcher):
         for trial in analysis.trials:
             value = flattened(trial.last_result).get(self._metric) if trial.last_result else None
             if value is not None:
-                params = {name: each for name, each in flattened(trial.config).items() if name in self._space}
-                self._optimizer.register(params=params, target=self._metric_op * value)
+                self.add_evaluated_point(trial.config, value)
 
-    def add_evaluated_point(
-        self,
-        parameters: dict[str, Any],
-        value: float,
-        error: bool = False,
-        pruned: bool = False,
-        intermediate_values: list[float] | None = None,
-    ) -> None:
-        """Learn from a point that was evaluated elsewhere."""
-        self._check_ready()
+    def _observe(self, point: dict[str, Any], value: float, error: bool) -> None:
         if not error:
-            params = {name: each for name, each in flattened(parameters).items() if name in self._space}
-            self._optimizer.register(params=params, target=self._metric_op * value)
+            self._optimizer.register(params=point, target=self._metric_op * value)
 
     def get_state(self) -> dict[str, Any]:
         """Return what `set_state` takes."""

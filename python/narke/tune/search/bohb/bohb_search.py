@@ -7,13 +7,8 @@ import logging
 import math
 from typing import Any
 
-from narke.tune.result import DEFAULT_METRIC
-from narke.tune.search import UNDEFINED_METRIC_MODE, UNDEFINED_SEARCH_SPACE
-from narke.tune.search._space_searcher import domains_of, missing_package, with_constants
+from narke.tune.search._space_searcher import SpaceSearcher, domains_of, library, missing_package
 from narke.tune.search.sample import Categorical, Float, Integer, LogUniform, Normal, Quantized
-from narke.tune.search.searcher import Searcher, pickle_state, unpickle_state
-from narke.tune.search.util import flattened
-from narke.tune.search.variant_generator import parse_spec_vars
 
 _missing: ImportError | None = None
 try:
@@ -36,7 +31,7 @@ class _Job:
         self.exception = None
 
 
-class TuneBOHB(Searcher):
+class TuneBOHB(SpaceSearcher):
     """Suggests what BOHB's estimator asks for. Use it with `HyperBandForBOHB`, which tells budgets.
 
     Args:
@@ -51,6 +46,8 @@ class TuneBOHB(Searcher):
         ImportError: hpbandster or ConfigSpace is not installed.
     """
 
+    _title = "BOHB"
+
     def __init__(
         self,
         space: Any = None,
@@ -63,78 +60,37 @@ class TuneBOHB(Searcher):
     ) -> None:
         if BOHB is None:
             raise missing_package("TuneBOHB", "hpbandster ConfigSpace", _missing or ImportError("hpbandster"))
-        super().__init__(metric=metric, mode=mode)
         self.trial_to_params: dict[str, dict[str, Any]] = {}
         self._bohb_config = bohb_config or {}
-        self._constants: dict[str, Any] = {}
-        self._space = space
         self._seed = seed
         self.running: set[str] = set()
         self.paused: set[str] = set()
         self._max_concurrent = max_concurrent
-        self._points_to_evaluate = [flattened(point) for point in points_to_evaluate or []]
-        self._bohber: Any = None
-        if isinstance(space, dict) and space and any(parse_spec_vars(space)[1:]):
-            self._constants, _ = domains_of(space, "BOHB")
-            self._space = self.convert_search_space(space)
-        if self._space:
-            self._setup_bohb()
+        super().__init__(space, metric, mode, points_to_evaluate)
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
         """Change the limit."""
         self._max_concurrent = max_concurrent
         return True
 
-    def _setup_bohb(self) -> None:
-        if self._metric is None and self._mode:
-            self._metric = DEFAULT_METRIC
+    def _setup(self, mode: Any) -> None:
         if self._seed is not None:
             self._space.seed(self._seed)
-        self._bohber = BOHB(self._space, **self._bohb_config)
+        self._optimizer = BOHB(self._space, **self._bohb_config)
 
-    @property
-    def _metric_op(self) -> float:
-        return -1.0 if self._mode == "max" else 1.0  # BOHB minimizes
-
-    def set_search_properties(
-        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
-    ) -> bool:
-        """Take metric, mode and space from the experiment, unless this has its own space."""
-        if self._space:
-            if (metric and not self._metric) or (mode and not self._mode):
-                self._metric, self._mode = self._metric or metric, self._mode or mode
-                self._setup_bohb()
-                return not any(parse_spec_vars(config)[1:])
-            return False
-        self._constants, _ = domains_of(config, "BOHB")
-        self._space = self.convert_search_space(config)
-        self._metric, self._mode = metric or self._metric, mode or self._mode
-        self._setup_bohb()
-        return True
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return BOHB's next configuration; None while enough trials are under way.
-
-        Raises:
-            RuntimeError: space, metric or mode is not known.
-        """
-        name = type(self).__name__
-        if not self._space:
-            raise RuntimeError(UNDEFINED_SEARCH_SPACE.format(cls=name, space="space"))
-        if not self._metric or not self._mode:
-            raise RuntimeError(UNDEFINED_METRIC_MODE.format(cls=name, metric=self._metric, mode=self._mode))
+    def _ask(self, trial_id: str) -> dict[str, Any] | None:
         if self._max_concurrent and len(self.running) >= self._max_concurrent:
             return None
         if self._points_to_evaluate:
             config = self._points_to_evaluate.pop(0)
         else:
-            config, _ = self._bohber.get_config(None)
+            config, _ = self._optimizer.get_config(None)
         plain = {
             key: value.item() if hasattr(value, "item") else value for key, value in dict(config).items()
         }
         self.trial_to_params[trial_id] = copy.deepcopy(plain)
         self.running.add(trial_id)
-        return with_constants(self._constants, plain)
+        return plain
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Learn a value at a budget, from results that carry one."""
@@ -144,7 +100,7 @@ class TuneBOHB(Searcher):
             return
         result["hyperband_info"]["seen"] = True
         if trial_id in self.trial_to_params and result.get(self._metric) is not None:
-            self._bohber.new_result(self.to_wrapper(trial_id, result))
+            self._optimizer.new_result(self.to_wrapper(trial_id, result))
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -157,7 +113,8 @@ class TuneBOHB(Searcher):
     def to_wrapper(self, trial_id: str, result: dict[str, Any]) -> _Job:
         """A result as hpbandster takes it."""
         value = result[self._metric]
-        loss = math.inf if value != value else self._metric_op * value
+        # BOHB minimizes.
+        loss = math.inf if value != value else -self._metric_op * value
         return _Job(loss, result["hyperband_info"]["budget"], self.trial_to_params[trial_id])
 
     def on_pause(self, trial_id: str) -> None:
@@ -170,14 +127,6 @@ class TuneBOHB(Searcher):
         self.paused.discard(trial_id)
         self.running.add(trial_id)
 
-    def save(self, checkpoint_path: str) -> None:
-        """Write the state to a file."""
-        pickle_state(self, checkpoint_path)
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Take the state from a file that `save` wrote."""
-        unpickle_state(self, checkpoint_path)
-
     @staticmethod
     def convert_search_space(spec: dict[str, Any]) -> Any:
         """The ConfigurationSpace of a space of Tune.
@@ -185,10 +134,7 @@ class TuneBOHB(Searcher):
         Raises:
             ValueError: it has a grid, or a domain that ConfigSpace has not.
         """
-        try:
-            import ConfigSpace
-        except ImportError as error:
-            raise missing_package("TuneBOHB", "ConfigSpace", error) from error
+        ConfigSpace = library("TuneBOHB", "ConfigSpace", "ConfigSpace")
         _, domains = domains_of(spec, "BOHB")
         space = ConfigSpace.ConfigurationSpace()
         for name, domain in domains.items():

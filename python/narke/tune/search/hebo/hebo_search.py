@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from narke.tune.search._space_searcher import SpaceSearcher, domains_of, missing_package
+from narke.tune.search._space_searcher import PointSearcher, domains_of, library
 from narke.tune.search.sample import Categorical, Float, Integer, LogUniform, Quantized
-from narke.tune.search.util import flattened
 from narke.tune.utils.util import validate_warmstart
 
 __all__ = ["HEBOSearch", "SPACE_ERROR_MESSAGE"]
@@ -21,15 +20,11 @@ SPACE_ERROR_MESSAGE = (
 
 
 def _hebo() -> tuple[Any, Any]:
-    try:
-        from hebo.design_space.design_space import DesignSpace
-        from hebo.optimizers.hebo import HEBO
-    except ImportError as error:
-        raise missing_package("HEBOSearch", "HEBO", error) from error
-    return DesignSpace, HEBO
+    space = library("HEBOSearch", "HEBO", "hebo.design_space.design_space")
+    return space.DesignSpace, library("HEBOSearch", "HEBO", "hebo.optimizers.hebo").HEBO
 
 
-class HEBOSearch(SpaceSearcher):
+class HEBOSearch(PointSearcher):
     """Suggests what HEBO asks for.
 
     Args:
@@ -93,7 +88,7 @@ class HEBOSearch(SpaceSearcher):
                 self._evaluated_rewards,
             )
             for point, reward in zip(self._points_to_evaluate, self._evaluated_rewards, strict=True):
-                self._observe(point, reward)
+                self._observe(point, reward, False)
             self._points_to_evaluate, self._evaluated_rewards = [], None
 
     def _ask(self, trial_id: str) -> dict[str, Any] | None:
@@ -118,23 +113,14 @@ class HEBOSearch(SpaceSearcher):
         # HEBO minimizes.
         self._optimizer.observe(self._live[trial_id], np.array([[-self._metric_op * value]]))
 
-    def _observe(self, point: dict[str, Any], value: float) -> None:
+    def _names_of_space(self) -> set[str]:
+        return set(self._space.para_names)
+
+    def _observe(self, point: dict[str, Any], value: float, error: bool) -> None:
         import pandas as pd
 
-        self._optimizer.observe(pd.DataFrame([point]), np.array([[-self._metric_op * value]]))
-
-    def add_evaluated_point(
-        self,
-        parameters: dict[str, Any],
-        value: float,
-        error: bool = False,
-        pruned: bool = False,
-        intermediate_values: list[float] | None = None,
-    ) -> None:
-        """Learn from a point that was evaluated elsewhere."""
-        self._check_ready()
-        names = set(self._space.para_names)
-        self._observe({name: each for name, each in flattened(parameters).items() if name in names}, value)
+        if not error:
+            self._optimizer.observe(pd.DataFrame([point]), np.array([[-self._metric_op * value]]))
 
     @staticmethod
     def convert_search_space(spec: dict[str, Any], prefix: str = "") -> Any:

@@ -9,11 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from narke.tune.result import DEFAULT_METRIC
-from narke.tune.search import UNDEFINED_METRIC_MODE, UNDEFINED_SEARCH_SPACE
-from narke.tune.search._space_searcher import missing_package
+from narke.tune.search._space_searcher import SpaceSearcher, library
 from narke.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform, Normal, Quantized
-from narke.tune.search.searcher import Searcher, pickle_state, unpickle_state
 from narke.tune.search.util import flattened, merged_config, unflattened
 from narke.tune.search.variant_generator import parse_spec_vars
 
@@ -27,14 +24,10 @@ HYPEROPT_UNDEFINED_DETAILS = (
 
 
 def _hyperopt() -> Any:
-    try:
-        import hyperopt
-    except ImportError as error:
-        raise missing_package("HyperOptSearch", "hyperopt", error) from error
-    return hyperopt
+    return library("HyperOptSearch", "hyperopt", "hyperopt")
 
 
-class HyperOptSearch(Searcher):
+class HyperOptSearch(SpaceSearcher):
     """Suggests what HyperOpt's TPE asks for.
 
     Args:
@@ -49,6 +42,9 @@ class HyperOptSearch(Searcher):
         ImportError: HyperOpt is not installed.
     """
 
+    _title = "HyperOpt"
+    _space_hint = HYPEROPT_UNDEFINED_DETAILS
+
     def __init__(
         self,
         space: dict[str, Any] | None = None,
@@ -60,40 +56,31 @@ class HyperOptSearch(Searcher):
         gamma: float = 0.25,
     ) -> None:
         hpo = _hyperopt()
-        super().__init__(metric=metric, mode=mode)
-        self.metric_op: float | None = None
-        self._points_to_evaluate = copy.deepcopy(points_to_evaluate or [])
-        self._live_trial_mapping: dict[str, tuple[int, Any]] = {}
         self.rstate = np.random.RandomState(random_state_seed)
         self.algo = partial(hpo.tpe.suggest, n_startup_jobs=n_initial_points, gamma=gamma)
         self.domain: Any = None
-        self._hpopt_trials: Any = None
-        self._space: Any = None
         self._categories: dict[str, list] = {}
-        if isinstance(space, dict) and space:
-            if any(parse_spec_vars(space)[1:]):
-                self._categories = _categories_of(space)
-                space = self.convert_search_space(space)
-            self._space = space
-            self._setup_hyperopt()
+        super().__init__(space, metric, mode, points_to_evaluate)
 
-    def _setup_hyperopt(self) -> None:
+    @property
+    def _hpopt_trials(self) -> Any:
+        return self._optimizer
+
+    def _take_space(self, config: dict[str, Any]) -> Any:
+        # Constants stay in the space: HyperOpt hands them back.
+        self._categories = _categories_of(config)
+        return self.convert_search_space(config)
+
+    def _setup(self, mode: Any) -> None:
         hpo = _hyperopt()
-        if not self._space:
-            raise RuntimeError(
-                UNDEFINED_SEARCH_SPACE.format(cls=type(self).__name__, space="space")
-                + HYPEROPT_UNDEFINED_DETAILS
-            )
-        if self._metric is None and self._mode:
-            self._metric = DEFAULT_METRIC
-        self.metric_op = {"max": -1.0, "min": 1.0}.get(str(self._mode))  # HyperOpt minimizes
-        self._hpopt_trials = hpo.Trials()
         if self._points_to_evaluate:
             points = [self._indexed(point) for point in self._points_to_evaluate]
-            self._hpopt_trials = (
+            self._optimizer = (
                 hpo.fmin_generate(points) if hasattr(hpo, "fmin_generate") else _calculated(hpo, points)
             )
-            self._hpopt_trials.refresh()
+            self._optimizer.refresh()
+        else:
+            self._optimizer = hpo.Trials()
         self._pending_points = len(self._points_to_evaluate)
         self.domain = hpo.Domain(lambda spc: spc, self._space)
 
@@ -107,41 +94,12 @@ class HyperOptSearch(Searcher):
             for name, value in flat.items()
         }
 
-    def set_search_properties(
-        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
-    ) -> bool:
-        """Take metric, mode and space from the experiment, unless this has its own space."""
-        if self.domain is not None:
-            if (metric and not self._metric) or (mode and not self._mode):
-                self._metric, self._mode = self._metric or metric, self._mode or mode
-                self._setup_hyperopt()
-                return not any(parse_spec_vars(config)[1:])
-            return False
-        self._categories = _categories_of(config)
-        self._space = self.convert_search_space(config)
-        self._metric, self._mode = metric or self._metric, mode or self._mode
-        self._setup_hyperopt()
-        return True
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return HyperOpt's next configuration.
-
-        Raises:
-            RuntimeError: space, metric or mode is not known.
-        """
+    def _ask(self, trial_id: str) -> dict[str, Any]:
         hpo = _hyperopt()
-        name = type(self).__name__
-        if self.domain is None:
-            raise RuntimeError(
-                UNDEFINED_SEARCH_SPACE.format(cls=name, space="space") + HYPEROPT_UNDEFINED_DETAILS
-            )
-        if not self._metric or not self._mode:
-            raise RuntimeError(UNDEFINED_METRIC_MODE.format(cls=name, metric=self._metric, mode=self._mode))
         if self._pending_points > 0:
             place = len(self._points_to_evaluate) - self._pending_points
             self._pending_points -= 1
             new_trial = self._hpopt_trials.trials[place]
-            self._live_trial_mapping[trial_id] = (new_trial["tid"], new_trial)
         else:
             new_ids = self._hpopt_trials.new_trial_ids(1)
             self._hpopt_trials.refresh()
@@ -149,17 +107,15 @@ class HyperOptSearch(Searcher):
             self._hpopt_trials.insert_trial_docs(made)
             self._hpopt_trials.refresh()
             new_trial = made[0]
-            self._live_trial_mapping[trial_id] = (new_trial["tid"], new_trial)
+        self._live[trial_id] = new_trial["tid"]
         config = hpo.base.spec_from_misc(new_trial["misc"])
         memo = self.domain.memo_from_config(config)
         suggested = hpo.pyll.rec_eval(self.domain.expr, memo=memo)
-        return unflattened(_plain(suggested))
+        return _plain(suggested)
 
     def _trial_of(self, trial_id: str) -> Any:
-        entry = self._live_trial_mapping.get(trial_id)
-        if entry is None:
-            return None
-        return next((each for each in self._hpopt_trials._dynamic_trials if each["tid"] == entry[0]), None)
+        tid = self._live.get(trial_id)
+        return next((each for each in self._hpopt_trials._dynamic_trials if each["tid"] == tid), None)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Note that the trial runs."""
@@ -169,24 +125,24 @@ class HyperOptSearch(Searcher):
             trial["state"] = hpo.base.JOB_STATE_RUNNING
             trial["refresh_time"] = hpo.utils.coarse_utcnow()
 
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
-        """Tell HyperOpt the value."""
-        hpo = _hyperopt()
-        trial = self._trial_of(trial_id)
-        if trial is None:
-            return
-        trial["refresh_time"] = hpo.utils.coarse_utcnow()
-        value = (result or {}).get(self._metric)
-        if error or value is None or value != value:
-            trial["state"] = hpo.base.JOB_STATE_ERROR
-            trial["misc"]["error"] = (str(TypeError), "Tune Error")
-        else:
-            trial["state"] = hpo.base.JOB_STATE_DONE
-            trial["result"] = {"loss": (self.metric_op or 1.0) * value, "status": "ok"}
+    def _tell(self, trial_id: str, value: float) -> None:
+        # HyperOpt minimizes.
+        self._end(trial_id, _hyperopt().JOB_STATE_DONE)["result"] = {
+            "loss": -self._metric_op * value,
+            "status": "ok",
+        }
         self._hpopt_trials.refresh()
-        del self._live_trial_mapping[trial_id]
+
+    def _tell_failure(self, trial_id: str) -> None:
+        self._end(trial_id, _hyperopt().JOB_STATE_ERROR)["misc"]["error"] = (str(TypeError), "Tune Error")
+        self._hpopt_trials.refresh()
+        super()._tell_failure(trial_id)
+
+    def _end(self, trial_id: str, state: int) -> Any:
+        trial = self._trial_of(trial_id)
+        trial["refresh_time"] = _hyperopt().utils.coarse_utcnow()
+        trial["state"] = state
+        return trial
 
     def get_state(self) -> dict[str, Any]:
         """Return what `set_state` takes."""
@@ -196,13 +152,8 @@ class HyperOptSearch(Searcher):
         """Take a state of `get_state`."""
         vars(self).update(state)
 
-    def save(self, checkpoint_path: str) -> None:
-        """Write the state to a file."""
-        pickle_state(self, checkpoint_path, ("algo",))
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Take the state from a file that `save` wrote."""
-        unpickle_state(self, checkpoint_path)
+    def _left_out(self) -> tuple[str, ...]:
+        return ("algo",)
 
     @staticmethod
     def convert_search_space(spec: dict[str, Any], prefix: str = "") -> dict[str, Any]:

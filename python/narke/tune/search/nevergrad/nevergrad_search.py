@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from narke.tune.search._space_searcher import SpaceSearcher, domains_of, missing_package
+from narke.tune.search._space_searcher import PointSearcher, domains_of, library
 from narke.tune.search.sample import Categorical, Float, Integer, LogUniform, Quantized
-from narke.tune.search.util import flattened
 
 __all__ = ["NevergradSearch"]
 
@@ -15,14 +14,10 @@ logger = logging.getLogger(__name__)
 
 
 def _nevergrad() -> Any:
-    try:
-        import nevergrad
-    except ImportError as error:
-        raise missing_package("NevergradSearch", "nevergrad", error) from error
-    return nevergrad
+    return library("NevergradSearch", "nevergrad", "nevergrad")
 
 
-class NevergradSearch(SpaceSearcher):
+class NevergradSearch(PointSearcher):
     """Suggests what an optimizer of Nevergrad asks for.
 
     Args:
@@ -88,18 +83,10 @@ class NevergradSearch(SpaceSearcher):
         # Nevergrad minimizes.
         self._nevergrad_opt.tell(self._live[trial_id], -self._metric_op * value)
 
-    def add_evaluated_point(
-        self,
-        parameters: dict[str, Any],
-        value: float,
-        error: bool = False,
-        pruned: bool = False,
-        intermediate_values: list[float] | None = None,
-    ) -> None:
-        """Learn from a point that was evaluated elsewhere."""
-        self._check_ready()
-        names = set(self._nevergrad_opt.parametrization.value)
-        point = {name: each for name, each in flattened(parameters).items() if name in names}
+    def _names_of_space(self) -> set[str]:
+        return set(self._nevergrad_opt.parametrization.value)
+
+    def _observe(self, point: dict[str, Any], value: float, error: bool) -> None:
         candidate = self._nevergrad_opt.parametrization.spawn_child(new_value=point)
         if not error:
             self._nevergrad_opt.tell(candidate, -self._metric_op * value)

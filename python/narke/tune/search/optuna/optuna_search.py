@@ -7,13 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from narke.tune.result import DEFAULT_METRIC, TRAINING_ITERATION
-from narke.tune.search import UNDEFINED_METRIC_MODE, UNDEFINED_SEARCH_SPACE
-from narke.tune.search._space_searcher import domains_of, missing_package, with_constants
+from narke.tune.result import TRAINING_ITERATION
+from narke.tune.search._space_searcher import SpaceSearcher, domains_of, library
 from narke.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform, Quantized
-from narke.tune.search.searcher import Searcher, pickle_state, unpickle_state
 from narke.tune.search.util import flattened, unflattened
-from narke.tune.search.variant_generator import parse_spec_vars
 
 __all__ = ["DEFINE_BY_RUN_WARN_THRESHOLD_S", "OptunaSearch"]
 
@@ -22,14 +19,10 @@ DEFINE_BY_RUN_WARN_THRESHOLD_S = 1
 
 
 def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError as error:
-        raise missing_package("OptunaSearch", "optuna", error) from error
-    return optuna
+    return library("OptunaSearch", "optuna", "optuna")
 
 
-class OptunaSearch(Searcher):
+class OptunaSearch(SpaceSearcher):
     """Suggests what an Optuna study asks for.
 
     Args:
@@ -48,6 +41,8 @@ class OptunaSearch(Searcher):
         ValueError: points and rewards do not fit.
     """
 
+    _title = "Optuna"
+
     def __init__(
         self,
         space: dict[str, Any] | list | Callable | None = None,
@@ -61,21 +56,15 @@ class OptunaSearch(Searcher):
         evaluated_rewards: list | None = None,
     ) -> None:
         optuna = _optuna()
-        super().__init__(metric=metric, mode=mode)
-        self._constants: dict[str, Any] = {}
-        self._space: Any = space
-        if isinstance(space, dict) and any(parse_spec_vars(space)[1:]):
-            self._take_space(space)
-        elif isinstance(space, list):
+        if isinstance(space, list):
             raise ValueError(
                 "space as a list of optuna parameters is of versions long gone: pass a dict or a function"
             )
-        self._points_to_evaluate = [flattened(point) for point in points_to_evaluate or []]
-        self._evaluated_rewards = evaluated_rewards
-        if evaluated_rewards and len(evaluated_rewards) != len(self._points_to_evaluate):
+        if evaluated_rewards and len(evaluated_rewards) != len(points_to_evaluate or []):
             raise ValueError(
-                f"there are {len(evaluated_rewards)} evaluated_rewards for {len(self._points_to_evaluate)} points"
+                f"there are {len(evaluated_rewards)} evaluated_rewards for {len(points_to_evaluate or [])} points"
             )
+        self._evaluated_rewards = evaluated_rewards
         self._study_name = study_name or "optuna"
         if sampler is not None and not isinstance(sampler, optuna.samplers.BaseSampler):
             raise TypeError(
@@ -88,26 +77,20 @@ class OptunaSearch(Searcher):
         self._storage = storage or optuna.storages.InMemoryStorage()
         self._completed_trials: set[str] = set()
         self._ot_trials: dict[str, Any] = {}
-        self._ot_study: Any = None
-        if self._space:
-            self._setup_study(mode)
+        super().__init__(space, metric, mode, points_to_evaluate)
 
-    def _take_space(self, config: dict[str, Any]) -> None:
-        self._constants, _ = domains_of(config, "Optuna")
-        self._space = self.convert_search_space(config)
+    @property
+    def _ot_study(self) -> Any:
+        return self._optimizer
 
-    def _setup_study(self, mode: str | list[str] | None) -> None:
+    def _setup(self, mode: str | list[str] | None) -> None:
         optuna = _optuna()
-        if self._metric is None and self._mode:
-            if isinstance(self._mode, list):
-                raise ValueError("several modes need several metrics: pass metric=[...]")
-            self._metric = DEFAULT_METRIC
         words = {"min": "minimize", "max": "maximize"}
         directions = [words[each] for each in mode] if isinstance(mode, list) else None
         aim = {"directions": directions} if directions else {"direction": words.get(str(mode), "minimize")}
         verbosity = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._ot_study = optuna.create_study(
+        self._optimizer = optuna.create_study(
             storage=self._storage,
             sampler=self._sampler,
             pruner=optuna.pruners.NopPruner(),
@@ -124,41 +107,12 @@ class OptunaSearch(Searcher):
                 self.add_evaluated_point(point, reward)
         self._points_to_evaluate, self._evaluated_rewards = [], None
 
-    def set_search_properties(
-        self,
-        metric: str | list[str] | None,
-        mode: str | list[str] | None,
-        config: dict[str, Any],
-        **spec: Any,
-    ) -> bool:
-        """Take metric, mode and space from the experiment, unless this has its own space."""
-        if self._space:
-            if (metric and not self._metric) or (mode and not self._mode):
-                self._metric, self._mode = self._metric or metric, self._mode or mode
-                self._setup_study(self._mode)
-                return not any(parse_spec_vars(config)[1:])
-            return False
-        self._take_space(config)
-        self._metric, self._mode = metric or self._metric, mode or self._mode
-        self._setup_study(self._mode)
-        return True
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the study's next configuration.
-
-        Raises:
-            RuntimeError: space, metric or mode is not known.
-        """
-        name = type(self).__name__
-        if not self._space:
-            raise RuntimeError(UNDEFINED_SEARCH_SPACE.format(cls=name, space="space"))
-        if not self._metric or not self._mode:
-            raise RuntimeError(UNDEFINED_METRIC_MODE.format(cls=name, metric=self._metric, mode=self._mode))
+    def _ask(self, trial_id: str) -> dict[str, Any]:
         if callable(self._space):
             return self._suggest_by_running(trial_id, self._space)
         if trial_id not in self._ot_trials:
             self._ot_trials[trial_id] = self._ot_study.ask(fixed_distributions=self._space)
-        return with_constants(self._constants, self._ot_trials[trial_id].params)
+        return self._ot_trials[trial_id].params
 
     def _suggest_by_running(self, trial_id: str, define: Callable) -> dict[str, Any]:
         if trial_id not in self._ot_trials:
@@ -227,8 +181,7 @@ class OptunaSearch(Searcher):
             TypeError: the space is defined by running: distributions are not known beforehand.
         """
         optuna = _optuna()
-        if not self._space or self._ot_study is None:
-            raise RuntimeError(UNDEFINED_SEARCH_SPACE.format(cls=type(self).__name__, space="space"))
+        self._check_ready()
         if callable(self._space):
             raise TypeError(
                 "evaluated points need a space of distributions, not one that is defined by running"
@@ -250,15 +203,14 @@ class OptunaSearch(Searcher):
             )
         )
 
-    def save(self, checkpoint_path: str) -> None:
-        """Write the state to a file."""
-        pickle_state(self, checkpoint_path, () if _in_memory(self._storage) else ("_storage", "_ot_study"))
+    def _left_out(self) -> tuple[str, ...]:
+        return () if _in_memory(self._storage) else ("_storage", "_optimizer")
 
     def restore(self, checkpoint_path: str) -> None:
         """Take the state from a file that `save` wrote."""
-        unpickle_state(self, checkpoint_path)
-        if self._ot_study is None and self._space:
-            self._setup_study(self._mode)
+        super().restore(checkpoint_path)
+        if self._ot_study is None and self._has_space():
+            self._setup(self._mode)
 
     @staticmethod
     def convert_search_space(spec: dict[str, Any]) -> dict[str, Any]:

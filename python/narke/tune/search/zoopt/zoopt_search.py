@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from narke.tune.search._space_searcher import SpaceSearcher, domains_of, missing_package
+from narke.tune.search._space_searcher import SpaceSearcher, domains_of, library
 from narke.tune.search.sample import Categorical, Float, Integer, LogUniform, Quantized
 from narke.tune.search.searcher import Searcher
 from narke.tune.search.util import unflattened
@@ -16,11 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def _zoopt() -> Any:
-    try:
-        import zoopt
-    except ImportError as error:
-        raise missing_package("ZOOptSearch", "zoopt", error) from error
-    return zoopt
+    return library("ZOOptSearch", "zoopt", "zoopt")
 
 
 class ZOOptSearch(SpaceSearcher):
