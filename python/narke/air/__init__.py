@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from narke._private.lazy_names import lazy_names
 
 _HOMES = {
     "AcquiredResources": "narke.air.execution.resources.request",
@@ -19,19 +18,7 @@ _HOMES = {
 }
 __all__ = sorted(_HOMES)
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        value = getattr(importlib.import_module(_HOMES[name]), name)
-        globals()[name] = value
-        return value
-    if not name.startswith("_"):
-        try:
-            return importlib.import_module(f"narke.air.{name}")
-        except ModuleNotFoundError as error:
-            if error.name != f"narke.air.{name}":
-                raise
-    raise AttributeError(f"narke.air has no {name!r}; what it has is in narke.air.__all__")
+__getattr__ = lazy_names(__name__, _HOMES, modules=True)
 
 
 def __dir__() -> list[str]:

@@ -194,6 +194,22 @@ class FailureConfig:
     __repr__ = brief
 
 
+def check_retention(num_to_keep: int | None, order: str | None) -> None:
+    """See that a CheckpointConfig says sensibly which checkpoints are kept.
+
+    Args:
+        num_to_keep: how many; None for all.
+        order: "max" or "min".
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+    if num_to_keep is not None and num_to_keep <= 0:
+        raise ValueError(f"CheckpointConfig.num_to_keep is {num_to_keep}; it must be None or at least 1")
+    if order not in (MAX, MIN):
+        raise ValueError(f"CheckpointConfig.checkpoint_score_order is {order!r}; it must be 'max' or 'min'")
+
+
 @dataclass
 class CheckpointConfig:
     """Which checkpoints are kept, and when they are made.
@@ -218,14 +234,7 @@ class CheckpointConfig:
     _checkpoint_upload_from_workers: Any = DEPRECATED
 
     def __post_init__(self) -> None:
-        if self.num_to_keep is not None and self.num_to_keep <= 0:
-            raise ValueError(
-                f"CheckpointConfig.num_to_keep is {self.num_to_keep}; it must be None or at least 1"
-            )
-        if self.checkpoint_score_order not in (MAX, MIN):
-            raise ValueError(
-                f"CheckpointConfig.checkpoint_score_order is {self.checkpoint_score_order!r}; it must be 'max' or 'min'"
-            )
+        check_retention(self.num_to_keep, self.checkpoint_score_order)
         if isinstance(self.checkpoint_frequency, int) and self.checkpoint_frequency < 0:
             raise ValueError(
                 f"CheckpointConfig.checkpoint_frequency is {self.checkpoint_frequency}; it must be at least 0"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
+from narke._private.lazy_names import lazy_names
 from narke.train._generation import is_second
 
 _HOMES = {
@@ -61,20 +61,8 @@ __all__ = sorted([*_HOMES, "TRAIN_DATASET_KEY"])
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        home = (
-            f"narke.train.{_HOMES[name]}" if is_second() else _FIRST.get(name, f"narke.train.{_HOMES[name]}")
-        )
-        value = getattr(importlib.import_module(home), name)
-        globals()[name] = value
-        return value
-    if not name.startswith("_"):
-        try:
-            return importlib.import_module(f"narke.train.{name}")
-        except ModuleNotFoundError as error:
-            if error.name != f"narke.train.{name}":
-                raise
-    raise AttributeError(f"narke.train has no {name!r}; what it has is in narke.train.__all__")
+    homes = _HOMES if is_second() else {**_HOMES, **_FIRST}
+    return lazy_names(__name__, homes, modules=True)(name)
 
 
 def __dir__() -> list[str]:

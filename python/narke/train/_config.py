@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from narke.air.config import DEPRECATED, MAX, MIN, default_storage_path
+from narke.air.config import DEPRECATED, check_retention, default_storage_path
 from narke.air.config import FailureConfig as _FailureConfig
 from narke.air.config import ScalingConfig as _ScalingConfig
 from narke.train._naming import run_name
@@ -160,14 +160,7 @@ class CheckpointConfig:
     checkpoint_at_end: bool | None | Literal["DEPRECATED"] = DEPRECATED  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        if self.num_to_keep is not None and self.num_to_keep <= 0:
-            raise ValueError(
-                f"CheckpointConfig.num_to_keep is {self.num_to_keep}; it must be None or at least 1"
-            )
-        if self.checkpoint_score_order not in (MAX, MIN):
-            raise ValueError(
-                f"CheckpointConfig.checkpoint_score_order is {self.checkpoint_score_order!r}; it must be 'max' or 'min'"
-            )
+        check_retention(self.num_to_keep, self.checkpoint_score_order)
 
 
 @dataclass

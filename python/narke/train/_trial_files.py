@@ -23,6 +23,7 @@ from narke.air.constants import (
 )
 from narke.train import _storage
 from narke.train._snapshot import _plain
+from narke.tune.search.util import flattened
 
 __all__ = ["Filler", "TrialFiles"]
 
@@ -123,20 +124,10 @@ class TrialFiles:
 
 
 def _as_csv(rows: list[dict[str, Any]]) -> bytes:
-    flat = [_flat(row) for row in rows]
+    flat = [flattened(row) for row in rows]
     columns = list(dict.fromkeys(name for row in flat for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns)
     writer.writeheader()
     writer.writerows(flat)
     return text.getvalue().encode()
-
-
-def _flat(row: dict[str, Any], before: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in row.items():
-        if isinstance(value, dict):
-            found.update(_flat(value, f"{before}{name}/"))
-        else:
-            found[f"{before}{name}"] = value
-    return found

@@ -77,15 +77,15 @@ class DataParallelTrainer(BaseTrainer):
         self._function()()
 
 
-def framework_arguments(given: dict[str, Any], config: str) -> dict[str, Any]:
-    """The arguments of a framework's trainer as `DataParallelTrainer` takes them.
+def framework_arguments(given: dict[str, Any], config: str = "") -> dict[str, Any]:
+    """The arguments of a framework's trainer as its base takes them.
 
     Args:
         given: the `locals()` of the trainer's constructor.
-        config: which argument is the framework's configuration, `backend_config` here.
+        config: which argument is the framework's configuration: `backend_config` for `DataParallelTrainer`.
     """
     known = {name: value for name, value in given.items() if name not in ("self", "__class__", config)}
-    return {**known, "backend_config": given[config]}
+    return {**known, "backend_config": given[config]} if config else known
 
 
 def _parameters(function: Callable) -> int | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from narke._private.lazy_names import lazy_names
 
 _HOMES = {
+    "Result": "narke.air.result",
     "CLIReporter": "progress_reporter",
     "Callback": "callback",
     "Checkpoint": "trainable.trainable_fn_utils",
@@ -57,28 +57,11 @@ _HOMES = {
     "with_parameters": "trainable.util",
     "with_resources": "trainable.util",
 }
-__all__ = sorted([*_HOMES, "Result"])
+__all__ = sorted(_HOMES)
 
 
-def __getattr__(name: str) -> Any:
-    """Names are imported when they are first used: a worker needs few of them."""
-    if name in _HOMES:
-        value = getattr(importlib.import_module(f"narke.tune.{_HOMES[name]}"), name)
-    elif name == "Result":
-        value = importlib.import_module("narke.air.result").Result
-    elif name.startswith("_"):
-        raise AttributeError(f"narke.tune has no {name!r}")
-    else:
-        try:
-            return importlib.import_module(f"narke.tune.{name}")
-        except ModuleNotFoundError as error:
-            if error.name != f"narke.tune.{name}":
-                raise
-            raise AttributeError(
-                f"narke.tune has no {name!r}; what it has is in narke.tune.__all__"
-            ) from None
-    globals()[name] = value
-    return value
+# Names are imported when they are first used: a worker needs few of them.
+__getattr__ = lazy_names(__name__, _HOMES, modules=True)
 
 
 def __dir__() -> list[str]:

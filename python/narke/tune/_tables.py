@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["as_html", "as_text", "duration_text", "grid", "short", "value_text"]
+from narke.tune.search.util import flattened
+
+if TYPE_CHECKING:
+    from narke.tune.experiment.trial import Trial
+
+__all__ = ["as_html", "as_text", "best_trial", "duration_text", "grid", "short", "value_text"]
 
 
 def value_text(value: Any, most: int = 20) -> str:
@@ -91,3 +96,23 @@ def duration_text(seconds: float) -> str:
         f"{left}s",
     ]
     return " ".join(part for part in parts if part)
+
+
+def best_trial(trials: Sequence[Trial], metric: str | None, mode: str | None) -> Trial | None:
+    """The trial whose last value of a metric is the best; None if there is none, or no aim.
+
+    Args:
+        trials: all.
+        metric: what is optimized.
+        mode: "min" or "max".
+    """
+    if not metric or mode not in ("min", "max"):
+        return None
+    found: tuple[float, Trial] | None = None
+    for trial in trials:
+        value = flattened(trial.last_result).get(metric)
+        if not isinstance(value, (int, float)) or value != value:
+            continue
+        if found is None or (value > found[0] if mode == "max" else value < found[0]):
+            found = (value, trial)
+    return found[1] if found else None

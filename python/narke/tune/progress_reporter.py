@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from narke.tune._tables import as_html, as_text, duration_text
+from narke.tune._tables import as_html, as_text, best_trial, duration_text
 from narke.tune.callback import Callback
 from narke.tune.experiment.trial import Trial
 from narke.tune.logger.logger import pretty_print
@@ -239,24 +239,13 @@ class TuneReporterBase(ProgressReporter):
             f"(running for {duration_text(time.time() - self._start_time)})",
             f"Number of trials: {len(trials)}/{total} ({shown})",
         ]
-        best = self._best(trials)
+        best = best_trial(trials, self._metric, self._mode)
         if best is not None:
             value = best.last_result.get(self._metric)
             lines.append(
                 f"Current best trial: {best.trial_id} with {self._metric}={value} and parameters={best.config}"
             )
         return "\n".join(lines)
-
-    def _best(self, trials: Sequence[Trial]) -> Trial | None:
-        if not self._metric or not self._mode:
-            return None
-        known = [(flattened(trial.last_result).get(self._metric), trial) for trial in trials]
-        known = [
-            (value, trial) for value, trial in known if isinstance(value, (int, float)) and value == value
-        ]
-        if not known:
-            return None
-        return (max if self._mode == "max" else min)(known, key=lambda each: each[0])[1]  # type: ignore[arg-type, return-value]
 
     def _table(self, trials: Sequence[Trial], done: bool) -> tuple[list[str], list[list[Any]]]:
         shown = self._shown(trials)
@@ -342,41 +331,12 @@ class JupyterNotebookReporter(TuneReporterBase, RemoteReporterMixin):
 
     Args:
         overwrite: show each table in place of the one before.
+        table: arguments of `TuneReporterBase`.
 
-    Other arguments as of `TuneReporterBase`.
     """
 
-    def __init__(
-        self,
-        *,
-        overwrite: bool = True,
-        metric_columns: list[str] | dict[str, str] | None = None,
-        parameter_columns: list[str] | dict[str, str] | None = None,
-        total_samples: int | None = None,
-        max_progress_rows: int = 20,
-        max_error_rows: int = 20,
-        max_column_length: int = 20,
-        max_report_frequency: int = 5,
-        infer_limit: int = 3,
-        print_intermediate_tables: bool | None = None,
-        metric: str | None = None,
-        mode: str | None = None,
-        sort_by_metric: bool = False,
-    ) -> None:
-        super().__init__(
-            metric_columns=metric_columns,
-            parameter_columns=parameter_columns,
-            total_samples=total_samples,
-            max_progress_rows=max_progress_rows,
-            max_error_rows=max_error_rows,
-            max_column_length=max_column_length,
-            max_report_frequency=max_report_frequency,
-            infer_limit=infer_limit,
-            print_intermediate_tables=print_intermediate_tables,
-            metric=metric,
-            mode=mode,
-            sort_by_metric=sort_by_metric,
-        )
+    def __init__(self, *, overwrite: bool = True, **table: Any) -> None:
+        super().__init__(**table)
         self._overwrite = overwrite
         self._handle: Any = None
 

@@ -205,9 +205,7 @@ def register_env(name: str, env_creator: Callable) -> None:
     Raises:
         TypeError: it cannot be called.
     """
-    if not callable(env_creator):
-        raise TypeError(f"the creator of the environment {name!r} must be callable, not {env_creator!r}")
-    _global_registry.register(ENV_CREATOR, name, env_creator)
+    _register_creator(ENV_CREATOR, "environment", name, env_creator)
 
 
 def register_input(name: str, input_creator: Callable) -> None:
@@ -220,9 +218,13 @@ def register_input(name: str, input_creator: Callable) -> None:
     Raises:
         TypeError: it cannot be called.
     """
-    if not callable(input_creator):
-        raise TypeError(f"the creator of the input {name!r} must be callable, not {input_creator!r}")
-    _global_registry.register(RLLIB_INPUT, name, input_creator)
+    _register_creator(RLLIB_INPUT, "input", name, input_creator)
+
+
+def _register_creator(kind: str, what: str, name: str, creator: Callable) -> None:
+    if not callable(creator):
+        raise TypeError(f"the creator of the {what} {name!r} must be callable, not {creator!r}")
+    _global_registry.register(kind, name, creator)
 
 
 def registry_contains_input(name: str) -> bool:

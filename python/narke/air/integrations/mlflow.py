@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from narke.train.context import get_context
+from narke.tune.search.util import flattened
 
 __all__ = ["setup_mlflow"]
 
@@ -80,7 +81,7 @@ def setup_mlflow(
     mlflow.set_experiment(experiment_id=chosen)
     mlflow.start_run(run_name=run_name or context.get_trial_name() or None, tags=tags)
     if config:
-        mlflow.log_params(_flat(config))
+        mlflow.log_params(flattened(config))
     return mlflow
 
 
@@ -99,13 +100,3 @@ def _experiment(mlflow: Any, given: str | None, name: str | None, create: bool, 
             "create_experiment_if_not_exists=True"
         )
     return mlflow.create_experiment(name, artifact_location=location)
-
-
-def _flat(config: dict[str, Any], before: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, dict):
-            found.update(_flat(value, f"{before}{name}/"))
-        else:
-            found[f"{before}{name}"] = value
-    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from narke.train.data_parallel_trainer import framework_arguments
 from narke.train.torch.config import TorchConfig
 from narke.train.torch.torch_trainer import TorchTrainer
 
@@ -99,23 +100,15 @@ class LightningTrainer(TorchTrainer):
         preprocessor: Any = None,
         resume_from_checkpoint: Any = None,
     ) -> None:
+        arguments = framework_arguments(locals())
+        self.lightning_config = arguments.pop("lightning_config")
+        self.datasets_iter_config = arguments.pop("datasets_iter_config")
         if datasets and not datasets_iter_config:
             raise RuntimeError(
                 "LightningTrainer with datasets= needs datasets_iter_config=, with a batch_size at least"
             )
-        self.lightning_config, self.datasets_iter_config = lightning_config, datasets_iter_config
-        super().__init__(
-            functools.partial(_train, datasets_iter_config or {}),
-            train_loop_config=lightning_config,
-            torch_config=torch_config,
-            scaling_config=scaling_config,
-            dataset_config=dataset_config,
-            run_config=run_config,
-            datasets=datasets,
-            metadata=metadata,
-            preprocessor=preprocessor,
-            resume_from_checkpoint=resume_from_checkpoint,
-        )
+        loop = functools.partial(_train, datasets_iter_config or {})
+        super().__init__(loop, train_loop_config=lightning_config, **arguments)
 
 
 def _train(iteration: dict[str, Any], config: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -68,12 +69,18 @@ class TorchConfig(BackendConfig):
 class _TorchBackend(Backend):
     share_cuda_visible_devices = True
 
+    def _join(self) -> Callable[..., None]:
+        """What each worker calls with the configuration, the address of rank 0, and its own place."""
+        return _join
+
     def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
         host, port = worker_group.execute_single(0, _free_address)
         refs = []
         for rank, worker in enumerate(worker_group.workers):
             place = {"rank": rank, "world_size": len(worker_group), **_local(worker)}
-            refs.append(worker_group.execute_single_async(rank, _join, backend_config, host, port, place))
+            refs.append(
+                worker_group.execute_single_async(rank, self._join(), backend_config, host, port, place)
+            )
         import narke
 
         narke.get(refs, timeout=backend_config.timeout_s)

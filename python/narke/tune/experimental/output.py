@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from narke.tune._tables import as_text, duration_text, grid
+from narke.tune._tables import as_text, best_trial, duration_text, grid
 from narke.tune.callback import Callback
 from narke.tune.experiment.trial import Trial
 from narke.tune.progress_reporter import IS_NOTEBOOK
@@ -112,12 +112,16 @@ class ProgressReporter(Callback):
         tensorboard_path: str | None = None,
         **kwargs: Any,
     ) -> None:
-        """Say where the results go."""
+        """Say what is run, and where the results go."""
+        self._announce(experiment_name, searcher_str, scheduler_str, total_num_samples)
         self._print(f"\nView detailed results here: {experiment_path}")
         if tensorboard_path:
             self._print(
                 f"To visualize your results with TensorBoard, run: `tensorboard --logdir {tensorboard_path}`\n"
             )
+
+    def _announce(self, name: str, searcher: str, scheduler: str, total: float) -> None:
+        """Say what is run; for subclasses."""
 
     def _print(self, text: str, least: AirVerbosity = AirVerbosity.DEFAULT) -> None:
         if self._verbosity >= least:
@@ -232,24 +236,13 @@ class TuneReporterBase(ProgressReporter):
         shown = " | ".join(f"{count} {status}" for status, count in counts.items() if count)
         when = time.strftime("%Y-%m-%d %H:%M:%S")
         lines = [f"\nTrial status: {shown}", f"Current time: {when}. {self._running_for()}"]
-        best = self._best(trials)
+        best = best_trial(trials, self._metric, self._mode)
         if best is not None:
             value = flattened(best.last_result)[self._metric]
             lines.append(
                 f"Current best trial: {best.trial_id} with {self._metric}={value} and params={best.config}"
             )
         return lines
-
-    def _best(self, trials: list[Trial]) -> Trial | None:
-        if not self._metric or self._mode not in ("min", "max"):
-            return None
-        known = [(flattened(trial.last_result).get(self._metric), trial) for trial in trials]
-        known = [
-            (value, trial) for value, trial in known if isinstance(value, (int, float)) and value == value
-        ]
-        if not known:
-            return None
-        return (max if self._mode == "max" else min)(known, key=lambda each: each[0])[1]  # type: ignore[arg-type, return-value]
 
     def _table(self, trials: list[Trial]) -> str:
         shown = sorted(trials, key=lambda trial: ORDER.index(trial.status))[:_MAX_ROWS]
@@ -278,28 +271,14 @@ class TuneReporterBase(ProgressReporter):
 class TuneTerminalReporter(TuneReporterBase):
     """Prints progress in the terminal; arguments as of `TuneReporterBase`."""
 
-    def experiment_started(
-        self,
-        experiment_name: str,
-        experiment_path: str,
-        searcher_str: str,
-        scheduler_str: str,
-        total_num_samples: int,
-        tensorboard_path: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Print what is run."""
-        total = total_num_samples if total_num_samples < float("inf") else "infinite"
+    def _announce(self, name: str, searcher: str, scheduler: str, total: float) -> None:
         facts = [
-            ("Search algorithm", searcher_str),
-            ("Scheduler", scheduler_str),
-            ("Number of trials", total),
+            ("Search algorithm", searcher),
+            ("Scheduler", scheduler),
+            ("Number of trials", total if total < float("inf") else "infinite"),
         ]
-        self._total = total_num_samples if isinstance(total, int) else 0
-        self._print(grid(facts, f"Configuration for experiment     {experiment_name}"))
-        super().experiment_started(
-            experiment_name, experiment_path, searcher_str, scheduler_str, total_num_samples, tensorboard_path
-        )
+        self._total = int(total) if total < float("inf") else 0
+        self._print(grid(facts, f"Configuration for experiment     {name}"))
 
     def _print_heartbeat(self, trials: list[Trial], *args: Any, force: bool = False) -> None:
         if self._verbosity >= AirVerbosity.DEFAULT:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
+from narke.tune.integration._runs import check_mixed_into_trainable, inside_a_run
 from narke.tune.logger.mlflow import MLflowLoggerCallback
-from narke.tune.trainable.trainable import Trainable
 
 __all__ = ["MLflowLoggerCallback", "MLflowTrainableMixin", "mlflow_mixin"]
 
@@ -36,18 +35,9 @@ def mlflow_mixin(func: Callable) -> Callable:
         func: its configuration has "mlflow": {"tracking_uri", "experiment_name" or "experiment_id"}.
     """
 
-    @functools.wraps(func)
-    def wrapped(config: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        mlflow = _begin(config)
-        try:
-            value = func(config, *args, **kwargs)
-        except BaseException:
-            mlflow.end_run("FAILED")
-            raise
-        mlflow.end_run()
-        return value
-
-    return wrapped
+    return inside_a_run(
+        func, _begin, lambda mlflow, failed: mlflow.end_run("FAILED" if failed else "FINISHED")
+    )
 
 
 class MLflowTrainableMixin:
@@ -62,10 +52,7 @@ class MLflowTrainableMixin:
     """
 
     def __init__(self, config: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-        if not isinstance(self, Trainable):
-            raise ValueError(
-                "MLflowTrainableMixin is mixed into classes that derive from Trainable, in front of it"
-            )
+        check_mixed_into_trainable(self, "MLflowTrainableMixin")
         self._mlflow = _begin(config)
         super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
+from narke.tune.integration._runs import check_mixed_into_trainable, inside_a_run
 from narke.tune.logger.wandb import WandbLoggerCallback, _plain, _wandb
 from narke.tune.search.util import flattened
-from narke.tune.trainable.trainable import Trainable
 
 __all__ = ["WandbLoggerCallback", "WandbTrainableMixin", "wandb_mixin"]
 
@@ -41,20 +40,12 @@ def wandb_mixin(func: Callable) -> Callable:
         func: its configuration has "wandb": {"project", "api_key" or "api_key_file", arguments of wandb.init}.
     """
 
-    @functools.wraps(func)
-    def wrapped(config: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+    def begin(config: dict[str, Any]) -> Any:
         from narke.tune.trainable.session import get_trial_id, get_trial_name
 
-        run = _begin(config, get_trial_id(), get_trial_name())
-        try:
-            value = func(config, *args, **kwargs)
-        except BaseException:
-            run.finish(exit_code=1)
-            raise
-        run.finish()
-        return value
+        return _begin(config, get_trial_id(), get_trial_name())
 
-    return wrapped
+    return inside_a_run(func, begin, lambda run, failed: run.finish(exit_code=int(failed)))
 
 
 class WandbTrainableMixin:
@@ -69,10 +60,7 @@ class WandbTrainableMixin:
     """
 
     def __init__(self, config: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-        if not isinstance(self, Trainable):
-            raise ValueError(
-                "WandbTrainableMixin is mixed into classes that derive from Trainable, in front of it"
-            )
+        check_mixed_into_trainable(self, "WandbTrainableMixin")
         super().__init__(config, *args, **kwargs)  # type: ignore[call-arg]
         self.wandb = _begin(config, self.trial_id, self.trial_name)  # type: ignore[attr-defined]
 

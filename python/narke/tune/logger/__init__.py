@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
+from narke._private.lazy_names import lazy_names
 from narke.tune.logger.csv import CSVLoggerCallback
 from narke.tune.logger.json import JsonLoggerCallback
 from narke.tune.logger.logger import LoggerCallback, pretty_print
@@ -23,10 +21,4 @@ __all__ = [
     *_LEGACY,
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _LEGACY:
-        value = getattr(importlib.import_module("narke.tune.logger._legacy"), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"narke.tune.logger has no {name!r}")
+__getattr__ = lazy_names(__name__, dict.fromkeys(_LEGACY, "_legacy"))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from narke.tune.result import DEFAULT_METRIC, TRAINING_ITERATION
-from narke.tune.schedulers.trial_scheduler import FIFOScheduler, TrialScheduler
+from narke.tune.result import TRAINING_ITERATION
+from narke.tune.schedulers.trial_scheduler import ComparingScheduler, TrialScheduler
 
 if TYPE_CHECKING:
     from narke.tune.execution.tune_controller import TuneController
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ASHAScheduler", "AsyncHyperBandScheduler"]
 
 
-class AsyncHyperBandScheduler(FIFOScheduler):
+class AsyncHyperBandScheduler(ComparingScheduler):
     """Asynchronous successive halving.
 
     Args:
@@ -62,8 +62,7 @@ class AsyncHyperBandScheduler(FIFOScheduler):
             raise ValueError(f"grace_period must be <= max_t, but {grace_period} > {max_t}")
         if reduction_factor <= 1:
             raise ValueError(f"reduction_factor must be above 1, not {reduction_factor}")
-        if mode is not None and mode not in ("min", "max"):
-            raise ValueError(f"`mode` must be 'min' or 'max', not {mode!r}")
+        super().__init__(time_attr, metric, mode)
         self._reduction_factor = reduction_factor
         self._max_t = max_t
         self._brackets = [
@@ -73,21 +72,7 @@ class AsyncHyperBandScheduler(FIFOScheduler):
         self._trial_info: dict[str, _Bracket] = {}
         self._counter = 0
         self._num_stopped = 0
-        self._metric = metric
-        self._mode = mode
-        self._metric_op: float | None = {"max": 1.0, "min": -1.0}.get(mode or "")
-        self._time_attr = time_attr
         self._stop_last_trials = stop_last_trials
-
-    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Take metric and mode, unless this has its own."""
-        if (self._metric and metric) or (self._mode and mode):
-            return False
-        self._metric, self._mode = metric or self._metric, mode or self._mode
-        self._metric_op = {"max": 1.0, "min": -1.0}.get(self._mode or "")
-        if self._metric is None and self._mode:
-            self._metric = DEFAULT_METRIC
-        return True
 
     def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
         """Put the trial into a bracket.
@@ -95,12 +80,7 @@ class AsyncHyperBandScheduler(FIFOScheduler):
         Raises:
             ValueError: metric or mode is not known.
         """
-        if not self._metric or not self._metric_op:
-            raise ValueError(
-                f"{type(self).__name__} has been instantiated without a valid `metric` ({self._metric}) or `mode` "
-                f"({self._mode}) parameter. Either pass these parameters when instantiating the scheduler, or pass "
-                "them as parameters to `tune.TuneConfig()`"
-            )
+        super().on_trial_add(tune_controller, trial)
         if trial.trial_id in self._trial_info:
             return
         # More trials into the brackets with more milestones.
@@ -113,7 +93,7 @@ class AsyncHyperBandScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         """STOP at `max_t`, or at a milestone where the trial is behind."""
-        if self._time_attr not in result or self._metric not in result:
+        if not self._is_told(result):
             return TrialScheduler.CONTINUE
         action = TrialScheduler.CONTINUE
         if result[self._time_attr] >= self._max_t and self._stop_last_trials:
@@ -126,14 +106,13 @@ class AsyncHyperBandScheduler(FIFOScheduler):
         return action
 
     def _score(self, result: dict[str, Any]) -> float:
-        assert self._metric_op is not None and self._metric is not None
         return self._metric_op * result[self._metric]
 
     def on_trial_complete(
         self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]
     ) -> None:
         """Record the last value."""
-        if self._time_attr not in result or self._metric not in result:
+        if not self._is_told(result):
             return
         bracket = self._trial_info.pop(trial.trial_id, None)
         if bracket is not None:

@@ -21,13 +21,9 @@ class HyperBandForBOHB(HyperBandScheduler):
     `HyperBandScheduler`.
     """
 
-    def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
-        """Put the trial into the bracket that is being filled."""
-        super().on_trial_add(tune_controller, trial)
-
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         """Say the budget in the result; then as HyperBand does."""
-        if self._metric not in result or self._time_attr not in result:
+        if not self._is_told(result):
             return TrialScheduler.CONTINUE
         result["hyperband_info"] = {"budget": self._trial_info[trial][0]._cumul_r}
         searcher = getattr(tune_controller.search_alg, "searcher", None)

@@ -15,8 +15,7 @@ import numpy as np
 
 from narke.tune.error import TuneError
 from narke.tune.experiment.trial import Trial
-from narke.tune.result import DEFAULT_METRIC
-from narke.tune.schedulers.trial_scheduler import FIFOScheduler, TrialScheduler
+from narke.tune.schedulers.trial_scheduler import ComparingScheduler, TrialScheduler
 
 if TYPE_CHECKING:
     from narke.tune.execution.tune_controller import TuneController
@@ -26,7 +25,7 @@ __all__ = ["HyperBandScheduler"]
 logger = logging.getLogger(__name__)
 
 
-class HyperBandScheduler(FIFOScheduler):
+class HyperBandScheduler(ComparingScheduler):
     """HyperBand. Trials must make checkpoints: they are paused until their bracket is judged.
 
     Args:
@@ -53,8 +52,7 @@ class HyperBandScheduler(FIFOScheduler):
     ) -> None:
         if max_t <= 0:
             raise ValueError(f"max_t must be above 0, not {max_t}")
-        if mode is not None and mode not in ("min", "max"):
-            raise ValueError(f"`mode` must be 'min' or 'max', not {mode!r}")
+        super().__init__(time_attr, metric, mode)
         self._eta = reduction_factor
         # One more than the greatest s; the float's error must not lose one.
         self._s_max_1 = int(np.round(np.log(max_t) / np.log(reduction_factor))) + 1
@@ -63,14 +61,7 @@ class HyperBandScheduler(FIFOScheduler):
         self._trial_info: dict[Trial, tuple[_Bracket, int]] = {}
         self._state = {"bracket": None, "band_idx": 0}
         self._num_stopped = 0
-        self._metric = metric
-        self._mode = mode
-        self._time_attr = time_attr
         self._stop_last_trials = stop_last_trials
-
-    @property
-    def _metric_op(self) -> float | None:
-        return {"max": 1.0, "min": -1.0}.get(self._mode or "")
 
     def _size(self, s: int) -> int:
         """How many trials bracket s takes."""
@@ -80,25 +71,9 @@ class HyperBandScheduler(FIFOScheduler):
         """How long they run at first."""
         return int(np.round(self._max_t_attr * self._eta ** (-s)))
 
-    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Take metric and mode, unless this has its own."""
-        if (self._metric and metric) or (self._mode and mode):
-            return False
-        self._metric, self._mode = metric or self._metric, mode or self._mode
-        if self._metric is None and self._mode:
-            self._metric = DEFAULT_METRIC
-        return True
-
-    def _check_known(self) -> None:
-        if not self._metric or not self._metric_op:
-            raise ValueError(
-                f"{type(self).__name__} has been instantiated without a valid `metric` ({self._metric}) or `mode` "
-                f"({self._mode}) parameter: pass them to it or to `tune.TuneConfig()`"
-            )
-
     def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
         """Put the trial into the bracket that is being filled."""
-        self._check_known()
+        super().on_trial_add(tune_controller, trial)
         bracket = self._open_bracket()
         bracket.add_trial(trial)
         self._trial_info[trial] = (bracket, self._state["band_idx"] or 0)
@@ -137,7 +112,7 @@ class HyperBandScheduler(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         """PAUSE a trial that has used its time, until its bracket is judged."""
-        if self._metric not in result or self._time_attr not in result:
+        if not self._is_told(result):
             return TrialScheduler.CONTINUE
         bracket, _ = self._trial_info[trial]
         bracket.update_trial_stats(trial, result)

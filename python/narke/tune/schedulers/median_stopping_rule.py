@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from narke.tune.result import DEFAULT_METRIC
-from narke.tune.schedulers.trial_scheduler import FIFOScheduler, TrialScheduler
+from narke.tune.schedulers.trial_scheduler import ComparingScheduler, TrialScheduler
 
 if TYPE_CHECKING:
     from narke.tune.execution.tune_controller import TuneController
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["MedianStoppingRule"]
 
 
-class MedianStoppingRule(FIFOScheduler):
+class MedianStoppingRule(ComparingScheduler):
     """Stops a trial at time t if its best value so far is worse than the median of the others' mean values until t.
 
     Args:
@@ -47,52 +46,23 @@ class MedianStoppingRule(FIFOScheduler):
         min_time_slice: int = 0,
         hard_stop: bool = True,
     ) -> None:
-        if mode is not None and mode not in ("min", "max"):
-            raise ValueError(f"`mode` must be 'min' or 'max', not {mode!r}")
+        super().__init__(time_attr, metric, mode)
         self._stopped_trials: set[str] = set()
         self._grace_period = grace_period
         self._min_samples_required = min_samples_required
         self._min_time_slice = min_time_slice
-        self._metric = metric
-        self._mode = mode
-        self._time_attr = time_attr
         self._hard_stop = hard_stop
         self._last_pause: dict[str, float] = collections.defaultdict(float)
         self._results: dict[str, list[tuple[float, float]]] = collections.defaultdict(list)
 
-    @property
-    def _sign(self) -> float:
-        return -1.0 if self._mode == "min" else 1.0
-
-    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Take metric and mode, unless this has its own."""
-        if (self._metric and metric) or (self._mode and mode):
-            return False
-        self._metric, self._mode = metric or self._metric, mode or self._mode
-        if self._metric is None and self._mode:
-            self._metric = DEFAULT_METRIC
-        return True
-
-    def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
-        """See that metric and mode are known.
-
-        Raises:
-            ValueError: they are not.
-        """
-        if not self._metric or not self._mode:
-            raise ValueError(
-                f"{type(self).__name__} has been instantiated without a valid `metric` ({self._metric}) or `mode` "
-                f"({self._mode}) parameter: pass them to it or to `tune.TuneConfig()`"
-            )
-
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         """STOP (or PAUSE) a trial that is worse than the median."""
-        if self._time_attr not in result or self._metric not in result:
+        if not self._is_told(result):
             return TrialScheduler.CONTINUE
         name, now = trial.trial_id, result[self._time_attr]
         if name in self._stopped_trials:
             return TrialScheduler.PAUSE if not self._hard_stop else TrialScheduler.STOP
-        self._results[name].append((now, self._sign * result[self._metric]))
+        self._results[name].append((now, self._metric_op * result[self._metric]))
         if now < self._grace_period:
             return TrialScheduler.CONTINUE
         others = [each for each in self._results if each != name and self._results[each][-1][0] >= now]
@@ -120,8 +90,10 @@ class MedianStoppingRule(FIFOScheduler):
         self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]
     ) -> None:
         """Record the last value."""
-        if self._metric in result and self._time_attr in result:
-            self._results[trial.trial_id].append((result[self._time_attr], self._sign * result[self._metric]))
+        if self._is_told(result):
+            self._results[trial.trial_id].append(
+                (result[self._time_attr], self._metric_op * result[self._metric])
+            )
 
     def debug_string(self) -> str:
         """How many trials were stopped."""

@@ -167,15 +167,11 @@ class PB2(PopulationBasedTraining):
         self.data: Any = pd.DataFrame()
         self.current: Any = None
 
-    def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
-        """Draw what the trial's configuration lacks between the bounds."""
-        super().on_trial_add(tune_controller, trial)
-
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         """Add the result to the table; then as population based training does."""
         import pandas as pd
 
-        if self._metric in result and self._time_attr in result:
+        if self._is_told(result):
             row = {
                 "Trial": str(trial),
                 "Time": result[self._time_attr],

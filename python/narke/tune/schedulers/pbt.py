@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from narke.tune.error import TuneError
 from narke.tune.experiment.trial import Trial
 from narke.tune.logger.logger import safe_json
-from narke.tune.result import DEFAULT_METRIC, TRAINING_ITERATION
+from narke.tune.result import TRAINING_ITERATION
 from narke.tune.schedulers._mutations import check_mutations, explore, fill_config, perturbed_tag
-from narke.tune.schedulers.trial_scheduler import FIFOScheduler, TrialScheduler
+from narke.tune.schedulers.trial_scheduler import ComparingScheduler, FIFOScheduler, TrialScheduler
 
 if TYPE_CHECKING:
     from narke.tune.execution.tune_controller import TuneController
@@ -40,7 +40,7 @@ class _Member:
         self.last_result: dict[str, Any] | None = None
 
 
-class PopulationBasedTraining(FIFOScheduler):
+class PopulationBasedTraining(ComparingScheduler):
     """Every `perturbation_interval`, trials in the lower quantile go on from the checkpoint of one in the upper
     quantile, with its configuration changed.
 
@@ -92,11 +92,7 @@ class PopulationBasedTraining(FIFOScheduler):
             raise ValueError(
                 f"perturbation_interval must be a positive number greater than 0, not {perturbation_interval}"
             )
-        if mode is not None and mode not in ("min", "max"):
-            raise ValueError(f"`mode` must be 'min' or 'max', not {mode!r}")
-        self._metric = metric
-        self._mode = mode
-        self._time_attr = time_attr
+        super().__init__(time_attr, metric, mode)
         self._perturbation_interval = perturbation_interval
         self._burn_in_period = burn_in_period
         self._hyperparam_mutations = mutations
@@ -112,19 +108,6 @@ class PopulationBasedTraining(FIFOScheduler):
         self._num_checkpoints = 0
         self._num_perturbations = 0
 
-    @property
-    def _metric_op(self) -> float:
-        return -1.0 if self._mode == "min" else 1.0
-
-    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
-        """Take metric and mode, unless this has its own."""
-        if (self._metric and metric) or (self._mode and mode):
-            return False
-        self._metric, self._mode = metric or self._metric, mode or self._mode
-        if self._metric is None and self._mode:
-            self._metric = DEFAULT_METRIC
-        return True
-
     # ---- what happens
 
     def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
@@ -133,11 +116,7 @@ class PopulationBasedTraining(FIFOScheduler):
         Raises:
             ValueError: metric or mode is not known.
         """
-        if not self._metric or not self._mode:
-            raise ValueError(
-                f"{type(self).__name__} has been instantiated without a valid `metric` ({self._metric}) or `mode` "
-                f"({self._mode}) parameter: pass them to it or to `tune.TuneConfig()`"
-            )
+        super().on_trial_add(tune_controller, trial)
         config = copy.copy(trial.config)
         drawn = fill_config(config, self._hyperparam_mutations)
         if drawn:

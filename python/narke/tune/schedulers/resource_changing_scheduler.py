@@ -86,17 +86,21 @@ class DistributeResources:
         live = self._live(tune_controller)
         place = live.index(trial) if trial in live else 0
         count = max(1, len(live))
-        total_steps = min(
-            (
-                math.floor((self._available().get(name, 0) - count * base.get(name, 0)) / amount)
-                for name, amount in step.items()
-                if amount
-            ),
-            default=0,
+        total_steps = self._free_steps(count, base, step)
+        return self._limited(total_steps // count + (place < total_steps % count))
+
+    def _free_steps(self, count: int, base: dict[str, float], step: dict[str, float]) -> int:
+        """How many steps fit beside `count` trials with their base resources."""
+        available = self._available()
+        fit = (
+            math.floor((available.get(name, 0) - count * base.get(name, 0)) / amount)
+            for name, amount in step.items()
+            if amount
         )
-        total_steps = max(0, total_steps)
-        mine = total_steps // count + (place < total_steps % count)
-        return mine if self.increase_by_times < 0 else min(mine, self.increase_by_times)
+        return max(0, min(fit, default=0))
+
+    def _limited(self, steps: int) -> int:
+        return steps if self.increase_by_times < 0 else min(steps, self.increase_by_times)
 
     def _grown(
         self, base: PlacementGroupFactory, step: dict[str, float], steps: int
@@ -157,16 +161,7 @@ class DistributeResourcesToTopJob(DistributeResources):
         )
         if best is not trial:
             return 0
-        count = max(1, len(live))
-        free = min(
-            (
-                math.floor((self._available().get(name, 0) - count * base.get(name, 0)) / amount)
-                for name, amount in step.items()
-                if amount
-            ),
-            default=0,
-        )
-        return max(0, free) if self.increase_by_times < 0 else min(max(0, free), self.increase_by_times)
+        return self._limited(self._free_steps(max(1, len(live)), base, step))
 
 
 _EVENLY = DistributeResources()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from narke.tune.execution.tune_controller import TuneController
     from narke.tune.experiment.trial import Trial
 
-__all__ = ["FIFOScheduler", "TrialScheduler"]
+__all__ = ["ComparingScheduler", "FIFOScheduler", "TrialScheduler"]
 
 
 class TrialScheduler:
@@ -130,3 +130,53 @@ class FIFOScheduler(TrialScheduler):
     def debug_string(self) -> str:
         """ "Using FIFO scheduling algorithm." """
         return "Using FIFO scheduling algorithm."
+
+
+class ComparingScheduler(FIFOScheduler):
+    """The base of schedulers that compare trials by a metric.
+
+    Args:
+        time_attr: what counts as time in results.
+        metric, mode: what is compared; the experiment's if None.
+
+    Raises:
+        ValueError: an unknown mode.
+    """
+
+    def __init__(self, time_attr: str, metric: str | None, mode: str | None) -> None:
+        if mode is not None and mode not in ("min", "max"):
+            raise ValueError(f"`mode` must be 'min' or 'max', not {mode!r}")
+        self._time_attr = time_attr
+        self._metric = metric
+        self._mode = mode
+
+    @property
+    def _metric_op(self) -> float:
+        """What a value is multiplied with so that greater is better."""
+        return -1.0 if self._mode == "min" else 1.0
+
+    def _is_told(self, result: dict[str, Any]) -> bool:
+        """Whether a result has time and metric."""
+        return self._time_attr in result and self._metric in result
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Take metric and mode, unless this has its own."""
+        if (self._metric and metric) or (self._mode and mode):
+            return False
+        self._metric, self._mode = metric or self._metric, mode or self._mode
+        if self._metric is None and self._mode:
+            self._metric = DEFAULT_METRIC
+        return True
+
+    def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
+        """See that metric and mode are known.
+
+        Raises:
+            ValueError: they are not.
+        """
+        if not self._metric or not self._mode:
+            raise ValueError(
+                f"{type(self).__name__} has been instantiated without a valid `metric` ({self._metric}) or `mode` "
+                f"({self._mode}) parameter. Either pass these parameters when instantiating the scheduler, or pass "
+                "them as parameters to `tune.TuneConfig()`"
+            )

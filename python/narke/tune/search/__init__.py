@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from narke._private.lazy_names import lazy_names
+
 # Imported when they are used: workers of trials need none of them, and they load numpy.
 _HOMES = {
     "BasicVariantGenerator": "basic_variant",
@@ -88,9 +90,4 @@ def create_searcher(search_alg: str, **kwargs: Any) -> Any:
     return cls(**kwargs)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        value = getattr(importlib.import_module(f"narke.tune.search.{_HOMES[name]}"), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"narke.tune.search has no {name!r}; what it has is in narke.tune.search.__all__")
+__getattr__ = lazy_names(__name__, _HOMES)

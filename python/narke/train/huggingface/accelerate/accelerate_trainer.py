@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from narke.train.data_parallel_trainer import _bound
+from narke.train.data_parallel_trainer import _bound, framework_arguments
 from narke.train.torch.config import TorchConfig
 from narke.train.torch.torch_trainer import TorchTrainer
 
@@ -52,19 +52,9 @@ class AccelerateTrainer(TorchTrainer):
         preprocessor: Any = None,
         resume_from_checkpoint: Any = None,
     ) -> None:
-        super().__init__(
-            train_loop_per_worker,
-            train_loop_config=train_loop_config,
-            torch_config=torch_config,
-            scaling_config=scaling_config,
-            dataset_config=dataset_config,
-            run_config=run_config,
-            datasets=datasets,
-            metadata=metadata,
-            preprocessor=preprocessor,
-            resume_from_checkpoint=resume_from_checkpoint,
-        )
-        self.accelerate_config = accelerate_config
+        arguments = framework_arguments(locals())
+        self.accelerate_config = arguments.pop("accelerate_config")
+        super().__init__(**arguments)
         self._variables = variables_of(_loaded(accelerate_config))
 
     def _function(self) -> Callable[[], Any]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from narke._private.lazy_names import lazy_names
 
 _HOMES = {
     "RayTrainReportCallback": "_utils",
@@ -14,12 +13,4 @@ _HOMES = {
 }
 __all__ = sorted(_HOMES)
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(
-        f"narke.train.huggingface.transformers has no {name!r}; what it has is in its __all__"
-    )
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from narke.train.backend import Backend
-from narke.train.torch.config import TorchConfig, _free_address, _leave, _local, _set_environment
+from narke.train.torch.config import TorchConfig, _set_environment, _TorchBackend
 
 __all__ = ["TorchXLAConfig"]
 
@@ -27,19 +27,11 @@ class TorchXLAConfig(TorchConfig):
         return _XlaBackend
 
 
-class _XlaBackend(Backend):
-    def on_start(self, worker_group: Any, backend_config: TorchXLAConfig) -> None:
-        import narke
+class _XlaBackend(_TorchBackend):
+    share_cuda_visible_devices = False
 
-        host, port = worker_group.execute_single(0, _free_address)
-        refs = []
-        for rank, worker in enumerate(worker_group.workers):
-            place = {"rank": rank, "world_size": len(worker_group), **_local(worker)}
-            refs.append(worker_group.execute_single_async(rank, _join_xla, backend_config, host, port, place))
-        narke.get(refs, timeout=backend_config.timeout_s)
-
-    def on_shutdown(self, worker_group: Any, backend_config: TorchXLAConfig) -> None:
-        worker_group.execute(_leave)
+    def _join(self) -> Callable[..., None]:
+        return _join_xla
 
 
 def _join_xla(config: TorchXLAConfig, host: str, port: int, place: dict[str, int]) -> None:
