@@ -16,6 +16,7 @@ __all__ = [
     "DeploymentID",
     "DeploymentStatus",
     "DeploymentStatusTrigger",
+    "NumberedStatus",
     "ReplicaID",
     "ReplicaState",
     "RequestProtocol",
@@ -104,7 +105,15 @@ class ReplicaID:
         )
 
 
-class ApplicationStatus(str, enum.Enum):
+class NumberedStatus(str, enum.Enum):
+    """A status that metrics show as a number."""
+
+    def to_numeric(self) -> int:
+        """Its place among all, from 1; 0 is unknown."""
+        return list(type(self)).index(self) + 1
+
+
+class ApplicationStatus(NumberedStatus):
     """State of an application."""
 
     NOT_STARTED = "NOT_STARTED"
@@ -114,12 +123,8 @@ class ApplicationStatus(str, enum.Enum):
     UNHEALTHY = "UNHEALTHY"
     DELETING = "DELETING"
 
-    def to_numeric(self) -> int:
-        """As metrics show it; 0 is unknown."""
-        return list(ApplicationStatus).index(self) + 1
 
-
-class DeploymentStatus(str, enum.Enum):
+class DeploymentStatus(NumberedStatus):
     """State of a deployment."""
 
     UPDATING = "UPDATING"
@@ -128,10 +133,6 @@ class DeploymentStatus(str, enum.Enum):
     DEPLOY_FAILED = "DEPLOY_FAILED"
     UPSCALING = "UPSCALING"
     DOWNSCALING = "DOWNSCALING"
-
-    def to_numeric(self) -> int:
-        """As metrics show it; 0 is unknown."""
-        return list(DeploymentStatus).index(self) + 1
 
 
 class DeploymentStatusTrigger(str, enum.Enum):
