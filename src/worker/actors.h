@@ -31,6 +31,7 @@ struct Actor {
   bool out_of_order = false;
   bool watched = false;
   bool out_of_scope = false;      // its last handle is gone; ends when no call is pending
+  bool by_id_only = false;        // called by those who hold no handle: forgotten when it is dead
   int pid = 0;
   std::string class_name;
   ValuePtr death;               // what calls to a dead actor raise

@@ -344,7 +344,8 @@ void Engine::actor_out_of_scope(const ObjectId& id) {
 }
 
 void Engine::maybe_end_actor(Actor& actor) {
-  if (!actor.out_of_scope || actors_.pending(actor) != 0) return;
+  const bool is_unheld = actor.by_id_only && actor.handle == nullptr && actor.state == wire::ActorState::Dead;
+  if ((!actor.out_of_scope && !is_unheld) || actors_.pending(actor) != 0) return;
   ActorId id = actor.id;
   if (actor.state != wire::ActorState::Dead) {
     if (rpc::ConnectionPtr link = node()) {

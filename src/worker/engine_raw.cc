@@ -12,6 +12,7 @@ TaskPtr Engine::submit_raw(const ActorId& id, CallSpecPtr spec, rpc::Bytes argum
   task->values.append(argument.data(), argument.size());
   Lock held = lock();
   Actor& actor = actors_.get(id);
+  actor.by_id_only = actor.handle == nullptr;
   task->actor = &actor;
   streams_[task->id] = task.get();
   task->ref();
