@@ -59,6 +59,7 @@ std::string job_config() {
     b.String("namespace", "_ray_internal_serve_proxy");
     b.String("entrypoint", "narke-proxy");
     b.Bool("log_to_driver", false);
+    b.Bool("observer", true);  // no job of a user's: no worker is started for it, no list shows it
   });
   b.Finish();
   return {b.GetBuffer().begin(), b.GetBuffer().end()};
