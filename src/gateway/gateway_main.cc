@@ -16,6 +16,7 @@
 #include "gateway/log_routes.h"
 #include "gateway/metric_routes.h"
 #include "gateway/pages.h"
+#include "gateway/serve_routes.h"
 #include "gateway/state_routes.h"
 
 namespace asio = boost::asio;
@@ -75,6 +76,8 @@ class Program {
         state_routes_(link_, job_routes_, gateway_.guard(), host_),
         log_routes_(link_, jobs_, after(), session_ + "/logs"),
         metric_routes_(link_, host_, {session_, options_["address"], std::atoi(options_["node-pid"].c_str())}),
+        commands_(io_),
+        serve_routes_(link_, commands_, {options_["python"], options_["python-path"], session_}),
         pages_({files_dir(), fs::path(session_).filename()}, gateway_.guard(), link_),
         server_(io_, gateway_),
         signals_(io_, SIGTERM, SIGINT),
@@ -92,6 +95,7 @@ class Program {
     log_routes_.add_to(gateway_.router());
     state_routes_.add_to(gateway_.router());
     metric_routes_.add_to(gateway_.router());
+    serve_routes_.add_to(gateway_.router());
     pages_.add_to(gateway_);
     learn_session();
     server_.serve(std::atoi(options_["web-fd"].c_str()), false);
@@ -177,6 +181,8 @@ class Program {
   StateRoutes state_routes_;
   LogRoutes log_routes_;
   MetricRoutes metric_routes_;
+  Commands commands_;
+  ServeRoutes serve_routes_;
   Pages pages_;
   HttpServer server_;
   asio::signal_set signals_;

@@ -471,27 +471,6 @@ void StateRoutes::kv(Call call) {
   });
 }
 
-// What Serve's controller has written under the key "status" of the namespace "serve" (JSON, Ray's
-// ServeInstanceDetails).
-void StateRoutes::serve_status(Call call) {
-  auto body = map_body([](flexbuffers::Builder& out) {
-    out.String("namespace", "serve");
-    out.String("key", "status");
-  });
-  cluster_.call("kv_get", std::move(body), [reply = call.reply](const ControlAnswer& answer) {
-    const flexbuffers::Reference value = answer.map()["value"];
-    if (answer.ok() && value.IsBlob()) {
-      const flexbuffers::Blob bytes = value.AsBlob();
-      if (auto status = parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}))
-        return reply(json_response(200, *status));
-    }
-    reply(json_response(200, {{"controller_info", json::object()},
-                              {"proxies", json::object()},
-                              {"applications", json::object()},
-                              {"target_capacity", nullptr}}));
-  });
-}
-
 // ---- routes ------------------------------------------------------------------------------------------------
 
 void StateRoutes::add_to(Router& router) {
@@ -517,7 +496,6 @@ void StateRoutes::add_to(Router& router) {
   add("/api/v0/tasks/timeline", "Finished tasks as Chrome's trace events.", &StateRoutes::timeline,
       {{"job_id", "string", "of one job"}, {"download", "string", "1: as a file"}});
   add_facts(router);
-  add("/api/serve/applications/", "Applications of Serve and their state.", &StateRoutes::serve_status);
   add("/api/v0/{resource}",
       "Rows of a table: actors, tasks, objects, nodes, jobs, placement_groups, workers, "
       "runtime_envs or cluster_events.",

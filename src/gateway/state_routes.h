@@ -30,7 +30,6 @@ class StateRoutes {
   void timeline(Call call);
   void overview(Call call);
   void kv(Call call);
-  void serve_status(Call call);
   // The chosen rows of a table, or an answer that says why there are none.
   void fetch(const Table& table, const Query& query, const Request& request, Reply reply, Rows then);
   void ask(const std::string& method, Reply reply, std::function<void(const json::object&)> then);

@@ -16,6 +16,7 @@ from typing import Any
 __all__ = ["main"]
 
 _DEFAULT_ADDRESS = "http://localhost:8265"
+_HTTP_LIMIT_S = 150.0  # longer than the gateway takes at most
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -94,10 +95,7 @@ def _request(options: Any, method: str, body: Any = None) -> Any:
     path = "/api/serve/applications/"
     address = options.address
     if address.startswith("http") and address != _DEFAULT_ADDRESS:
-        request = urllib.request.Request(address.rstrip("/") + path, data or None, method=method)
-        request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            text = answer.read()
+        text = _over_http(address, method, path, data)
         return json.loads(text) if method == "GET" else None
     _connect(address)
     from narke.serve._private.rest import handle
@@ -106,6 +104,21 @@ def _request(options: Any, method: str, body: Any = None) -> Any:
     if status >= 400:
         raise ValueError(answer)
     return answer
+
+
+def _over_http(address: str, method: str, path: str, data: bytes) -> bytes:
+    from narke._private.gateway_address import find_gateway
+
+    url, token = find_gateway(address)
+    request = urllib.request.Request(url + path, data or None, method=method)
+    request.add_header("Content-Type", "application/json")
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=_HTTP_LIMIT_S) as answer:
+            return bytes(answer.read())
+    except urllib.error.HTTPError as error:
+        raise ValueError(error.read().decode("utf-8", "replace").strip() or str(error)) from None
 
 
 def _yaml(value: Any) -> str:

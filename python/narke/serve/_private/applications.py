@@ -13,6 +13,8 @@ from narke.serve._private.targets import AppTarget, DeploymentTarget
 
 __all__ = ["AppState"]
 
+_EPOCH_S = time.time() - time.monotonic()  # of the clock that the controller's records use
+
 
 class AppState:
     """One application.
@@ -152,7 +154,7 @@ def _deployment_details(state: DeploymentState) -> dict[str, Any]:
                 "replica_id": record.id,
                 "state": record.state.value,
                 "actor_name": f"SERVE_REPLICA::{state.target.key}#{record.id}",
-                "start_time_s": time.time() - max(0.0, time.monotonic() - record.started_at),
+                "start_time_s": record.started_at + _EPOCH_S,
                 **{
                     k: record.facts.get(k)
                     for k in ("pid", "node_id", "node_ip", "worker_id", "log_file_path")

@@ -28,6 +28,7 @@ from narke.serve._private.deployment_state import DeploymentState, Order, Replic
 from narke.serve._private.proxies import Proxies
 from narke.serve._private.replicas import ReplicaLink
 from narke.serve._private.scaling import Scaling
+from narke.serve._private.status import details_from
 from narke.serve._private.storage import Storage
 from narke.serve._private.targets import AppTarget
 
@@ -35,6 +36,7 @@ __all__ = ["Controller"]
 
 logger = logging.getLogger("ray.serve")
 _IDLE_STEP_S = 0.25
+_TELL_EVERY_S = 0.5
 _PIECE = 60 << 10
 
 
@@ -63,6 +65,8 @@ class Controller:
         self._proxies: Proxies | None = None
         self._started_at = time.time()
         self._is_shut_down = False
+        self._told = ""
+        self._told_at = 0.0
 
     # ---- life ----
 
@@ -157,6 +161,17 @@ class Controller:
             self._storage.save_replicas(facts)
         if self._proxies is not None:
             self._spawn(self._proxies.keep())
+        self._tell_others(now)
+
+    def _tell_others(self, now: float) -> None:
+        """Keep what the REST API shows where the gateway finds it."""
+        if now - self._told_at < _TELL_EVERY_S:
+            return
+        self._told_at = now
+        text = json.dumps(details_from(self._details()))
+        if text != self._told:
+            self._told = text
+            self._storage.save_details(text)
 
     def _replica_facts(self) -> dict[str, dict[str, Any]]:
         return {
@@ -270,21 +285,6 @@ class Controller:
         self._reports[f"proxy:{node}"] = {"queues": dict(queues), "ongoing": ongoing, "metrics": metrics}
         self._on_queues(f"proxy:{node}", dict(queues))
         call.finish(None)
-
-    @async_actor.direct
-    def serve_rest(self, call: Any) -> None:
-        """A request of the REST API, (method, path), for programs without Python: GET only; the JSON text."""
-        from narke.serve._private.status import details_from
-
-        method, path = call.args[0]
-        if method != "GET" or path.rstrip("/") != "/api/serve/applications":
-            raise ValueError(f"{method} {path} is not answered here; see narke.serve._private.rest")
-        self._begin()
-        text = json.dumps(details_from(self._details())).encode()
-        while len(text) > _PIECE:
-            call.yield_value(text[:_PIECE])
-            text = text[_PIECE:]
-        call.finish(text)
 
     async def report_queues(self, source: str, queues: dict[str, int]) -> None:
         """Requests that wait in a process's handles."""

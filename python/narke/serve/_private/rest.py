@@ -1,8 +1,7 @@
 """Serve's REST API: one function from a request to an answer, for whoever serves HTTP.
 
-The controller answers it as an actor call, `serve_rest`, too. ``python -m narke.serve._private.rest METHOD PATH
-[ADDRESS]`` does one request with the body on standard input, for programs without Python; it starts Serve where it does
-not run.
+``python -m narke.serve._private.rest METHOD PATH [ADDRESS]`` does one request with the body on standard input, for the
+gateway (src/gateway/serve_routes.cc); it starts Serve where it does not run.
 """
 
 from __future__ import annotations
@@ -108,12 +107,20 @@ def _scale(method: str, app: str, deployment: str, body: bytes) -> tuple[int, An
 
 
 def main(argv: list[str]) -> int:
-    """One request from the command line: prints the status, then the answer."""
-    import narke
+    """One request from the command line: prints the status, then the answer.
+
+    Args:
+        argv: method, path, and the cluster's address or session folder; the latest one's without it.
+    """
+    from narke._private.cli.connection import connected
 
     method, path, *rest = argv
-    narke.init(address=rest[0] if rest else "auto", log_to_driver=False)
-    status, answer = handle(method, path, sys.stdin.buffer.read() if method in ("PUT", "POST") else b"")
+    body = sys.stdin.buffer.read() if method in ("PUT", "POST") else b""
+    with connected(rest[0] if rest else None):
+        try:
+            status, answer = handle(method, path, body)
+        except RuntimeError as error:  # such as a port that is taken
+            status, answer = 500, str(error)
     print(status)
     print(answer if isinstance(answer, str) else json.dumps(answer))
     return 0 if status < 400 else 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from narke.serve import schema
+from narke.serve._private.common import DeploymentStatus, DeploymentStatusTrigger, ReplicaState
 
 __all__ = ["details_from", "status_from"]
 
@@ -29,9 +30,9 @@ def _application(app: dict[str, Any]) -> schema.ApplicationStatusOverview:
 
 def _deployment(data: dict[str, Any]) -> schema.DeploymentStatusOverview:
     return schema.DeploymentStatusOverview(
-        status=schema.DeploymentStatus(data["status"]),
-        status_trigger=schema.DeploymentStatusTrigger(data["status_trigger"]),
-        replica_states={schema.ReplicaState(state): count for state, count in data["replica_states"].items()},
+        status=DeploymentStatus(data["status"]),
+        status_trigger=DeploymentStatusTrigger(data["status_trigger"]),
+        replica_states={ReplicaState(state): count for state, count in data["replica_states"].items()},
         message=data["message"],
     )
 

@@ -62,7 +62,11 @@ class Storage:
         payload = kv.get(self._payload_key(target), namespace=_NAMESPACE)
         return dataclasses.replace(target, payload=payload or b"")
 
+    def save_details(self, text: str) -> None:
+        """What ``GET /api/serve/applications/`` shows, as JSON; src/gateway/serve_routes.cc reads it."""
+        kv.put("status", text.encode(), namespace=_NAMESPACE)
+
     def clear(self) -> None:
         """Forget everything."""
-        for prefix in ("state:", "payload:"):
+        for prefix in ("state:", "payload:", "status"):
             kv.delete(prefix, by_prefix=True, namespace=_NAMESPACE)
