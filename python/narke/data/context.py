@@ -156,6 +156,10 @@ def _size(size: float | None) -> str:
     return f"{size:.1f}GiB"
 
 
+# Key of `DataContext.set_config`: the dataset is read by workers that may hold all CPUs; its tasks then hold none.
+BESIDE_CONSUMERS = "narke.beside_consumers"
+
+
 @dataclasses.dataclass
 class ExecutionOptions:
     """How the executor runs a dataset.

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from narke.data.dataset import Dataset
     from narke.data.iterator import DataIterator
 
-__all__ = ["DataConfig"]
+__all__ = ["DataConfig", "read_by_workers"]
 
 
 class DataConfig:
@@ -73,6 +73,7 @@ class DataConfig:
         return shards
 
     def _set_options(self, name: str, dataset: Dataset) -> None:
+        read_by_workers({name: dataset})
         options = self._execution_options
         if isinstance(options, dict):
             options = options.get(name)
@@ -85,3 +86,16 @@ class DataConfig:
         from narke.data.context import DataContext
 
         return DataContext.get_current().execution_options
+
+
+def read_by_workers(datasets: dict[str, Any]) -> None:
+    """Say in datasets that those who read them may hold all CPUs: their tasks then run beside them.
+
+    Args:
+        datasets: by name.
+    """
+    from narke.data.context import BESIDE_CONSUMERS
+
+    for dataset in datasets.values():
+        if hasattr(dataset, "context"):
+            dataset.context.set_config(BESIDE_CONSUMERS, True)

@@ -37,10 +37,12 @@ def trainable_of(trainer: BaseTrainer) -> Callable[[dict[str, Any]], None]:
         _run(kind(**_merged(arguments, config)))
 
     def resources(config: dict[str, Any]) -> Any:
+        from narke.train._worker_group import whole_room
         from narke.tune.execution.placement_groups import PlacementGroupFactory
 
         each = kind(**_merged(arguments, {k: v for k, v in config.items() if k == "scaling_config"}))
-        workers = each._workers()[1]
+        least, most = each._workers()
+        workers = most if least == most else max(least, whole_room(each._group(most), most))
         return PlacementGroupFactory(
             [{}, *([each._bundle()] * workers)], strategy=each.scaling_config.placement_strategy
         )
@@ -67,19 +69,25 @@ def _merged(arguments: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]
 def _run(trainer: BaseTrainer) -> None:
     """In a trial: conduct the run, and report to Tune."""
     from narke.train._controller import Controller
+    from narke.train._data_config import read_by_workers
     from narke.train._vault import Vault
     from narke.util.placement_group import get_current_placement_group
 
     trial = _session.require("a trainer's trial")
     trainer._run_id = secrets.token_hex(16)
     trainer.setup()
+    read_by_workers(trainer.datasets)
     trainer.preprocess_datasets()
     began = trial.get_checkpoint()
     storage = trial.get_context().get_storage()
     vault = Vault(storage, CheckpointConfig(), True, goes_on=False, files=trainer._checkpoint_files())
     spec = trainer._spec(vault, _TrialSide(trial))
-    group = replace(spec.group, within=get_current_placement_group())
-    spec = replace(spec, group=group, checkpoint=began or spec.checkpoint, max_failures=0)
+    within = get_current_placement_group()
+    count = within.bundle_count  # the trial holds a bundle for each worker, no more and no less
+    group = replace(spec.group, within=within)
+    spec = replace(
+        spec, group=group, least=count, most=count, checkpoint=began or spec.checkpoint, max_failures=0
+    )
     error = Controller(spec).run().error
     if error is not None:
         raise error

@@ -9,7 +9,7 @@ from typing import Any
 
 import narke
 from narke.data.compute import ActorPoolStrategy, task_limit
-from narke.data.context import STORE_FRACTION, DataContext
+from narke.data.context import BESIDE_CONSUMERS, STORE_FRACTION, DataContext
 from narke.data.datasource.datasource import make_read_tasks
 from narke.data.execute.operators import (
     ErrorBudget,
@@ -47,6 +47,9 @@ class Cluster:
         store = total.get("object_store_memory", 2**30)
         share = context.override_object_store_memory_limit_fraction or STORE_FRACTION
         self.bytes = limits.object_store_memory or share * store
+        # Consumers that hold all CPUs and wait for the data would wait for ever.
+        beside = context.get_config(BESIDE_CONSUMERS, False)
+        self.starved = beside and narke.available_resources().get("CPU", 0.0) < 1.0
         self.block_bytes = int(min(context.target_max_block_size, max(MIN_BLOCK_BYTES, share * store / 8)))
 
     def task_slots(self) -> float:
@@ -88,9 +91,9 @@ class Builder:
         return GatherOp(node.name, upstreams, limits, _cpus(options), node.planner)
 
     def _task_options(self, remote_args: Any) -> dict[str, Any]:
-        """Options of tasks; they hold no CPU when pools of actors may take them all, or neither would get on."""
+        """Options of tasks; they hold no CPU when pools of actors or consumers may take them all."""
         options = dict(remote_args)
-        if self._actor_cpus > self._cluster.cpus - 1:
+        if self._cluster.starved or self._actor_cpus > self._cluster.cpus - 1:
             options["num_cpus"] = 0
         if self._context.max_map_retries and self._context.retried_map_errors:
             options.setdefault("retry_exceptions", self._context.retried_map_errors)

@@ -7,7 +7,12 @@ from typing import Any
 from narke.air.execution.resources.request import ResourceRequest
 from narke.util.placement_group import PlacementGroup
 
-__all__ = ["TUNE_PLACEMENT_GROUP_REMOVAL_DELAY", "PlacementGroupFactory", "resource_dict_to_pg_factory"]
+__all__ = [
+    "TUNE_PLACEMENT_GROUP_REMOVAL_DELAY",
+    "PlacementGroupFactory",
+    "lacking",
+    "resource_dict_to_pg_factory",
+]
 
 TUNE_PLACEMENT_GROUP_REMOVAL_DELAY = 2.0
 
@@ -78,3 +83,29 @@ def _add(bundle: dict[str, float], name: str, amount: Any) -> None:
     if isinstance(amount, bool) or not isinstance(amount, (int, float)) or amount < 0:
         raise ValueError(f"a trial's resource {name!r} is {amount!r}; it must be a number of at least 0")
     bundle[name] = bundle.get(name, 0) + amount
+
+
+def lacking(request: ResourceRequest, nodes: list[dict[str, float]]) -> str:
+    """What nodes lack for a request, if nothing else ran on them, in words; "" if they can have it. Pure.
+
+    Args:
+        request: bundles and their strategy.
+        nodes: all resources of each.
+    """
+    bundles = [bundle for bundle in request.bundles if bundle]
+    total = request.required_resources
+    for name, amount in total.items():
+        have = sum(node.get(name, 0) for node in nodes)
+        if amount > have:
+            return f"it has {have:g} {name} in all, and {amount:g} are needed"
+    whole = [total] if request.strategy == "STRICT_PACK" else bundles
+    for bundle in whole:
+        if not any(_holds(node, bundle) for node in nodes):
+            return f"no node has {bundle}"
+    if request.strategy == "STRICT_SPREAD" and len(bundles) > len(nodes):
+        return f"{len(bundles)} bundles want a node each, and there are {len(nodes)}"
+    return ""
+
+
+def _holds(node: dict[str, float], bundle: dict[str, float]) -> bool:
+    return all(node.get(name, 0) >= amount for name, amount in bundle.items())

@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from narke.tune.execution.placement_groups import lacking
 from narke.tune.trainable._session import TrialInfo
 
 if TYPE_CHECKING:
@@ -43,6 +44,14 @@ class Event:
     trial: Trial | None
     value: Any = None
     request: Any = None
+
+
+def _warn_s() -> float:
+    return float(os.environ.get("TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S", "10"))
+
+
+def _give_up_s() -> float:
+    return float(os.environ.get("TUNE_INFEASIBLE_TRIAL_TIMEOUT_S", "8"))
 
 
 class Runners(abc.ABC):
@@ -359,42 +368,38 @@ class ActorRunners(Runners):
                 del self._stopping[reference]
                 self._end(host)
                 self._events.append(Event("room", None))
-        if self._asked and not self._by_trial:
+        if self._asked:
             self._look_at_feasibility(now)
 
     def _look_at_feasibility(self, now: float) -> None:
-        """Warn of a request that no node can ever fulfil; give it up after a longer time."""
-        warn_s = float(os.environ.get("TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S", "10"))
-        give_up_s = float(os.environ.get("TUNE_INFEASIBLE_TRIAL_TIMEOUT_S", "60"))
+        """Give a request up that this cluster can never fulfil; warn of one that waits while nothing runs."""
         host = self._asked[0]
         waited_s = now - host.asked_at
-        if waited_s < warn_s:
+        if waited_s < min(_give_up_s(), _warn_s()):
             return
-        missing = self._missing(host.request)
-        if not self._warned:
+        missing = lacking(host.request, [node["Resources"] for node in self._narke.nodes() if node["Alive"]])
+        if missing and waited_s >= _give_up_s():
+            self._give_up(host.request, f"{missing}. It was not there within {waited_s:.0f} seconds")
+        elif waited_s >= _warn_s() and not self._warned and (missing or not self._by_trial):
             self._warned = True
             logger.warning(
-                "No trial is running and none could start within %.0f seconds: a trial needs %s%s. Lower "
-                "resources_per_trial (tune.with_resources), free or add nodes.",
+                "No trial could start within %.0f seconds: a trial needs %s; %s. Lower its resources "
+                "(tune.with_resources, ScalingConfig.num_workers), free or add nodes.",
                 waited_s,
                 host.request.bundles,
-                f", and the cluster has not enough {missing} in all"
-                if missing
-                else "; other work holds the cluster",
+                missing or "other work holds the cluster",
             )
-        if missing and waited_s > give_up_s:
-            for asked in self._asked:
-                self._end(asked)
-            self._asked = []
-            error = RuntimeError(
-                f"a trial needs {host.request.bundles}, which the cluster has not (too little {missing}) and did not "
-                f"get within {waited_s:.0f} seconds"
-            )
-            self._events.append(Event("hopeless", None, error, host.request))
 
-    def _missing(self, request: Any) -> list[str]:
-        total = self._narke.cluster_resources()
-        return [name for name, amount in request.required_resources.items() if amount > total.get(name, 0)]
+    def _give_up(self, request: Any, why: str) -> None:
+        for asked in self._asked:
+            self._end(asked)
+        self._asked = []
+        error = RuntimeError(
+            f"a trial needs {request.bundles} ({request.strategy}), which does not fit this cluster even when nothing "
+            f"else runs: {why}. Lower its resources (tune.with_resources, ScalingConfig.num_workers), or add nodes; "
+            "TUNE_INFEASIBLE_TRIAL_TIMEOUT_S says how long trials wait for nodes to be added"
+        )
+        self._events.append(Event("hopeless", None, error, request))
 
     def shutdown(self) -> None:
         """End all hosts; trials that are just ending get the time that is left to them."""

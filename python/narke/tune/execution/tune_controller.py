@@ -336,12 +336,13 @@ class TuneController:
             self._on_failure(trial, event.value)
 
     def _on_hopeless(self, event: Event) -> None:
-        """No host comes: the trial that waits for one fails."""
+        """No host with these resources comes: all trials that wait for one fail; trying again would not help."""
         for trial in [*self._pending.values(), *self.candidates()]:
-            if trial.placement_group_factory == event.request:
+            if trial.placement_group_factory == event.request and not trial.is_finished():
                 self._set_status(trial, Trial.RUNNING)
-                self._on_failure(trial, event.value)
-                return
+                self._fail(trial, event.value)
+                if str(self._fail_fast).lower() == "raise":
+                    raise event.value
 
     def _on_outcome(self, trial: Trial, result: dict, made: TrainingResult | None, is_free: bool) -> None:
         if trial.is_restoring:
