@@ -72,7 +72,8 @@ def init(
         enable_resource_isolation, cgroup_path, system_reserved_cpu, system_reserved_memory: accepted; workers are
             contained as the machine allows anyway.
         proxy_server_url: accepted; no proxy is needed.
-        kwargs: ``_temp_dir`` (folder for sessions), ``_memory``, ``_node_ip_address``, ``_system_config`` and others.
+        kwargs: ``_temp_dir`` (folder for sessions), ``_memory``, ``_node_ip_address``, ``object_spilling_directory``,
+            ``_system_config`` (its ``object_spilling_config`` counts) and others.
 
     Returns:
         a `RayContext`: the connection's facts, and a context manager that disconnects.
@@ -278,6 +279,7 @@ def _start_local(options: dict[str, Any]) -> tuple[Any, str]:
             labels=shape.labels,
             owner_pid=os.getpid(),
             address=ip,
+            spill_dir=sessions_dir.spill_dir(session_dir, init_options.spill_parent(hidden)),
             dashboard=_dashboard(options),
         ),
         meanwhile=_load_engine,

@@ -158,7 +158,13 @@ Status Daemon::prepare_session() {
 Status Daemon::make_store() {
   store::ServerConfig config;
   config.capacity_bytes = static_cast<uint64_t>(options_.resources.get("object_store_memory") / sched::kOne);
-  config.spill_dir = path("spill");
+  config.spill_dir = options_.spill_dir.empty() ? path("spill") : options_.spill_dir;
+  if (!options_.spill_dir.empty()) {  // whoever clears up after a crash finds it there
+    std::error_code error;
+    fs::remove(path("spill"), error);
+    fs::create_symlink(options_.spill_dir, path("spill"), error);
+    if (error) return failed("cannot link " + path("spill") + " to " + options_.spill_dir);
+  }
   auto made = store::Server::make(config, *service_);
   if (!made.ok()) return made.error();
   store_ = std::move(made).value();
@@ -324,6 +330,7 @@ Daemon::~Daemon() {
   reactor_.reset();
   std::error_code ignored;
   fs::remove_all(path("spill"), ignored);
+  if (!options_.spill_dir.empty()) fs::remove_all(options_.spill_dir, ignored);
   for (const int fd : {signals_, owner_})
     if (fd >= 0) close(fd);
 }

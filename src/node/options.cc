@@ -105,6 +105,12 @@ OptionTable node_options() {
           o.session_dir = v;
           return !v.empty();
         }}},
+      {"--spill-dir",
+       {"DIR", "where objects go to when memory is short, its own folder; default: spill in the session's",
+        [](Options& o, const string& v) {
+          o.spill_dir = v;
+          return !v.empty() && v.front() == '/';
+        }}},
       {"--resource",
        {"NAME=AMOUNT", "an amount of CPU, GPU, memory or a custom resource; may be repeated",
         [](Options& o, const string& v) { return set_resource(v, &o.resources); }}},

@@ -25,6 +25,7 @@ struct Options {
   bool head = false;
   int port = -1;     // of the door for other hosts; 0: any; -1: no door
   std::string bind;  // the address it listens on; empty: `address`
+  std::string spill_dir;  // where objects go to when memory is short; empty: <session_dir>/spill
   std::string journal;  // file in which the head keeps its state; empty: it keeps none
   std::string join;  // HOST:PORT of the head; empty: this node is the head
   std::string dashboard_host;  // "" for no gateway

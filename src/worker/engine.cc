@@ -180,6 +180,8 @@ Engine::~Engine() {
 void Engine::end_everything() {
   const std::string why = "this program has disconnected (shutdown() was called)";
   Lock held = lock();
+  std::vector<TaskPtr> streams;
+  for (auto& [id, task] : streams_) streams.emplace_back(task);
   node_calls_.clear();
   for (auto& [link, peer] : links_)
     for (TaskPtr& task : peer->calls.take_all()) {
@@ -191,6 +193,9 @@ void Engine::end_everything() {
   objects_.end_pending(why);
   waiting_.clear();
   for (auto& [id, task] : std::exchange(streams_, {})) task->unref();
+  for (TaskPtr& task : streams)  // nobody reads on
+    if (task->stream)
+      for (ObjectPtr& item : std::exchange(task->stream->items, {})) objects_.drop_use(*item);
 }
 
 // ---- leader and followers ----

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any, NamedTuple
 
@@ -60,6 +61,7 @@ def check_init(options: dict[str, Any]) -> None:
     _check_labels(options["labels"])
     _check_store(options["object_store_memory"])
     _check_amount("_memory", options["kwargs"].get("_memory"), False)
+    spill_parent(options["kwargs"])
     _check_flags(options)
     from narke._private.naming import check_namespace
 
@@ -124,6 +126,52 @@ def _check_store(size: Any) -> None:
         raise ValueError(
             f"object_store_memory is {int(size)} bytes, but the minimum allowed is {MIN_STORE_BYTES} bytes"
         )
+
+
+def spill_parent(hidden: dict[str, Any]) -> str | None:
+    """The folder that ``object_spilling_directory`` or ``_system_config["object_spilling_config"]`` names.
+
+    The latter is JSON: ``{"type": "filesystem", "params": {"directory_path": "/folder"}}``; of several folders the
+    first counts.
+
+    Raises:
+        ValueError: it is no folder that can be written to, or the configuration asks for another type of storage.
+    """
+    config = (hidden.get("_system_config") or {}).get("object_spilling_config")
+    parent = hidden.get("object_spilling_directory") or (config and _folder_in(config))
+    check_spill_parent(parent)
+    return parent
+
+
+def _folder_in(config: Any) -> Any:
+    try:
+        given = json.loads(config) if isinstance(config, str) else dict(config)
+        kind, folders = given["type"], given["params"]["directory_path"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"object_spilling_config must be JSON with type and params.directory_path, got {config!r}: {error!r}"
+        ) from error
+    if kind != "filesystem":
+        raise ValueError(f"object_spilling_config: type must be 'filesystem', got {kind!r}")
+    return folders if isinstance(folders, str) or not folders else folders[0]
+
+
+def check_spill_parent(parent: Any) -> None:
+    """Check a folder for objects that leave memory; None is none.
+
+    Raises:
+        ValueError: it is not there and cannot be made, or it cannot be written to.
+    """
+    if parent is None:
+        return
+    if not isinstance(parent, str) or not parent:
+        raise ValueError(f"object_spilling_directory must be a folder's path, got {parent!r}")
+    try:
+        os.makedirs(parent, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"object_spilling_directory {parent!r} cannot be made: {error}") from error
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ValueError(f"object_spilling_directory {parent!r} cannot be written to")
 
 
 def _check_flags(options: dict[str, Any]) -> None:

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from narke._private import sessions_dir
+
 __all__ = ["DashboardOptions", "NodeOptions", "NodeProcess", "start_node"]
 
 _START_DEADLINE_S = float(os.environ.get("NARKE_NODE_START_TIMEOUT_S", "30"))
@@ -54,6 +56,7 @@ class NodeOptions(NamedTuple):
         port: where it listens for other hosts, 0 for any free port; None: it does not.
         bind: the address it listens on; `address` by default.
         join: ``host:port`` of the head whose cluster it joins; None to begin one.
+        spill_dir: folder of its own for objects when memory is short; ``spill`` of its session by default.
         journal: file in which a head keeps the cluster's state; None to keep none.
         dashboard: where to serve HTTP; None for nowhere.
     """
@@ -67,6 +70,7 @@ class NodeOptions(NamedTuple):
     port: int | None = None
     bind: str | None = None
     join: str | None = None
+    spill_dir: str | None = None
     journal: str | None = None
     dashboard: DashboardOptions | None = None
 
@@ -86,6 +90,7 @@ class NodeOptions(NamedTuple):
             ("--port", self.port),
             ("--bind", self.bind),
             ("--join", self.join),
+            ("--spill-dir", self.spill_dir),
             ("--journal", self.journal),
         ):
             if value is not None:
@@ -159,13 +164,14 @@ class NodeProcess:
             wait: return only when the process is gone.
         """
         self.process.terminate()
-        if not wait:
+        if not wait and self.process.poll() is None:
             return
         try:
             self.process.wait(_STOP_DEADLINE_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        sessions_dir.remove_spilled(self.options.session_dir)  # that of one which was killed
 
 
 def start_node(options: NodeOptions, meanwhile: Callable[[], object] = lambda: None) -> NodeProcess:

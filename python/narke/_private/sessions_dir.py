@@ -30,6 +30,7 @@ __all__ = [
 
 _FIRST_PORT, _LAST_PORT = 6379, 60_000
 _KEEP_DAYS = 7.0  # for sessions that have ended; NARKE_KEEP_SESSIONS_DAYS says otherwise
+_STARTING_S = 120.0  # a node has begun to answer by then
 _KEEP_SESSIONS = 200  # and no more than so many of them, newest first
 _MOST_REMOVED = 10  # at one start, so that it stays quick
 _MAX_SOCKET_PATH = 100  # of the 108 bytes a Unix socket's address holds
@@ -112,6 +113,9 @@ def read_token(path: str) -> str:
 
 def _remove_old(base: str) -> None:
     """Remove some of the sessions that ended long ago or that are too many, with their logs."""
+    for path in sessions(base):
+        if _age_s(os.path.join(path, "spill")) > _STARTING_S and not is_alive(path):
+            remove_spilled(path)
     days = float(os.environ.get("NARKE_KEEP_SESSIONS_DAYS", _KEEP_DAYS))
     oldest = time.time() - days * 86_400
     found = sessions(base)[::-1]
@@ -125,6 +129,29 @@ def _remove_old(base: str) -> None:
             import shutil
 
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _age_s(path: str) -> float:
+    """Seconds since it was made or last changed; negative when it is not there."""
+    try:
+        return time.time() - os.lstat(path).st_mtime
+    except FileNotFoundError:
+        return -1.0
+
+
+def spill_dir(session_dir: str, parent: str | None) -> str | None:
+    """The folder of a session's own below the one that was asked for; None when none was."""
+    return parent and os.path.join(os.path.abspath(parent), f"narke_spilled_{os.path.basename(session_dir)}")
+
+
+def remove_spilled(session_dir: str) -> None:
+    """Remove what a node that did not end in order has left on disk."""
+    import shutil
+
+    link = os.path.join(session_dir, "spill")
+    shutil.rmtree(os.path.realpath(link), ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+        os.unlink(link)
 
 
 def write_private(path: str, text: str) -> None:

@@ -27,7 +27,6 @@ _IGNORED_VALUES = (
     "--dashboard-grpc-port",
     "--runtime-env-agent-port",
     "--plasma-directory",
-    "--object-spilling-directory",
     "--autoscaling-config",
     "--redis-password",
     "--redis-username",
@@ -90,6 +89,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--resources", type=_json_object, help="further resources as a JSON object")
     parser.add_argument("--labels", type=_pairs, help="labels as key=value,key=value")
     parser.add_argument("--object-store-memory", type=int, help="size of the object store in bytes")
+    parser.add_argument(
+        "--object-spilling-directory",
+        help="folder for objects when memory is short; in the session's by default",
+    )
     parser.add_argument("--temp-dir", help="folder for sessions")
     parser.add_argument("--dashboard-host", default="127.0.0.1", help="address that the dashboard listens on")
     parser.add_argument("--dashboard-port", type=int, help="its port; 8265 or the next free one by default")
@@ -139,6 +142,7 @@ def _start(options: argparse.Namespace) -> tuple[Any, str]:
         init_options._check_amount(name, getattr(options, name), False)
     init_options._check_resources(options.resources)
     init_options._check_store(options.object_store_memory)
+    init_options.check_spill_parent(options.object_spilling_directory)
     ip = options.node_ip_address or machine.own_address()
     base = sessions_dir.base_dir(options.temp_dir)
     left = _left_by_crash(options, base, ip)
@@ -170,6 +174,7 @@ def _start(options: argparse.Namespace) -> tuple[Any, str]:
             # Programs of this host name the head by any of its addresses; what was asked for is kept to.
             bind=None if options.node_ip_address or not options.head else "0.0.0.0",
             join=options.address,
+            spill_dir=sessions_dir.spill_dir(session_dir, options.object_spilling_directory),
             journal=os.path.join(session_dir, _JOURNAL) if options.head else None,
             dashboard=_dashboard(options),
         )
