@@ -81,6 +81,7 @@ void SegmentWriter::trim() {
 }
 
 Status SegmentWriter::append(const std::string& block) {
+  if (folder_.empty()) return ok_status();
   if (fd_ >= 0 && size_ + block.size() > limits_.segment_bytes && size_ > kMagicSize) {
     close(fd_);
     fd_ = -1;

@@ -21,7 +21,7 @@ struct SegmentLimits {
 
 class SegmentWriter {
  public:
-  // The folder is made with the first block.
+  // The folder is made with the first block. Empty: nothing is written.
   SegmentWriter(std::string folder, SegmentLimits limits = {}) : folder_(std::move(folder)), limits_(limits) {}
   ~SegmentWriter();
   SegmentWriter(const SegmentWriter&) = delete;

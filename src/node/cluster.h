@@ -100,6 +100,7 @@ class Cluster : private controller::Out, private node::Out {
   const controller::Controller& controller() const { return controller_; }
   Core& core() { return core_; }
   const Core& core() const { return core_; }
+  int64_t now_ms() override { return out_.now_ms(); }
   const NodeId& self() const { return core_.config().node; }
 
   // ---- jobs. On the head: a driver has come or gone, at whatever node.
@@ -166,8 +167,6 @@ class Cluster : private controller::Out, private node::Out {
     WorkerId holder;
   };
   using CallKey = std::pair<WorkerId, uint32_t>;
-
-  int64_t now_ms() override { return out_.now_ms(); }
 
   // controller::Out
   void place_actor(const NodeId& node, const controller::Actor& actor) override;

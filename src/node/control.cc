@@ -19,10 +19,7 @@ Control::Control(Cluster& cluster, ControlConfig config, const History& history,
       store_(std::move(store)),
       reply_(std::move(reply)) {}
 
-int64_t Control::now_ms() const {
-  const auto now = std::chrono::steady_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
-}
+int64_t Control::now_ms() const { return cluster_.now_ms(); }
 
 int64_t Control::epoch_ms(int64_t own_ms) const {
   const auto now = std::chrono::system_clock::now().time_since_epoch();

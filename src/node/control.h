@@ -34,7 +34,7 @@ struct ControlConfig {
 class Control {
  public:
   using Reply = std::function<void(const WorkerId& program, uint32_t call_id, Answer answer)>;
-  using StoreOf = std::function<store::Server*()>;
+  using StoreOf = std::function<const store::ProgramStore*()>;
 
   Control(Cluster& cluster, ControlConfig config, const History& history, const history::TaskTable& tasks,
           StoreOf store, Reply reply);

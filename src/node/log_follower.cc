@@ -24,6 +24,7 @@ std::string LogFollower::path(const std::string& log_dir, const WorkerId& worker
 
 LogFollower::LogFollower(rpc::Reactor& reactor, std::string log_dir, LogOut& out)
     : reactor_(reactor), log_dir_(std::move(log_dir)), out_(out) {
+  if (log_dir_.empty()) return;
   inotify_ = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
   if (inotify_ < 0) return;
   inotify_add_watch(inotify_, log_dir_.c_str(), IN_MODIFY);
@@ -38,6 +39,7 @@ LogFollower::~LogFollower() {
 }
 
 void LogFollower::follow(const WorkerId& worker) {
+  if (log_dir_.empty()) return;
   for (const bool is_error : {false, true})
     files_[name_of(worker, is_error)] = {worker, is_error, path(log_dir_, worker, is_error), 0, "", ""};
 }

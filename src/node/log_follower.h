@@ -33,6 +33,7 @@ class LogOut {
 
 class LogFollower {
  public:
+  // log_dir empty: nothing is read.
   LogFollower(rpc::Reactor& reactor, std::string log_dir, LogOut& out);
   ~LogFollower();
   LogFollower(const LogFollower&) = delete;

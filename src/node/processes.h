@@ -24,15 +24,25 @@ class ProcessesOut {
   virtual void log(const std::string& message) = 0;
 };
 
-class Processes : private ZygoteOut {
+// Starts and ends the processes of this host's workers.
+class WorkerProcesses {
+ public:
+  virtual ~WorkerProcesses() = default;
+  // Answered by on_process_failed or, in the end, on_process_gone.
+  virtual void start_worker(const WorkerId& worker, ForkRequest request) = 0;
+  virtual void kill(const WorkerId& worker) = 0;
+  virtual void kill_after(const WorkerId& worker, int delay_ms) = 0;
+};
+
+class Processes : public WorkerProcesses, private ZygoteOut {
  public:
   Processes(rpc::Reactor& reactor, ZygoteConfig config, ProcessesOut& out);
   ~Processes() override;
 
   Status start();
-  void start_worker(const WorkerId& worker, ForkRequest request);
-  void kill(const WorkerId& worker);
-  void kill_after(const WorkerId& worker, int delay_ms);
+  void start_worker(const WorkerId& worker, ForkRequest request) override;
+  void kill(const WorkerId& worker) override;
+  void kill_after(const WorkerId& worker, int delay_ms) override;
   void kill_all();
   // SIGCHLD came.
   void reap();

@@ -45,14 +45,16 @@ static controller::Node self_of(const ServiceConfig& config) {
   return self;
 }
 
+static std::string below(const std::string& folder, const char* name) { return folder.empty() ? "" : folder + name; }
+
 Service::Service(rpc::Reactor& reactor, ServiceConfig config, std::function<void(const std::string&)> log)
     : reactor_(reactor),
       config_(std::move(config)),
       log_(std::move(log)),
       cluster_(config_.node, self_of(config_), config_.is_head, *this),
       peers_(reactor, *this),
-      logs_(reactor, config_.session_dir + "/logs", *this),
-      tasks_(config_.session_dir + "/history", log_),
+      logs_(reactor, below(config_.session_dir, "/logs"), *this),
+      tasks_(below(config_.session_dir, "/history"), log_),
       control_(
           cluster_, {config_.session_dir, config_.socket_path, config_.address, config_.hostname}, history_,
           tasks_.table(), [this] { return store_; },
@@ -78,7 +80,7 @@ Service::~Service() {
     if (program->link) program->link->set_handler(nullptr);
 }
 
-void Service::attach(Processes& processes, store::Server& store) {
+void Service::attach(WorkerProcesses& processes, store::ProgramStore& store) {
   processes_ = &processes;
   store_ = &store;
 }
@@ -105,7 +107,9 @@ Builder& Service::fresh() {
   return builder_;
 }
 
-int64_t Service::now_ms() { return steady_now_ns() / 1'000'000; }
+int64_t Service::now_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(reactor_.now().time_since_epoch()).count();
+}
 
 // ---- links -------------------------------------------------------------------------------------------------
 

@@ -28,10 +28,12 @@ namespace narke::node {
 
 struct ServiceConfig {
   NodeConfig node;
+  // session_dir empty: nothing is written to disk, and no worker's output is followed.
   std::string session_dir, socket_path, token_path, address, hostname;
   bool is_head = true;
   std::string endpoint;  // HOST:PORT of this node's door; empty: it is a cluster of its own
   int64_t head_wait_ms = 300'000;  // a node whose head is away goes on for so long
+  std::function<WorkerId()> new_worker_id;  // empty: ids that nobody can guess
 };
 
 int64_t steady_now_ns();
@@ -52,13 +54,15 @@ class Service : public rpc::Handler,
   ~Service() override;
 
   // Wires the parts that call back into the service; before anything is dispatched.
-  void attach(Processes& processes, store::Server& store);
+  void attach(WorkerProcesses& processes, store::ProgramStore& store);
   Cluster& cluster() { return cluster_; }
   const Cluster& cluster() const { return cluster_; }
   // ---- with other hosts (service_cluster.cc)
   void attach_transfers(transfer::Transfers& transfers) { transfers_ = &transfers; }
   // Somebody has come through the door.
   void on_arrival(const rpc::Preface& preface, int fd);
+  // Of the links that come from other daemons.
+  rpc::Handler& node_links() { return peers_; }
   // Joins the cluster of the head at HOST:PORT; joined(error) is told how it went.
   void join(const std::string& head_endpoint, std::function<void(const std::string& error)> joined);
   // Begins what is done again and again where there are other hosts.
@@ -118,7 +122,7 @@ class Service : public rpc::Handler,
 
   // ClusterOut
   int64_t now_ms() override;
-  WorkerId new_worker_id() override { return random_worker_id(); }
+  WorkerId new_worker_id() override { return config_.new_worker_id ? config_.new_worker_id() : random_worker_id(); }
   void grant(const Grant& grant) override;
   void deny(const WorkerId& holder, uint32_t call_id, wire::LeaseStatus status, wire::FailureKind failure,
             const std::string& message) override;
@@ -218,8 +222,8 @@ class Service : public rpc::Handler,
   ServiceConfig config_;
   std::function<void(const std::string&)> log_;
   std::function<void(int)> driver_gone_;
-  Processes* processes_ = nullptr;
-  store::Server* store_ = nullptr;
+  WorkerProcesses* processes_ = nullptr;
+  store::ProgramStore* store_ = nullptr;
   transfer::Transfers* transfers_ = nullptr;  // null: no other host can be reached
   Cluster cluster_;
   Peers peers_;

@@ -85,7 +85,10 @@ void Connection::after_append() {
   if (state_ == State::kOpen && unsent_bytes() >= kWriteAtBytes) write_some();
 }
 
-void Connection::send_fd(int fd) { fds_out_.push_back(fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
+void Connection::send_fd(int fd) {
+  if (pipe_) return;  // descriptors do not travel over one
+  fds_out_.push_back(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+}
 
 void Connection::flush() {
   if (state_ != State::kClosed && unsent_bytes() != 0 && !wants_write_) write_some();
@@ -118,6 +121,11 @@ long Connection::write_once() {
 }
 
 void Connection::write_some() {
+  if (pipe_) {
+    pipe_->write({out_.data(), out_.size()});
+    out_.clear();
+    return;
+  }
   while (unsent_bytes() != 0) {
     long n = write_once();
     if (n < 0) {
@@ -174,6 +182,14 @@ void Connection::on_readable() {
   }
   parse();
 }
+
+void Connection::deliver(Bytes bytes) {
+  if (state_ == State::kClosed) return;
+  in_.append(bytes.data(), bytes.size());
+  parse();
+}
+
+void Connection::deliver_end(const std::string& why) { fail(ErrorCode::kDisconnected, why); }
 
 void Connection::parse() {
   size_t at = 0;

@@ -34,6 +34,16 @@ class Handler {
   virtual void on_closed(Connection&, const Error& why) = 0;
 };
 
+// Where a connection's bytes go when it is not a socket's (src/sim).
+class Pipe {
+ public:
+  virtual ~Pipe() = default;
+  // The other end gets them by Connection::deliver(), in this order.
+  virtual void write(Bytes bytes) = 0;
+  // After what was written: the other end ends.
+  virtual void close() = 0;
+};
+
 // What both sides must agree on. token: the cluster's secret; never sent.
 struct Identity {
   std::string token;
@@ -62,6 +72,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
                           size_t size);
   // A copy of the descriptor travels with the next bytes written.
   void send_fd(int fd);
+
+  // For a connection over a pipe: what came, and that nothing more will.
+  void deliver(Bytes bytes);
+  void deliver_end(const std::string& why);
 
   // Writes what the kernel takes now; the rest leaves when it takes more.
   void flush();
@@ -105,7 +119,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void fail(ErrorCode code, const std::string& message);
 
   Reactor& reactor_;
-  int fd_;
+  std::unique_ptr<Pipe> pipe_;  // null: a socket's
+  int fd_;  // -1: a pipe's
   bool is_server_;
   Handler* handler_;
   const Identity& identity_;

@@ -56,11 +56,11 @@ void enlarge(int fd) {
 
 }  // namespace
 
-Reactor::Reactor(Identity identity)
-    : identity_(std::move(identity)),
-      epoll_(epoll_create1(EPOLL_CLOEXEC)),
-      wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      next_due_ns_(kNever) {
+Reactor::Reactor(Identity identity, Surroundings* surroundings)
+    : identity_(std::move(identity)), surroundings_(surroundings), next_due_ns_(kNever) {
+  if (surroundings_) return;
+  epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  wake_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   NARKE_CHECK(epoll_ >= 0 && wake_fd_ >= 0);
   watch(wake_fd_, [this] {
     uint64_t count;
@@ -70,8 +70,10 @@ Reactor::Reactor(Identity identity)
 
 Reactor::~Reactor() {
   slots_.clear();
-  ::close(wake_fd_);
-  ::close(epoll_);
+  if (epoll_ >= 0) {
+    ::close(wake_fd_);
+    ::close(epoll_);
+  }
   if (!listen_path_.empty()) unlink(listen_path_.c_str());
 }
 
@@ -92,7 +94,7 @@ uint32_t Reactor::add_slot(int fd) {
 
 void Reactor::free_slot(uint32_t index) {
   Slot& slot = slots_[index];
-  epoll_ctl(epoll_, EPOLL_CTL_DEL, slot.fd, nullptr);
+  if (slot.fd >= 0) epoll_ctl(epoll_, EPOLL_CTL_DEL, slot.fd, nullptr);
   ++slot.generation;
   slot.fd = -1;
   slot.connection.reset();
@@ -109,13 +111,23 @@ void Reactor::arm(uint32_t index, uint32_t events, int op) {
 
 ConnectionPtr Reactor::adopt(int fd, bool is_server, Handler* handler, bool trusted) {
   auto connection = std::make_shared<Connection>(*this, fd, is_server, handler, identity_);
-  uint32_t index = add_slot(fd);
+  return add(std::move(connection), trusted);
+}
+
+ConnectionPtr Reactor::adopt(std::unique_ptr<Pipe> pipe, bool is_server, Handler* handler, bool trusted) {
+  auto connection = std::make_shared<Connection>(*this, -1, is_server, handler, identity_);
+  connection->pipe_ = std::move(pipe);
+  return add(std::move(connection), trusted);
+}
+
+ConnectionPtr Reactor::add(ConnectionPtr connection, bool trusted) {
+  uint32_t index = add_slot(connection->fd_);
   slots_[index].connection = connection;
   connection->slot_ = index;
-  arm(index, EPOLLIN, EPOLL_CTL_ADD);
+  if (connection->fd_ >= 0) arm(index, EPOLLIN, EPOLL_CTL_ADD);
   if (trusted)
     connection->state_ = Connection::State::kOpen;
-  else if (is_server)
+  else if (connection->is_server_)
     connection->send_challenge();
   return connection;
 }
@@ -139,6 +151,7 @@ Result<ConnectionPtr> Reactor::connect(const std::string& path, Handler* handler
 }
 
 Result<ConnectionPtr> Reactor::connect_tcp(const std::string& host_port, const std::string& preface, Handler* handler) {
+  if (surroundings_) return surroundings_->connect(*this, host_port, preface, handler);
   Result<HostPort> to = parse_host_port(host_port);
   if (!to) return to.error();
   Result<int> fd = begin_connect(to.value().host, to.value().port);
@@ -195,7 +208,7 @@ void Reactor::unwatch(int fd) {
 
 Reactor::TimerId Reactor::after(std::chrono::milliseconds delay, std::function<void()> callback) {
   TimerId id = next_timer_++;
-  timers_.emplace(Clock::now() + delay, std::make_pair(id, std::move(callback)));
+  timers_.emplace(now() + delay, std::make_pair(id, std::move(callback)));
   next_due_ns_ = timers_.begin()->first.time_since_epoch().count();
   return id;
 }
@@ -210,13 +223,18 @@ void Reactor::cancel(TimerId timer) {
 }
 
 void Reactor::run_timers() {
-  auto now = Clock::now();
-  while (!timers_.empty() && timers_.begin()->first <= now) {
+  const Clock::time_point until = now();
+  while (!timers_.empty() && timers_.begin()->first <= until) {
     auto callback = std::move(timers_.begin()->second.second);
     timers_.erase(timers_.begin());
     callback();
   }
   next_due_ns_ = timers_.empty() ? kNever : timers_.begin()->first.time_since_epoch().count();
+}
+
+std::optional<Reactor::Clock::time_point> Reactor::next_due() const {
+  if (timers_.empty()) return std::nullopt;
+  return timers_.begin()->first;
 }
 
 int Reactor::clamp_to_timers(int timeout_ms) const {
@@ -268,7 +286,9 @@ void Reactor::deliver_closed() {
     ConnectionPtr connection = std::move(closing_.back());
     closing_.pop_back();
     free_slot(connection->slot_);
-    ::close(std::exchange(connection->fd_, -1));  // now, though others may hold the connection a while longer
+    if (connection->pipe_) connection->pipe_->close();
+    if (connection->fd_ >= 0)
+      ::close(std::exchange(connection->fd_, -1));  // now, though others may hold the connection a while longer
     if (connection->handler_ != nullptr) connection->handler_->on_closed(*connection, connection->why_);
   }
 }
@@ -295,6 +315,7 @@ void Reactor::mark_closing(Connection& connection) {
 }
 
 void Reactor::wake() {
+  if (wake_fd_ < 0) return;
   uint64_t one = 1;
   [[maybe_unused]] ssize_t n = write(wake_fd_, &one, sizeof(one));
 }

@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -21,12 +22,25 @@
 
 namespace narke::rpc {
 
+class Reactor;
+
+// Time and other hosts as a reactor sees them, when they are not the system's (src/sim). Such a reactor has no
+// descriptor: nobody waits for it, whoever owns it calls dispatch() when next_due() has come or bytes were delivered.
+class Surroundings {
+ public:
+  virtual ~Surroundings() = default;
+  virtual std::chrono::steady_clock::time_point now() = 0;
+  virtual Result<ConnectionPtr> connect(Reactor& from, const std::string& host_port, const std::string& preface,
+                                        Handler* handler) = 0;
+};
+
 class Reactor {
  public:
   using Clock = std::chrono::steady_clock;
   using TimerId = uint64_t;
 
-  explicit Reactor(Identity identity);
+  // surroundings: null for the system's.
+  explicit Reactor(Identity identity, Surroundings* surroundings = nullptr);
   ~Reactor();
   Reactor(const Reactor&) = delete;
   Reactor& operator=(const Reactor&) = delete;
@@ -41,6 +55,9 @@ class Reactor {
   Status listen(const std::string& path, std::function<Handler*(Connection&)> on_accept);
   // Talks over an already connected descriptor (socketpair); takes it over. trusted: no handshake.
   ConnectionPtr adopt(int fd, bool is_server, Handler* handler, bool trusted = false);
+
+  // Talks over a pipe.
+  ConnectionPtr adopt(std::unique_ptr<Pipe> pipe, bool is_server, Handler* handler, bool trusted = false);
 
   // Any other descriptor: callback from dispatch() whenever it is readable.
   void watch(int fd, std::function<void()> on_readable);
@@ -59,6 +76,10 @@ class Reactor {
   // Ends a wait() of another thread. Any thread.
   void wake();
 
+  Clock::time_point now() const { return surroundings_ ? surroundings_->now() : Clock::now(); }
+  // When the first timer is due; nothing: there is none.
+  std::optional<Clock::time_point> next_due() const;
+
   int epoll_fd() const { return epoll_; }  // readable when dispatch() has work: for asyncio loops
   const Identity& identity() const { return identity_; }
 
@@ -70,6 +91,7 @@ class Reactor {
     std::function<void()> callback;
     int fd = -1;
   };
+  ConnectionPtr add(ConnectionPtr connection, bool trusted);
   uint32_t add_slot(int fd);
   void free_slot(uint32_t slot);
   void arm(uint32_t slot, uint32_t events, int op);
@@ -81,7 +103,8 @@ class Reactor {
   void handle_event(const epoll_event& event);
 
   Identity identity_;
-  int epoll_, wake_fd_;
+  Surroundings* surroundings_;
+  int epoll_ = -1, wake_fd_ = -1;
   std::vector<Slot> slots_;
   std::vector<uint32_t> free_slots_;
   std::unordered_map<int, uint32_t> watched_;

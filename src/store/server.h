@@ -97,27 +97,40 @@ using CreateDone = std::function<void(SecondaryStatus status, uint8_t* data, con
 class StoreCore;
 class Warmer;
 
-class Server {
+// What a node's store does for the programs of its host.
+class ProgramStore {
+ public:
+  virtual ~ProgramStore() = default;
+  virtual int fd() const = 0;  // of the arena; stays the store's
+  virtual uint64_t arena_bytes() const = 0;
+  // Any bytes are safe: false when the frame's type is not one of the store's or its table is malformed.
+  virtual bool on_frame(ClientKey client, const rpc::Frame& frame, int64_t now_ns) = 0;
+  // The program's process has ended: its pins, unsealed objects and space are taken back. Unknown keys are
+  // fine.
+  virtual void detach(ClientKey client, int64_t now_ns) = 0;
+  // The object is not needed any more.
+  virtual void erase(const ObjectId& id, int64_t now_ns) = 0;
+  // The program behind owner_key(...) has ended: erases what it owned. Objects created without an owner stay.
+  virtual void erase_owned(uint64_t owner, int64_t now_ns) = 0;
+  virtual Stats stats() const = 0;  // scans the index
+  virtual std::vector<ObjectInfo> list(size_t limit) const = 0;
+};
+
+class Server : public ProgramStore {
  public:
   // io: nullptr for real files in config.spill_dir.
   static Result<std::unique_ptr<Server>> make(const ServerConfig& config, ServerOut& out,
                                               std::unique_ptr<SpillIo> io = nullptr);
-  ~Server();
+  ~Server() override;
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  int fd() const { return fd_; }  // of the arena; stays the server's
-  uint64_t arena_bytes() const { return arena_bytes_; }
-
-  // Any bytes are safe: false when the frame's type is not one of the store's or its table is malformed.
-  bool on_frame(ClientKey client, const rpc::Frame& frame, int64_t now_ns);
-  // The program's process has ended: its pins, unsealed objects and space are taken back. Unknown keys are
-  // fine.
-  void detach(ClientKey client, int64_t now_ns);
-  // The object is not needed any more.
-  void erase(const ObjectId& id, int64_t now_ns);
-  // The program behind owner_key(...) has ended: erases what it owned. Objects created without an owner stay.
-  void erase_owned(uint64_t owner, int64_t now_ns);
+  int fd() const override { return fd_; }
+  uint64_t arena_bytes() const override { return arena_bytes_; }
+  bool on_frame(ClientKey client, const rpc::Frame& frame, int64_t now_ns) override;
+  void detach(ClientKey client, int64_t now_ns) override;
+  void erase(const ObjectId& id, int64_t now_ns) override;
+  void erase_owned(uint64_t owner, int64_t now_ns) override;
 
   // ---- The node as a reader and writer of its own store (src/transfer). Callbacks run on the caller's thread, at
   // the end of any call of this server, also of the one they are given to; they may call it again.
@@ -146,8 +159,8 @@ class Server {
   // again.
   int tick(int64_t now_ns);
 
-  Stats stats() const;  // scans the index
-  std::vector<ObjectInfo> list(size_t limit) const;
+  Stats stats() const override;
+  std::vector<ObjectInfo> list(size_t limit) const override;
   // Whether every byte of the arena has exactly one owner; for tests.
   bool is_consistent() const;
 
