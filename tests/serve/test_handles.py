@@ -209,11 +209,8 @@ def test_shared_actors(clean):
 def test_options_that_nothing_heeds_are_refused(served):
     with pytest.raises(ValueError, match="gang_scheduling_config"):
         serve.run(Worker.options(gang_scheduling_config={"gang_size": 1}).bind(), name="x", route_prefix=None)
-
     with pytest.raises(ValueError, match="root_path"):
         serve.start(http_options={"root_path": "/x"})
-    with pytest.raises(ValueError, match="gRPC"):
-        serve.start(grpc_options={"grpc_servicer_functions": ["a.b"]})
 
 
 def test_graphs_are_checked(served):

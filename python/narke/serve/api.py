@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import inspect
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -90,11 +91,14 @@ def _options(proxy_location: Any, http_options: Any, grpc_options: Any) -> dict[
     if fields["host"] is None:
         location = ProxyLocation.Disabled
     grpc = gRPCOptions(**grpc_options) if isinstance(grpc_options, dict) else grpc_options
-    if grpc is not None and grpc.grpc_servicer_functions:
-        raise ValueError(
-            "gRPC is not served in this release: leave grpc_servicer_functions out of grpc_options"
-        )
-    return {**fields, "location": location.value, "grpc": grpc.model_dump() if grpc is not None else None}
+    return {**fields, "location": location.value, "grpc": _grpc_options(grpc)}
+
+
+def _grpc_options(grpc: gRPCOptions | None) -> dict[str, Any] | None:
+    """The options, with where the servicer functions are imported from."""
+    if grpc is None:
+        return None
+    return {**grpc.model_dump(), "sys_path": [entry for entry in sys.path if entry]}
 
 
 def shutdown() -> None:

@@ -28,6 +28,7 @@ class ProxyActor:
         self._stopping = False
         self._ready = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
+        self._grpc: Any = None
 
     async def ready(self) -> dict[str, Any]:
         """Wait until the proxy listens.
@@ -40,6 +41,7 @@ class ProxyActor:
         """
         if self._keeper is None:
             self._keeper = asyncio.get_running_loop().create_task(self._keep())
+            await self._start_grpc()
         await asyncio.wait_for(self._ready.wait(), _START_LIMIT_S)
         if self._error:
             raise RuntimeError(self._error)
@@ -48,6 +50,7 @@ class ProxyActor:
         here = narke.get_runtime_context()
         return {
             "port": self._port,
+            "grpc_port": self._grpc.port if self._grpc is not None else 0,
             "pid": self._process.pid if self._process else None,
             "restarts": self._restarts,
             "node_id": here.get_node_id(),
@@ -57,9 +60,21 @@ class ProxyActor:
             "log_file_path": os.path.join("serve", os.path.basename(self._log_path())),
         }
 
+    async def _start_grpc(self) -> None:
+        options = self._options.get("grpc") or {}
+        if not options.get("grpc_servicer_functions"):
+            return
+        from narke.serve._private.grpc_proxy import GrpcServer
+
+        server = GrpcServer(options, self._options["host"])
+        await server.start()
+        self._grpc = server
+
     async def stop(self, timeout_s: float) -> None:
         """End the proxy once its requests are answered, at the latest after `timeout_s`."""
         self._stopping = True
+        if self._grpc is not None:
+            await self._grpc.stop()
         process = self._process
         if process is None or process.returncode is not None:
             return

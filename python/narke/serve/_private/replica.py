@@ -15,7 +15,7 @@ from typing import Any
 
 from narke._private import async_actor
 from narke.serve import context as _context
-from narke.serve._private import wire
+from narke.serve._private import grpc_replica, wire
 from narke.serve._private.common import DeploymentID, ReplicaID
 from narke.serve._private.http import HttpCall
 from narke.serve._private.servable import Servable
@@ -43,6 +43,7 @@ class Replica:
         self._leaving = False
         self._waiting: collections.deque[Any] = collections.deque()
         self._http: dict[str, _HttpRun] = {}
+        self._grpc_inputs: dict[str, Any] = {}
         self._servable: Servable | None = None
         self._handler: Any = None
         self.access: Any = None
@@ -204,12 +205,29 @@ class Replica:
         else:
             run.http.feed(kind, data, code, call)
 
-    # ---- requests of handles ----
+    # ---- requests of handles, and gRPC ----
 
     @async_actor.direct
     def serve_call(self, call: Any) -> Any:
         """A call through a handle: its metadata, then the arguments."""
-        run = _CallRun(self, call)
+        return self._accept(_CallRun(self, call))
+
+    @async_actor.direct
+    def serve_grpc(self, call: Any) -> Any:
+        """A gRPC call: its metadata, then what `grpc_replica.run` takes."""
+        return self._accept(_GrpcRun(self, call))
+
+    @async_actor.direct
+    def serve_grpc_feed(self, call: Any) -> None:
+        """A message of a client that streams: (request id, message)."""
+        request_id, message = call.args[0]
+        inputs = self._grpc_inputs.get(request_id)
+        if inputs is None:
+            call.finish(None)
+        else:
+            inputs.put(message, call)
+
+    def _accept(self, run: _CallRun) -> _CallRun:
         if self._ongoing >= self._most:
             self._waiting.append(run)
         else:
@@ -319,16 +337,9 @@ class _CallRun:
             _context.request_context.set(
                 _context.RequestContext(request_id, app_name, route, model_id, session_id)
             )
-            servable = replica._servable
-            assert servable is not None, "called before it was initialized"
-            method = servable.method(method_name)
+            assert replica._servable is not None, "called before it was initialized"
             call.enter()
-            result = await servable.run(method, call.args[1:], call.kwargs)
-            if is_stream:
-                await self._stream(servable.items(result))
-            else:
-                call.enter()
-                call.finish(_plain(result))
+            failed = await self._answer(replica._servable, method_name, is_stream)
         except asyncio.CancelledError:
             call.fail(KeyboardInterrupt())
         except BaseException as error:
@@ -338,6 +349,17 @@ class _CallRun:
             async_actor.forget_direct(call.task_id)
             replica.ended(failed)
             replica.access.add(request_id, "CALL", method_name, "ERROR" if failed else "OK", began)
+
+    async def _answer(self, servable: Servable, method_name: str, is_stream: bool) -> bool:
+        """Run the method and answer the call; whether it failed in a way that the answer tells."""
+        call = self.call
+        result = await servable.run(servable.method(method_name), call.args[1:], call.kwargs)
+        if is_stream:
+            await self._stream(servable.items(result))
+        else:
+            call.enter()
+            call.finish(_plain(result))
+        return False
 
     async def _stream(self, items: Any) -> None:
         call = self.call
@@ -352,6 +374,33 @@ class _CallRun:
         finally:
             await items.aclose()
         call.finish(iter(()))
+
+
+class _GrpcRun(_CallRun):
+    """One gRPC call being answered."""
+
+    __slots__ = ("_inputs",)
+
+    def __init__(self, replica: Replica, call: Any) -> None:
+        super().__init__(replica, call)
+        self._inputs: grpc_replica.Input | None = None
+        if call.args[2]:  # the client streams
+            self._inputs = replica._grpc_inputs[call.args[0][0]] = grpc_replica.Input()
+
+    async def _answer(self, servable: Servable, method_name: str, is_stream: bool) -> bool:
+        call = self.call
+        items = grpc_replica.run(servable, method_name, is_stream, call.args[1:], self._inputs)
+        try:
+            if is_stream:
+                await self._stream(items)
+                return False
+            answer = [item async for item in items][-1]
+            call.finish(answer)
+            return answer.error is not None
+        finally:
+            if self._inputs is not None:
+                self._inputs.close()
+                del self.replica._grpc_inputs[call.args[0][0]]
 
 
 def _plain(result: Any) -> Any:

@@ -16,7 +16,7 @@ from narke._private import async_actor, readiness, session
 from narke.serve._private.common import CONTROLLER_NAME, NAMESPACE, DeploymentID
 from narke.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-__all__ = ["Pending", "RoutedReplica", "Router", "router_of"]
+__all__ = ["Pending", "RoutedReplica", "Router", "is_told", "router_of", "routes", "watch"]
 
 _NEVER = -1
 _REPORT_EVERY_S = 0.5
@@ -34,7 +34,7 @@ class RoutedReplica:
         self.mine = 0
         self.is_gone = False
         self.actor = session.native().actor_ref_from_parts(self.actor_id, b"")
-        self._calls: dict[int, Any] = {}
+        self._calls: dict[tuple[str, int], Any] = {}
         self.update(entry)
 
     def update(self, entry: dict[str, Any]) -> None:
@@ -44,12 +44,12 @@ class RoutedReplica:
         self.node: str = entry["node"]
         self.stats: dict[str, Any] = entry.get("stats") or {}
 
-    def call(self, num_returns: int) -> Any:
-        """The extension's call object for ``serve_call``; -1 streams."""
-        found = self._calls.get(num_returns)
+    def call(self, method: str, num_returns: int) -> Any:
+        """The extension's call object for one of the replica's methods; -1 streams."""
+        found = self._calls.get((method, num_returns))
         if found is None:
             options = {
-                "name": "ServeReplica.serve_call",
+                "name": f"ServeReplica.{method}",
                 "num_returns": num_returns,
                 "concurrency_group": "",
                 "max_task_retries": 0,
@@ -59,22 +59,44 @@ class RoutedReplica:
                 "arity": (1, -1, True),
                 "check": None,
             }
-            found = self._calls[num_returns] = session.native().ActorCall(self.actor, "serve_call", options)
+            found = session.native().ActorCall(self.actor, method, options)
+            self._calls[method, num_returns] = found
         return found
+
+    def feed_call(self) -> Any:
+        """The call object that hands on what a gRPC client streams."""
+        return self.call("serve_grpc_feed", 1)
 
 
 class Pending:
     """A call that waits for a replica, or has been sent to one."""
 
-    __slots__ = ("args", "error", "kwargs", "meta", "model_id", "num_returns", "on_sent", "replica", "result")
+    __slots__ = (
+        "args",
+        "error",
+        "kwargs",
+        "meta",
+        "method",
+        "model_id",
+        "num_returns",
+        "on_sent",
+        "replica",
+        "result",
+    )
 
     def __init__(
-        self, meta: tuple[Any, ...], args: tuple[Any, ...], kwargs: dict[str, Any], num_returns: int
+        self,
+        meta: tuple[Any, ...],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        num_returns: int,
+        method: str = "serve_call",
     ) -> None:
         self.meta = meta
         self.args = args
         self.kwargs = kwargs
         self.num_returns = num_returns
+        self.method = method  # of the replica's actor
         self.model_id: str = meta[5]
         self.result: Any = None  # ObjectRef or generator, once sent
         self.replica: RoutedReplica | None = None
@@ -206,7 +228,8 @@ class Router:
     def _send(self, pending: Pending, replica: RoutedReplica) -> None:
         pending.replica = replica
         try:
-            result = replica.call(pending.num_returns)(pending.meta, *pending.args, **pending.kwargs)
+            call = replica.call(pending.method, pending.num_returns)
+            result = call(pending.meta, *pending.args, **pending.kwargs)
         except BaseException as error:
             self._done(replica)
             if not pending.on_sent:
@@ -323,10 +346,19 @@ class _Watcher:
                 found = self._routers[deployment.key] = Router(deployment)
                 if self._table is not None:
                     found.update(_entry(self._table, deployment.key), True)
-        self._ensure_running()
+        self.ensure_running()
         return found
 
-    def _ensure_running(self) -> None:
+    def routes(self) -> list[dict[str, Any]]:
+        """Routes of the last table: "prefix", "app", "deployment"."""
+        return list(self._table["routes"]) if self._table is not None else []
+
+    def is_told(self) -> bool:
+        """Whether the controller has told anything yet."""
+        return self._table is not None
+
+    def ensure_running(self) -> None:
+        """Listen, if that is not done yet."""
         if self._running is not None:
             return
         with self._lock:
@@ -422,6 +454,21 @@ _watcher = _Watcher()
 def router_of(deployment: DeploymentID) -> Router:
     """This process's router for a deployment."""
     return _watcher.router(deployment)
+
+
+def watch() -> None:
+    """Listen to the controller although no handle was used yet."""
+    _watcher.ensure_running()
+
+
+def routes() -> list[dict[str, Any]]:
+    """Where applications are served, as far as this process knows: "prefix", "app", "deployment"."""
+    return _watcher.routes()
+
+
+def is_told() -> bool:
+    """Whether this process knows the routes."""
+    return _watcher.is_told()
 
 
 def reset() -> None:

@@ -40,7 +40,7 @@ def _deployment(data: dict[str, Any]) -> schema.DeploymentStatusOverview:
 def details_from(data: dict[str, Any]) -> dict[str, Any]:
     """The body of ``GET /api/serve/applications/``: fields of a ServeInstanceDetails, plain data."""
     options = data["options"]
-    grpc = options.get("grpc") or {"port": 9000, "grpc_servicer_functions": []}
+    grpc = {"port": 9000, "grpc_servicer_functions": [], **(options.get("grpc") or {})}
     return {
         "deploy_mode": "MULTI_APP",
         "controller_info": data["controller"],
@@ -48,7 +48,7 @@ def details_from(data: dict[str, Any]) -> dict[str, Any]:
         "http_options": {
             k: options[k] for k in ("host", "port", "root_path", "request_timeout_s", "keep_alive_timeout_s")
         },
-        "grpc_options": grpc,
+        "grpc_options": {k: v for k, v in grpc.items() if k != "sys_path"},
         "proxies": data["proxies"],
         "applications": data["applications"],
         "target_capacity": options.get("target_capacity"),

@@ -1,0 +1,1 @@
+"""Messages and services of Serve's own gRPC interface; needs protobuf."""
