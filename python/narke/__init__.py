@@ -137,6 +137,10 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(f"narke.{_HOMES[name]}"), name)
     elif name in _NATIVE:
         value = getattr(importlib.import_module("narke._native"), _NATIVE[name])
+    elif name == "logger":
+        import logging
+
+        value = logging.getLogger("ray")  # programs set levels and handlers by this name
     elif name.startswith("__"):
         raise AttributeError(f"module 'narke' has no attribute {name!r}")
     else:
@@ -151,7 +155,12 @@ def _submodule(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != f"narke.{name}":
             raise
-        raise AttributeError(f"module 'narke' has no attribute {name!r}") from None
+    from narke import _compat
+
+    found = _compat.stand_in(name) or _compat.stand_in(f"_private.{name}")
+    if found is None:
+        raise AttributeError(f"module 'narke' has no attribute {name!r}")
+    return importlib.import_module(found)
 
 
 def __dir__() -> list[str]:

@@ -64,15 +64,17 @@ class _Finder:
         if fullname != _ALIAS and not fullname.startswith(f"{_ALIAS}."):
             return None
         real = _REAL + fullname[len(_ALIAS) :]
-        try:
-            found = importlib.util.find_spec(real)
-        except ModuleNotFoundError:
-            found = None
+        found = _spec_of(real)
+        if found is None:
+            from narke._compat import stand_in
+
+            real = stand_in(fullname[len(_ALIAS) + 1 :]) or real
+            found = _spec_of(real)
         if found is None:
             return None
         return importlib.machinery.ModuleSpec(
             fullname,
-            _Loader(real),  # type: ignore[arg-type]  # importlib.abc is as slow to import as a small program
+            _Loader(fullname, real),  # type: ignore[arg-type]  # importlib.abc is as slow to import as a small program
             origin=found.origin,
             is_package=found.submodule_search_locations is not None,
         )
@@ -86,10 +88,18 @@ class _Finder:
             yield _distribution_class()()
 
 
+def _spec_of(name: str) -> importlib.machinery.ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        return None
+
+
 class _Loader:
     """Gives the real module under another name without running or changing it."""
 
-    def __init__(self, real: str) -> None:
+    def __init__(self, name: str, real: str) -> None:
+        self._name = name
         self._real = real
         self._spec: Any = None
 
@@ -104,7 +114,7 @@ class _Loader:
             setattr(module, name, value)
         # A module may have replaced itself in sys.modules while it was imported.
         actual = sys.modules.get(self._real, module)
-        sys.modules[_ALIAS + self._real[len(_REAL) :]] = actual
+        sys.modules[self._name] = actual
 
     def get_code(self, fullname: str) -> Any:
         """The real module's code, for runpy."""
