@@ -38,7 +38,7 @@ def test_lines_are_the_state_until_a_snapshot_takes_their_place(tmp_path):
     journal.write(one)
     found = find_state(str(tmp_path))
     assert Trial.from_json_state(found.trials["t1"]).status == Trial.TERMINATED
-    journal.snapshot([one], {"iteration": 3})
+    journal.compact({"iteration": 3})
     assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
     found = find_state(str(tmp_path))
     assert found.run["iteration"] == 3
@@ -61,7 +61,8 @@ def test_the_latest_run_counts(tmp_path):
     for stamp, status in (("2026-01-01_00-00-00", "PENDING"), ("2026-01-02_00-00-00", "TERMINATED")):
         journal, one = Journal(str(tmp_path), stamp), trial()
         one.set_status(status)
-        journal.snapshot([one], {})
+        journal.write(one)
+        journal.compact({})
     runtime = find_state(str(tmp_path)).trials["t1"][1]
     assert json.loads(runtime)["status"] == "TERMINATED"
 
@@ -70,7 +71,7 @@ def test_runs_in_one_second_have_names_in_their_order(tmp_path):
     stamps = []
     for _ in range(3):
         stamps.append(_fresh_stamp(str(tmp_path)))
-        Journal(str(tmp_path), stamps[-1]).snapshot([], {})
+        Journal(str(tmp_path), stamps[-1]).compact({})
     assert stamps == sorted(set(stamps))
 
 

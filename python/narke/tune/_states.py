@@ -62,9 +62,21 @@ def _pickled(value: Any) -> Any:
     return made
 
 
-def _unpickled(entry: dict[str, Any]) -> Any:
-    if len(entry) == 1 and _PICKLED in entry:
-        from narke import cloudpickle
+# What `_SHARED` values were made of, when they are read again.
+_read: dict[str, Any] = {}
 
-        return cloudpickle.loads(base64.b64decode(entry[_PICKLED]))
-    return entry
+
+def _unpickled(entry: dict[str, Any]) -> Any:
+    if len(entry) != 1 or _PICKLED not in entry:
+        return entry
+    from narke import cloudpickle
+
+    text = entry[_PICKLED]
+    if text in _read:
+        return _read[text]
+    value = cloudpickle.loads(base64.b64decode(text))
+    if type(value).__name__ in _SHARED:
+        if len(_read) >= _MOST:
+            _read.clear()
+        _read[text] = value
+    return value

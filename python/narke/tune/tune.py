@@ -276,8 +276,9 @@ class _Run:
         controller.setup_experiments(self.experiments)
         controller.update_max_pending_trials(_max_pending(search))
         if self.state is not None:
+            self.journal.begin(self.state)
             put_trials_back(controller, self.state, self.storage, self.policy, self.local_path)
-            self.journal.snapshot(controller.get_trials(), controller.run_facts())
+            self.state = None
         from narke.tune._uploads import Uploads
 
         uploads = Uploads(self.storage, self.local_path, self.journal)
@@ -302,8 +303,8 @@ class _Run:
                 if trial.status == Trial.RUNNING:
                     controller._set_status(trial, Trial.PENDING)
         finally:
-            if not (self.state is None and not controller.get_trials()):
-                self.journal.snapshot(controller.get_trials(), controller.run_facts())
+            if controller.get_trials():
+                self.journal.compact(controller.run_facts())
             self.journal.close()
             uploads.finish()
             self.reporter.end(controller)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from narke.tune._files import write_whole
@@ -92,14 +93,33 @@ class Journal:
             os.fdatasync(self._file)
             self._synced_at, self._dirty = now, False
 
-    def snapshot(self, trials: list[Trial], run: dict[str, Any]) -> None:
-        """Write the whole state, in place of the lines so far."""
-        write_whole(self.snapshot_path, state_text(trials, run, self.stamp))
+    def begin(self, state: State) -> None:
+        """Begin with what an earlier run left: a snapshot with its texts as they are.
+
+        Args:
+            state: of the earlier run.
+        """
+        write_whole(self.snapshot_path, state_text(state, self.stamp))
+        self._known.update(state.trials)
+
+    def compact(self, run: dict[str, Any]) -> None:
+        """Put a snapshot in place of the lines so far; what it holds of trials is what was written of them.
+
+        Args:
+            run: facts about the run.
+        """
+        if self._file is None and os.path.exists(self.snapshot_path):
+            return  # nothing has changed
+        state = State()
+        _read_into(
+            state, self.snapshot_path, lambda path: open(path, "rb").read() if os.path.exists(path) else b""
+        )
+        state.run.update(run)
+        write_whole(self.snapshot_path, state_text(state, self.stamp))
         if self._file is not None:
             os.close(self._file)
             os.unlink(self.path)
             self._file = None
-        self._known.update(trial.trial_id for trial in trials)
 
     def close(self) -> None:
         """Close the file; it stays for the next run."""
@@ -109,12 +129,12 @@ class Journal:
             self._file = None
 
 
-def state_text(trials: list[Trial], run: dict[str, Any], stamp: str) -> str:
+def state_text(state: State, stamp: str) -> str:
     """The text of a snapshot."""
     return json.dumps(
         {
-            "trial_data": [trial.get_json_state() for trial in trials],
-            "runner_data": json.loads(encode(run)),
+            "trial_data": list(state.trials.values()),
+            "runner_data": json.loads(encode(state.run)),
             "stats": {"timestamp": stamp, "written": time.time()},
         }
     )
@@ -141,15 +161,28 @@ def find_state(folder: str, filesystem: Any = None) -> State | None:
         return None
     latest = f"{_PREFIX}{stamps[-1]}.json"
     state = State()
-    if latest in names:
-        _take_snapshot(state, read_bytes(found_fs, f"{inner}/{latest}").decode(), f"{folder}/{latest}")
-    if latest + "l" in names:
-        for line in (
-            read_bytes(found_fs, f"{inner}/{latest}l").decode(errors="replace").splitlines(keepends=True)
-        ):
-            if line.endswith("\n"):
-                state.take(json.loads(line))
+    _read_into(
+        state,
+        f"{inner}/{latest}",
+        lambda path: read_bytes(found_fs, path) if path.rsplit("/", 1)[-1] in names else b"",
+    )
     return state
+
+
+def _read_into(state: State, path: str, read: Callable[[str], bytes]) -> None:
+    """Read a snapshot, and the lines beside it.
+
+    Args:
+        state: takes them.
+        path: of the snapshot.
+        read: gives a file's bytes, none if it is not there.
+    """
+    text = read(path).decode()
+    if text:
+        _take_snapshot(state, text, path)
+    for line in read(path + "l").decode(errors="replace").splitlines(keepends=True):
+        if line.endswith("\n"):
+            state.take(json.loads(line))
 
 
 def _take_snapshot(state: State, text: str, path: str) -> None:

@@ -362,19 +362,26 @@ class TuneController:
         if made is not None:
             self._keep_checkpoint(trial, made)
         decision = self._decide(trial, result, duplicate)
+        # A host that may go on does so while everybody is told of the result.
+        goes_on = decision == TrialScheduler.CONTINUE and trial.trial_id in self._running
+        saves = trial.checkpoint_freq > 0 or (result.get(SHOULD_CHECKPOINT) and made is None)
+        steps = goes_on and not saves
+        if steps:
+            self._shell().step(trial)
+        self._tell_result(trial, result, duplicate)
         if decision == TrialScheduler.STOP:
             result[DONE] = True
             self._end(trial, result, duplicate, is_free)
         elif decision == TrialScheduler.PAUSE:
             self.pause_trial(trial)
-        elif decision == TrialScheduler.CONTINUE and trial.trial_id in self._running:
+        elif goes_on and not steps and trial.trial_id in self._running:
             if result.get(SHOULD_CHECKPOINT) and made is None or trial.should_checkpoint():
                 self.save_trial(trial)
             else:
                 self._shell().step(trial)
 
     def _decide(self, trial: Trial, result: dict, duplicate: bool) -> str:
-        """What a result means for its trial; everybody has seen the result afterwards."""
+        """What a result means for its trial; scheduler and searcher have seen it afterwards."""
         flat = flattened(result)
         if not duplicate:
             self._check_metrics(flat, trial)
@@ -390,13 +397,15 @@ class TuneController:
                 result.setdefault("experiment_tag", trial.experiment_tag)
         else:
             self._search_alg.on_trial_result(trial.trial_id, flat)
+        return decision
+
+    def _tell_result(self, trial: Trial, result: dict, duplicate: bool) -> None:
         if not duplicate:
             self._notify("on_trial_result", trial, result=dict(result))
             trial.update_last_result(result)
         else:
             trial.run_metadata.last_result = result
             result.setdefault("config", trial.config)
-        return decision
 
     def _end(self, trial: Trial, result: dict, duplicate: bool, is_free: bool) -> None:
         flat = flattened(result)
@@ -414,6 +423,8 @@ class TuneController:
         self._set_status(trial, Trial.TERMINATED)
         if is_free:
             self._shell().release(trial)
+            if not self._should_stop:
+                self._start_trials()  # the host need not wait until everybody is told
         else:
             self._shell().stop(trial)
         self._notify("on_trial_complete", trial)

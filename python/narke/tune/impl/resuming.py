@@ -69,19 +69,24 @@ def put_trials_back(
         folder: local, with the states of searcher, scheduler and callbacks.
     """
     controller.resume(policy)
-    trials = [_restored(texts, storage, policy) for texts in state.trials.values()]
+    trials = [Trial.from_json_state(texts) for texts in state.trials.values()]
+    unfinished = {trial.trial_id for trial in trials if not trial.is_finished()}
+    for trial in trials:
+        _apply(policy, trial, storage)
     _restore_search(controller, trials, folder)
     _restore_scheduler(controller, folder)
     if controller._callbacks.can_restore(folder):
         controller._callbacks.restore_from_dir(folder)
     for trial in trials:
         controller.add_trial(trial)
+        if trial.is_finished() and trial.trial_id in unfinished:
+            controller._write(trial)  # it shall not go on
 
 
-def _restored(texts: tuple[str, str], storage: Any, policy: ResumeConfig) -> Trial:
+def _apply(policy: ResumeConfig, trial: Trial, storage: Any) -> None:
+    """Give a restored trial its storage, and the status with which it goes on or stays."""
     import copy
 
-    trial = Trial.from_json_state(texts)
     index = getattr(trial, "_restored_index", -1)
     trial.set_storage(copy.copy(storage))
     assert trial.storage is not None
@@ -101,7 +106,6 @@ def _restored(texts: tuple[str, str], storage: Any, policy: ResumeConfig) -> Tri
         trial.status = Trial.PENDING
     elif not trial.is_finished():
         trial.status = Trial.TERMINATED
-    return trial
 
 
 def _forget(trial: Trial) -> None:
