@@ -123,3 +123,41 @@ def test_event_files_are_what_tensorboard_reads(fit):
         (3, 1.0),
     ]
     assert reader.Tags()["histograms"] == ["ray/tune/sizes"]
+
+
+class _Trial:
+    def __init__(self, trial_id):
+        self.trial_id = trial_id
+
+
+@pytest.mark.parametrize("kind", ["median_stopping_rule", "async_hyperband"])
+def test_nan_is_the_worst_value_and_spoils_no_comparison(kind):
+    scheduler = tune.schedulers.create_scheduler(
+        kind, time_attr="t", metric="loss", mode="min", grace_period=1, min_samples_required=2, max_t=8
+    )
+    losses = {"c": 2.0, "e": 1.5, "a": float("nan"), "b": float("nan"), "d": 1.0}
+    decisions = {}
+    for time in (1, 2, 4):
+        for name, loss in losses.items():
+            trial = _Trial(name)
+            scheduler.on_trial_add(None, trial)
+            if decisions.get(name) != "STOP":
+                decisions[name] = scheduler.on_trial_result(None, trial, {"t": time, "loss": loss})
+    assert decisions["d"] == "CONTINUE" and "STOP" in (decisions["a"], decisions["b"])
+
+
+def test_a_searcher_may_suggest_the_same_again(fit):
+    class Same(tune.search.Searcher):
+        def suggest(self, trial_id):
+            return {"x": 1}
+
+        def on_trial_complete(self, trial_id, result=None, error=False):
+            pass
+
+    grid = fit(
+        lambda config: {"loss": config["x"]},
+        search_alg=Same("loss", "min"),
+        num_samples=4,
+    )
+    assert [result.metrics["loss"] for result in grid] == [1, 1, 1, 1]
+    assert len({result.path for result in grid}) == 4

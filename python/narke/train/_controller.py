@@ -185,7 +185,9 @@ class Controller:
         self._progress.flush(now=True)
         group: WorkerGroup | None = None
         try:
-            group = WorkerGroup(spec.group, self._size(), _RESTART_ROOM_S if self._attempts > 1 else 10.0)
+            self._vault.begin_attempt()
+            wait_s = _RESTART_ROOM_S if self._attempts > 1 else _worker_group.NEVER_FITS_S
+            group = WorkerGroup(spec.group, self._size(), wait_s)
             backend = spec.backend_config.backend_cls()
             backend.on_start(group, spec.backend_config)
             shards = spec.shards(group)
@@ -246,6 +248,7 @@ class _Attempt:
         self._gather = Gather(len(group), self._vault.reports)
         self._streams = {self._begin(rank, shards[rank]): rank for rank in range(len(group))}
         self._collectives: dict[int, dict[int, bytes]] = {}
+        self._gone: set[int] = set()  # ranks whose functions have returned
         self._errors: dict[int, Exception] = {}
         self._texts: list[str] = []
         self._stopped = self._committed = False
@@ -342,6 +345,8 @@ class _Attempt:
             if rank == 0:
                 self._run._outcome.value = self._run._outcome.values[0]
             self._take(self._gather.ended(rank))
+            self._gone.add(rank)
+            self._look_for_waiters()
         elif event[1] is not None:
             self._errors[rank] = pickle.loads(event[1])
             self._texts.append(f"rank {rank}:\n{event[2]}")
@@ -365,6 +370,20 @@ class _Attempt:
             del self._collectives[number]
             for worker in self._group:
                 worker.actor.collected.remote(number, given[0])
+        else:
+            self._look_for_waiters()
+
+    def _look_for_waiters(self) -> None:
+        """Ranks in a collective call that others will never make, because their functions have returned."""
+        for given in self._collectives.values():
+            absent = sorted(self._gone - set(given))
+            if absent:
+                rank = min(given)
+                self._errors[rank] = RuntimeError(
+                    f"rank {rank} waits in train.collective for rank {absent[0]}, whose function has returned: every "
+                    "rank makes the same collective calls"
+                )
+                self._texts.append(f"rank {rank}: {self._errors[rank]}")
 
     def _failed(self) -> _Ended:
         end = time.monotonic() + _DRAIN_S

@@ -23,7 +23,7 @@ class Vault:
     """A checkpoint is complete when its folder has its name and the snapshot names it, in this order.
 
     On local disks workers write into a folder of drafts, whose entries get their names by renaming. What an earlier
-    process left unfinished is removed when a vault is opened.
+    attempt left unfinished is removed when one begins.
 
     Args:
         storage: of the run.
@@ -62,7 +62,15 @@ class Vault:
         if self.book.latest is not None:  # the same object stands in both places
             names = {each.checkpoint_dir_name: each for each in self.book.entries}
             self.book.latest = names.get(self.book.latest.checkpoint_dir_name, self.book.latest)
+
+    def begin_attempt(self) -> None:
+        """Remove what an earlier attempt left unfinished: the next one may give its folders the same names."""
         _storage.delete(self._fs, f"{self.folder}/{STAGING}")
+        for name in _storage.list_folder(self._fs, self.folder):
+            number = name.removeprefix("checkpoint_").rpartition(".")[2]
+            next_number = self._checkpoints if "." not in name else self.reports
+            if name.startswith("checkpoint_") and number.isdigit() and int(number) >= next_number:
+                _storage.delete(self._fs, f"{self.folder}/{name}")
 
     def _counted(self) -> Snapshot:
         """No checkpoints, but numbers that go on behind those in the folder."""

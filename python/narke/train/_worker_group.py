@@ -16,9 +16,9 @@ from narke.train._worker import TrainWorker, WorkerInfo
 from narke.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from narke.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-__all__ = ["GroupSpec", "NoRoom", "Worker", "WorkerGroup"]
+__all__ = ["NEVER_FITS_S", "GroupSpec", "NoRoom", "Worker", "WorkerGroup"]
 
-_NEVER_FITS_S = 10.0  # how long nodes may take to appear before workers that fit nowhere are an error
+NEVER_FITS_S = 8.0  # how long nodes may take to appear before workers that fit nowhere are an error
 _LOOK_S = 0.5
 _START_S = 300.0  # for the processes of all workers
 _CONCURRENCY = 8  # calls a worker takes while it trains
@@ -80,7 +80,7 @@ class WorkerGroup:
         RayError: a worker could not be started.
     """
 
-    def __init__(self, spec: GroupSpec, size: int, wait_s: float = _NEVER_FITS_S) -> None:
+    def __init__(self, spec: GroupSpec, size: int, wait_s: float = NEVER_FITS_S) -> None:
         self._spec = spec
         self._group = spec.within
         self.workers: list[Worker] = []

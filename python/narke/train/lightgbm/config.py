@@ -10,6 +10,8 @@ from narke.train.backend import Backend, BackendConfig
 
 __all__ = ["LightGBMConfig", "get_network_params"]
 
+_START_S = 60
+
 # In a worker's process: what LightGBM is told of the others.
 _network: dict[str, Any] = {}
 
@@ -38,13 +40,13 @@ class _NetworkBackend(Backend):
             return
         import narke
 
-        addresses = worker_group.execute(_free_address)
+        addresses = narke.get(worker_group.execute_async(_free_address), timeout=_START_S)
         machines = ",".join(f"{host}:{port}" for host, port in addresses)
         refs = [
             worker_group.execute_single_async(rank, _be_told, machines, port, len(addresses))
             for rank, (_, port) in enumerate(addresses)
         ]
-        narke.get(refs)
+        narke.get(refs, timeout=_START_S)
 
 
 def _free_address() -> tuple[str, int]:

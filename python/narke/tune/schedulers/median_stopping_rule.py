@@ -6,6 +6,7 @@ After Golovin et al., "Google Vizier: A Service for Black-Box Optimization" (201
 from __future__ import annotations
 
 import collections
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,7 +63,7 @@ class MedianStoppingRule(ComparingScheduler):
         name, now = trial.trial_id, result[self._time_attr]
         if name in self._stopped_trials:
             return TrialScheduler.PAUSE if not self._hard_stop else TrialScheduler.STOP
-        self._results[name].append((now, self._metric_op * result[self._metric]))
+        self._results[name].append((now, self._score(result)))
         if now < self._grace_period:
             return TrialScheduler.CONTINUE
         others = [each for each in self._results if each != name and self._results[each][-1][0] >= now]
@@ -73,6 +74,11 @@ class MedianStoppingRule(ComparingScheduler):
             return TrialScheduler.CONTINUE
         self._stopped_trials.add(name)
         return TrialScheduler.STOP if self._hard_stop else TrialScheduler.PAUSE
+
+    def _score(self, result: dict[str, Any]) -> float:
+        """A value of which greater is better; NaN is the worst."""
+        score = self._metric_op * result[self._metric]
+        return -math.inf if math.isnan(score) else score
 
     def _mean(self, name: str, until: float) -> float:
         values = [value for when, value in self._results[name] if self._grace_period <= when <= until]
@@ -91,9 +97,7 @@ class MedianStoppingRule(ComparingScheduler):
     ) -> None:
         """Record the last value."""
         if self._is_told(result):
-            self._results[trial.trial_id].append(
-                (result[self._time_attr], self._metric_op * result[self._metric])
-            )
+            self._results[trial.trial_id].append((result[self._time_attr], self._score(result)))
 
     def debug_string(self) -> str:
         """How many trials were stopped."""
