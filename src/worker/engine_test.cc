@@ -630,6 +630,24 @@ TEST_F(RawCalls, end_when_the_actor_is_dead) {
   driver_->drop_use(*handle_);
 }
 
+TEST_F(RawCalls, a_dead_actor_that_nobody_holds_is_forgotten) {
+  Heard waiting, later;
+  driver_->drop_use(*handle_);  // the calls below know the actor by its id alone
+  call_raw("1", waiting);
+  update(wire::ActorState::Dead);
+  await(waiting);
+  {
+    Lock held = driver_->lock();
+    EXPECT_EQ(driver_->actors().find(id_), nullptr);
+  }
+  call_raw("2", later);  // the node is asked again, and answers again
+  update(wire::ActorState::Dead);
+  await(later);
+  EXPECT_THAT(later.result, HasSubstr("ActorDiedError"));
+  Lock held = driver_->lock();
+  EXPECT_EQ(driver_->actors().find(id_), nullptr);
+}
+
 TEST_F(RawCalls, one_that_waits_can_be_cancelled) {
   Heard heard;
   TaskPtr task = call_raw("1", heard);
