@@ -15,9 +15,15 @@ _caches: weakref.WeakSet[ModelCache] = weakref.WeakSet()
 
 
 class ModelCache:
-    """The models that one method marked with `narke.serve.multiplexed` has loaded for one instance."""
+    """The models that one method marked with `narke.serve.multiplexed` has loaded for one instance.
 
-    def __init__(self, load: Callable[..., Any], owner: Any, most: int) -> None:
+    `drop` is a coroutine function that is given the models that give way; without it their ``__del__`` is awaited.
+    """
+
+    def __init__(
+        self, load: Callable[..., Any], owner: Any, most: int, drop: Callable[[Any], Any] | None = None
+    ) -> None:
+        self._drop = drop or _give_up
         self._load = load
         self._owner = owner
         self._most = most
@@ -60,7 +66,7 @@ class ModelCache:
 
     async def _add(self, model_id: str) -> Any:
         while self._most > 0 and len(self._models) >= self._most:
-            await _give_up(self._models.popitem(last=False)[1])
+            await self._drop(self._models.popitem(last=False)[1])
         args = (model_id,) if self._owner is None else (self._owner, model_id)
         model = self._load(*args)
         if inspect.isawaitable(model):

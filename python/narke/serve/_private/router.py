@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import logging
 import os
 import random
 import threading
@@ -18,6 +19,7 @@ from narke.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 __all__ = ["Pending", "RoutedReplica", "Router", "is_told", "router_of", "routes", "watch"]
 
+logger = logging.getLogger("ray.serve")
 _NEVER = -1
 _REPORT_EVERY_S = 0.5
 _MOST_QUEUED = 1_000_000
@@ -289,7 +291,8 @@ class _Custom:
         cls, kwargs = cloudpickle.loads(pickled)
         self.pickled = pickled
         self._deployment = deployment
-        self._router = cls(deployment, "REPLICA" if async_actor._runner is not None else "UNKNOWN")
+        source = "REPLICA" if async_actor._runner is not None else "UNKNOWN"
+        self._router = cls(deployment_id=deployment, handle_source=source)
         self._router.initialize_state(**kwargs)
         self._wrapped: dict[str, Any] = {}
 
@@ -381,7 +384,10 @@ class _Watcher:
     def _take(self, version: int, table: dict[str, Any]) -> None:
         self._version, self._table = version, table
         for key, router in list(self._routers.items()):
-            router.update(_entry(table, key), True)
+            try:
+                router.update(_entry(table, key), True)
+            except Exception:  # a router class of the user's: the other deployments go on
+                logger.exception("The router of %s could not take over the replicas.", key)
 
     def _listen(self) -> None:
         import narke

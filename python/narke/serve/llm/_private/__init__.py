@@ -1,0 +1,1 @@
+"""Inside of `narke.serve.llm`: engines and what they share."""

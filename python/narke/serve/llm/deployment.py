@@ -1,0 +1,5 @@
+"""Deployments that have models."""
+
+from narke.serve.llm.server import LLMServer
+
+__all__ = ["LLMServer"]
