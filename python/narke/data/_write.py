@@ -7,7 +7,7 @@ from typing import Any
 
 import narke
 from narke.data._arguments import remote_arguments, unsupported
-from narke.data.checkpoint import CheckpointSink, resumed
+from narke.data.checkpoint.resume import CheckpointSink, resumed
 from narke.data.compute import TaskPoolStrategy
 from narke.data.datasource import sinks, table_sinks
 from narke.data.datasource.datasink import Datasink, SinkStep, summed
@@ -57,10 +57,11 @@ class Writing:
         config = self._context.checkpoint_config  # type: ignore[attr-defined]
         source = self._plan
         if config is not None:
-            datasink, source = CheckpointSink(datasink, config), resumed(source, config)
+            source = resumed(source, config, datasink, self._context)  # type: ignore[attr-defined]
+            datasink = CheckpointSink(datasink, config)
         plan = Map(
             (source,),
-            (Step("stream", SinkStep(datasink, uuid.uuid4().hex)),),
+            (Step("stream", SinkStep(datasink, uuid.uuid4().hex), once=True),),
             TaskPoolStrategy(concurrency),
             remote_arguments(ray_remote_args or {}),
             min_rows=datasink.min_rows_per_write,

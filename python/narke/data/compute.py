@@ -29,6 +29,8 @@ class ActorPoolStrategy:
         min_size, max_size: bounds between which the pool grows with its queue; max_size None is no bound.
         initial_size: actors to begin with, `min_size` by default.
         max_tasks_in_flight_per_actor: calls queued at each actor; two by default.
+        max_concurrent_calls_per_actor: calls that an actor runs at the same time, in threads; one by default.
+        enable_true_multi_threading: several such calls may be inside the class at once; without it they take turns.
     """
 
     def __init__(
@@ -39,6 +41,8 @@ class ActorPoolStrategy:
         max_size: int | None = None,
         initial_size: int | None = None,
         max_tasks_in_flight_per_actor: int | None = None,
+        max_concurrent_calls_per_actor: int | None = None,
+        enable_true_multi_threading: bool | None = None,
     ):
         if size is not None:
             if (min_size, max_size, initial_size) != (None, None, None):
@@ -48,6 +52,8 @@ class ActorPoolStrategy:
         self.max_size = max_size
         self.initial_size = self.min_size if initial_size is None else initial_size
         self.max_tasks_in_flight_per_actor = max_tasks_in_flight_per_actor
+        self.max_concurrent_calls_per_actor = max_concurrent_calls_per_actor
+        self.enable_true_multi_threading = bool(enable_true_multi_threading)
         self._check()
 
     def _check(self) -> None:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
+import importlib
 import math
+import operator
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from narke.data.ray_settings import RaySettings, ShuffleStrategy
+from narke.data.table_settings import AutoscalingConfig, DeltaConfig, IcebergConfig, LanceConfig
 
 __all__ = [
+    "AutoscalingConfig",
     "DataContext",
     "DatasetContext",
+    "DeltaConfig",
     "ExecutionOptions",
     "ExecutionResources",
+    "IcebergConfig",
+    "LanceConfig",
     "NodeIdStr",
     "RaySettings",
     "ShuffleStrategy",
@@ -66,10 +75,10 @@ class ExecutionResources:
         return cls(*(math.inf if value is None else value for value in given))
 
     @classmethod
-    def from_resource_dict(cls, resources: dict[str, float]) -> ExecutionResources:
+    def from_resource_dict(cls, resource_dict: dict[str, float]) -> ExecutionResources:
         """From the options of a task ("num_cpus" and so on)."""
         names = ("num_cpus", "num_gpus", "object_store_memory", "memory")
-        return cls(*(resources.get(name) or 0.0 for name in names))
+        return cls(*(resource_dict.get(name) or 0.0 for name in names))
 
     def to_resource_dict(self) -> dict[str, float]:
         """As options of a task, without what is not given."""
@@ -82,17 +91,20 @@ class ExecutionResources:
 
     def add(self, other: ExecutionResources) -> ExecutionResources:
         """The sums."""
-        return self._with(other, lambda a, b: a + b)
-
-    combine_sum = add
+        return self._with(other, operator.add)
 
     @classmethod
-    def combine(cls, *all_resources: ExecutionResources) -> ExecutionResources:
+    def combine_sum(cls, resources: Iterable[ExecutionResources]) -> ExecutionResources:
         """The sums of several."""
-        whole = cls.zero()
-        for one in all_resources:
-            whole = whole.add(one)
-        return whole
+        return cls.combine(resources, operator.add) or cls.zero()
+
+    @classmethod
+    def combine(
+        cls, resources: Iterable[ExecutionResources], fn: Callable[[float, float], float]
+    ) -> ExecutionResources | None:
+        """Amounts of several, put together two by two by a function; None when there are none."""
+        found = list(resources)
+        return functools.reduce(lambda a, b: a._with(b, fn), found) if found else None
 
     def subtract(self, other: ExecutionResources) -> ExecutionResources:
         """The differences."""
@@ -114,9 +126,10 @@ class ExecutionResources:
         """How often each of another's fits; without bound where it takes nothing."""
         return self._with(other, lambda a, b: a // b if b else math.inf)
 
-    def satisfies_limit(self, limit: ExecutionResources) -> bool:
+    def satisfies_limit(self, limit: ExecutionResources, *, ignore_object_store_memory: bool = False) -> bool:
         """Whether nothing is above a bound; None bounds nothing."""
-        pairs = zip(_amounts(self), dataclasses.astuple(limit), strict=True)
+        bounds = dataclasses.replace(limit, object_store_memory=None) if ignore_object_store_memory else limit
+        pairs = zip(_amounts(self), dataclasses.astuple(bounds), strict=True)
         return all(most is None or amount <= most for amount, most in pairs)
 
     def is_zero(self) -> bool:
@@ -220,6 +233,21 @@ class DataContext(RaySettings):
         retried_io_errors, write_file_retry_on_errors: texts of errors after which a file is read or written again.
         override_object_store_memory_limit_fraction: share of the object store that waiting blocks may take.
         checkpoint_config: `narke.data.checkpoint.CheckpointConfig` by which writes can be resumed.
+        autoscaling_config: when pools of actors grow and shrink.
+        lance_config, iceberg_config, delta_config: attempts at tables of those systems.
+        actor_init_retry_on_errors: True, or exception classes, of a class's constructor after which an actor builds it
+            again, up to `actor_init_max_retries` times. actor_task_retry_on_errors: the same of its calls.
+        wait_for_min_actors_s: seconds to wait for the least number of actors of each pool before anything runs; an
+            error after that. Negative: do not wait.
+        execution_no_progress_timeout_s: seconds without a task that ends or a block that comes, after which an
+            execution fails; 0 or less: never.
+        raise_original_map_exception: raise what a function raised itself, without the task's description.
+        enable_auto_log_stats: log what each operator did when an execution ends.
+        print_on_execution_start: log that an execution begins.
+        custom_execution_callback_classes: built for each execution; see `execute.callbacks`.
+        s3_try_create_dir: writers make folders on S3, too, which needs none.
+        speculation_factor: a task that has run so many times longer than the median of its operator is started a second
+            time where there is room, and whichever ends first counts; 0 or less: never.
     """
 
     target_max_block_size: int = DEFAULT_TARGET_MAX_BLOCK_SIZE
@@ -236,6 +264,22 @@ class DataContext(RaySettings):
     write_file_retry_on_errors: tuple[str, ...] = RETRIED_IO_ERRORS[:4]
     override_object_store_memory_limit_fraction: float | None = None
     checkpoint_config: Any = None
+    autoscaling_config: AutoscalingConfig = dataclasses.field(default_factory=AutoscalingConfig)
+    lance_config: LanceConfig = dataclasses.field(default_factory=LanceConfig)
+    iceberg_config: IcebergConfig = dataclasses.field(default_factory=IcebergConfig)
+    delta_config: DeltaConfig = dataclasses.field(default_factory=DeltaConfig)
+    actor_init_retry_on_errors: Any = False
+    actor_init_max_retries: int = 3
+    actor_task_retry_on_errors: Any = False
+    wait_for_min_actors_s: int = -1
+    execution_no_progress_timeout_s: float = 1800
+    raise_original_map_exception: bool = False
+    enable_auto_log_stats: bool = False
+    print_on_execution_start: bool = True
+    custom_execution_callback_classes: list[Any] = dataclasses.field(default_factory=list)
+    s3_try_create_dir: bool = False
+    dataset_logger_id: str | None = None
+    speculation_factor: float = 4.0
     _config: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @staticmethod
@@ -275,6 +319,22 @@ class DataContext(RaySettings):
         """Forget the value under `key`; nothing happens when there is none."""
         self._config.pop(key, None)
 
+    def set_dataset_logger_id(self, dataset_id: str | None) -> str | None:
+        """Begin the log lines of executions with an id; gives the id of before."""
+        before, self.dataset_logger_id = self.dataset_logger_id, dataset_id
+        return before
+
+    @property
+    def execution_callback_classes(self) -> list[Any]:
+        """The classes built for each execution: those set here, and those that `EXECUTION_CALLBACKS_ENV_VAR` names."""
+        named = os.environ.get(EXECUTION_CALLBACKS_ENV_VAR, "").split(",")
+        return [*self.custom_execution_callback_classes, *(_imported(n.strip()) for n in named if n.strip())]
+
+    @property
+    def enable_ray_data_reconstruction(self) -> bool:
+        """Whether datasets make lost blocks again by themselves: never, the engine does."""
+        return False
+
 
 class _Current:
     def __init__(self, context: DataContext):
@@ -289,6 +349,78 @@ class _Current:
         DataContext._set_current(self._before)
 
 
+def _imported(path: str) -> Any:
+    """The object at "package.module.name"."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def _renamed(old: str, new: str) -> property:
+    """A property under a former name of Ray's."""
+
+    def get(self: DataContext) -> Any:
+        return getattr(self, new)
+
+    def put(self: DataContext, value: Any) -> None:
+        setattr(self, new, value)
+
+    return property(get, put, doc=f"Former name of `{new}`.")
+
+
+for _old, _new in (
+    ("hash_shuffle_compression", "shuffle_compression"),
+    ("use_external_hash_shuffle", "use_disk_based_hash_shuffle"),
+):
+    setattr(DataContext, _old, _renamed(_old, _new))
+
 DatasetContext = DataContext
+EXECUTION_CALLBACKS_ENV_VAR = "RAY_DATA_EXECUTION_CALLBACKS"
+LEGACY_DEFAULT_BATCH_SIZE = 1024
+MAX_SAFE_BLOCK_SIZE_FACTOR = 1.5
+OK_PREFIX, WARN_PREFIX = "✔️ ", "⚠️ "
+_DEFAULTS_OF_TABLES = {
+    "ACTOR_POOL_": (AutoscalingConfig, "actor_pool_"),
+    "DELTA_": (DeltaConfig, ""),
+    "ICEBERG_": (IcebergConfig, ""),
+    "LANCE_": (LanceConfig, ""),
+}
+_DEFAULTS_CALLED_OTHERWISE = {
+    "AUTO_LOG_STATS": "enable_auto_log_stats",
+    "DECODING_SIZE_ESTIMATION_ENABLED": "decoding_size_estimation",
+    "ENABLE_DISK_SHUFFLE": "use_disk_based_hash_shuffle",
+    "RAY_DATA_RAISE_ORIGINAL_MAP_EXCEPTION": "raise_original_map_exception",
+    "VERBOSE_STATS_LOG": "verbose_stats_logs",
+}
+_DEFAULTS_OF_NO_SETTING = {
+    "ACTOR_MAX_TASKS_IN_FLIGHT_TO_MAX_CONCURRENCY_FACTOR": 2,
+    "MAX_HASH_SHUFFLE_AGGREGATORS": 128,
+    "MAX_NUM_BLOCKS_IN_STREAMING_GEN_BUFFER": 2,
+    "SHUFFLE_TARGET_MAX_BLOCK_SIZE": 1024**3,
+}
+
+
+def _default_of(cls: Any, name: str) -> Any:
+    """The default of a dataclass's field; None where there is no such field."""
+    for field in dataclasses.fields(cls):
+        if field.name == name:
+            made = field.default_factory is not dataclasses.MISSING
+            value = field.default_factory() if made else field.default  # type: ignore[misc]
+            return tuple(value) if isinstance(value, list) else value
+    raise AttributeError(f"no setting is called {name!r}")
+
+
+def __getattr__(name: str) -> Any:
+    """`DEFAULT_X`: the default of the setting `x`."""
+    if not name.startswith("DEFAULT_"):
+        raise AttributeError(f"narke.data.context has no {name!r}")
+    rest = name.removeprefix("DEFAULT_")
+    if rest in _DEFAULTS_OF_NO_SETTING:
+        return _DEFAULTS_OF_NO_SETTING[rest]
+    for prefix, (cls, kept) in _DEFAULTS_OF_TABLES.items():
+        if rest.startswith(prefix):
+            return _default_of(cls, kept + rest.removeprefix(prefix).lower())
+    return _default_of(DataContext, _DEFAULTS_CALLED_OTHERWISE.get(rest, rest.lower()))
+
+
 _current: DataContext | None = None
 _lock = threading.Lock()

@@ -27,7 +27,6 @@ class RaySettings:
     streaming_read_buffer_size: int = 32 * 1024 * 1024
     enable_pandas_block: bool = True
     actor_prefetcher_enabled: bool = False
-    autoscaling_config: Any = None
     use_push_based_shuffle: bool = False
     shuffle_strategy: ShuffleStrategy = ShuffleStrategy.SHUFFLE_V2
     pipeline_push_based_shuffle_reduce_tasks: bool = True
@@ -60,7 +59,6 @@ class RaySettings:
     arrow_fixed_shape_tensor_format: Any = None
     use_arrow_tensor_v2: bool = True
     enable_fallback_to_arrow_object_ext_type: bool | None = None
-    enable_auto_log_stats: bool = False
     verbose_stats_logs: bool = False
     accurate_map_phase_timing: bool = False
     per_stage_map_timing: bool = False
@@ -71,26 +69,13 @@ class RaySettings:
     enable_rich_progress_bars: bool = False
     enable_get_object_locations_for_metrics: bool = False
     warn_on_driver_memory_usage_bytes: int = 2 * 1024**3
-    actor_task_retry_on_errors: Any = False
-    actor_init_retry_on_errors: Any = False
-    actor_init_max_retries: int = 3
-    max_consecutive_actor_init_deaths: int = 0
     op_resource_reservation_enabled: bool = True
     op_resource_reservation_ratio: float = 0.5
     output_backpressure_guard_release_interval_s: float | None = None
-    execution_no_progress_timeout_s: float = 1800
     log_internal_stack_trace: bool = False
-    raise_original_map_exception: bool = False
-    print_on_execution_start: bool = True
-    s3_try_create_dir: bool = False
-    wait_for_min_actors_s: int = -1
-    lance_config: Any = None
-    iceberg_config: Any = None
-    delta_config: Any = None
     enable_per_node_metrics: bool = False
     enable_stats_summary_collection: bool = False
     memory_usage_poll_interval_s: float | None = 1
-    dataset_logger_id: str | None = None
     issue_detectors_config: Any = None
     isolate_read_workers: bool = False
     downstream_capacity_backpressure_ratio: float | None = 2.0
@@ -100,7 +85,6 @@ class RaySettings:
     pandas_block_ignore_metadata: bool = False
     enable_arrow_backed_pandas_conversion: bool = True
     batch_to_block_arrow_format: bool = True
-    custom_execution_callback_classes: list[Any] = dataclasses.field(default_factory=list)
     default_map_logical_memory_enabled: bool = False
     object_store_reservation_overshoot_ratio: float | None = None
     object_store_memory_pressure_fraction: float | None = None

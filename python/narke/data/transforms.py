@@ -32,6 +32,7 @@ class Step:
         args, kwargs: further arguments of each call. init_args, init_kwargs: arguments of the class.
         batch_size: rows per call of "batches"; None gives whole blocks.
         batch_format: form of a batch. keys: columns by which blocks of "groups" are sorted.
+        once: it changes something outside, so that no task may run it twice at the same time.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class Step:
     batch_size: int | None = None
     batch_format: str | None = "default"
     keys: tuple[str, ...] = ()
+    once: bool = False
 
     def bind(self) -> Callable[[int, BlockStream], Iterator[Block]]:
         """Build the class if it is one; gives the function from a task's number and blocks to blocks."""

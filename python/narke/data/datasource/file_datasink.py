@@ -22,7 +22,7 @@ from narke.data import columns, grouping
 from narke.data.blocks import Block
 from narke.data.context import DataContext
 from narke.data.datasource import paths
-from narke.data.datasource.datasink import Datasink, TaskContext
+from narke.data.datasource.datasink import Datasink, TaskContext, WriteResult
 from narke.data.datasource.filename_provider import FilenameProvider
 from narke.data.datasource.retry import retried
 from narke.data.near_names import unknown
@@ -40,6 +40,14 @@ class SaveMode(enum.Enum):
     ERROR = "error"
     CREATE = "create"
     UPSERT = "upsert"
+
+
+class Written(list[str]):
+    """Paths of files that a task wrote, and what identifies the whole write."""
+
+    def __init__(self, write_uuid: str = ""):
+        super().__init__()
+        self.write_uuid = write_uuid
 
 
 class _FileDatasink(Datasink[list[str]]):
@@ -72,7 +80,10 @@ class _FileDatasink(Datasink[list[str]]):
         self.filename_provider = filename_provider or FilenameProvider(dataset_uuid, file_format)
         self.file_format, self.mode = file_format, SaveMode(mode)
         self.partition_cols, self.max_rows_per_file = list(partition_cols or []), max_rows_per_file
-        self._retried = tuple(DataContext.get_current().write_file_retry_on_errors)
+        context = DataContext.get_current()
+        self._retried = tuple(context.write_file_retry_on_errors)
+        self._creates_on_s3 = context.s3_try_create_dir
+        self._named_by_task = type(self.filename_provider) is FilenameProvider
         if self.mode is SaveMode.UPSERT:
             raise ValueError("files have no keys to upsert by: use mode APPEND or OVERWRITE")
 
@@ -91,12 +102,24 @@ class _FileDatasink(Datasink[list[str]]):
         exists = self.filesystem.get_file_info(self.path).type == fs.FileType.Directory
         if exists and self.mode is SaveMode.OVERWRITE:
             self.filesystem.delete_dir_contents(self.path)
-        if self.try_create_dir:
+        if self.try_create_dir and (not _is_s3(self.filesystem) or self._creates_on_s3):
             self.filesystem.create_dir(self.path, recursive=True)
+
+    def on_write_complete(self, write_result: WriteResult[list[str]]) -> None:
+        """Delete what attempts of this write left behind that died and whose repetition made other files."""
+        first = next((result.write_uuid for result in write_result.write_returns if result), None)
+        if first is None or not self._named_by_task:
+            return
+        kept = {path for result in write_result.write_returns for path in result}
+        folders = {posixpath.dirname(path) for path in kept}
+        for folder in folders:
+            for info in self.filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True)):
+                if info.path not in kept and first in posixpath.basename(info.path):
+                    self.filesystem.delete_file(info.path)
 
     def write(self, blocks: Iterable[Block], ctx: TaskContext) -> list[str]:
         """Write the task's files; gives their paths."""
-        made: list[str] = []
+        made = Written(ctx.write_uuid)
         for number, block in enumerate(self._pieces(blocks)):
             made.extend(self._write_parts(block, ctx, number))
         return made
@@ -119,7 +142,8 @@ class _FileDatasink(Datasink[list[str]]):
             blk.iter_rows(keys), grouping.split_by_id(rest, ids, keys.num_rows), strict=True
         ):
             folder = posixpath.join(self.path, *(f"{k}={_folder(v)}" for k, v in key.items()))
-            self.filesystem.create_dir(folder, recursive=True)
+            if not _is_s3(self.filesystem):
+                self.filesystem.create_dir(folder, recursive=True)
             yield from self.write_files(part, folder, ctx, number)
 
     def write_files(self, block: Block, folder: str, ctx: TaskContext, number: int) -> Iterator[str]:
@@ -144,6 +168,11 @@ class _FileDatasink(Datasink[list[str]]):
     def _save_at(self, target: str, write: Any) -> None:
         with self.filesystem.open_output_stream(target, **self.open_stream_args) as stream:
             write(stream)
+
+
+def _is_s3(system: fs.FileSystem) -> bool:
+    """Whether it is S3, where folders come with their first file."""
+    return system.type_name == "s3"
 
 
 def _folder(value: Any) -> str:

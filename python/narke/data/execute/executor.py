@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import narke
+from narke import exceptions
 from narke.data.compute import ActorPoolStrategy, task_limit
 from narke.data.context import BESIDE_CONSUMERS, STORE_FRACTION, DataContext
 from narke.data.datasource.datasource import make_read_tasks
+from narke.data.exceptions import ExecutionTimeoutError
+from narke.data.execute.callbacks import built
 from narke.data.execute.operators import (
     ErrorBudget,
     GatherOp,
@@ -21,14 +25,17 @@ from narke.data.execute.operators import (
     TaskOp,
     UnionOp,
 )
-from narke.data.execute.pool import PoolOp
+from narke.data.execute.pool import PoolLimits, PoolOp
 from narke.data.execute.progress import Progress
 from narke.data.plan import Blocks, Bundle, Gather, Limit, Limits, Map, Node, Read, Union
 from narke.data.transforms import Chain
 
+logger = logging.getLogger("narke.data")
+
 WAIT_S = 1.0
 MIN_BLOCK_BYTES = 1024 * 1024
 MERGE_BYTES = 96 * 1024 * 1024
+LOOK_S = 1.0  # seconds between looks for slow tasks
 TASK_BLOCKS = 2  # blocks that a read task makes, about
 
 
@@ -110,14 +117,17 @@ class Builder:
         options = self._task_options(node.remote_args)
         limit = task_limit(node.compute)
         chain = self._chain(node, node.row_limit)
-        return TaskOp(node.name, [], options, _cpus(options), chain, works, limit)
+        again = not any(step.once for step in node.steps)
+        cpus = _cpus(options)
+        return TaskOp(node.name, [], options, cpus, chain, works=works, limit=limit, repeatable=again)
 
     def _map(self, node: Map, upstreams: list[Operator]) -> Operator:
         if isinstance(node.compute, ActorPoolStrategy):
             return self._pool(node, upstreams)
         options = self._task_options(node.remote_args)
         chain, limit = self._chain(node), task_limit(node.compute)
-        return TaskOp(node.name, upstreams, options, _cpus(options), chain, None, limit, node.min_rows)
+        more = {"min_rows": node.min_rows, "repeatable": not any(step.once for step in node.steps)}
+        return TaskOp(node.name, upstreams, options, _cpus(options), chain, limit=limit, **more)
 
     def _pool(self, node: Map, upstreams: list[Operator]) -> Operator:
         assert isinstance(node.compute, ActorPoolStrategy)
@@ -128,10 +138,16 @@ class Builder:
             if each
             else node.compute.max_size or int(self._cluster.cpus)
         )
-        most = self._context.max_tasks_in_flight_per_actor
-        return PoolOp(
-            node.name, upstreams, options, self._chain(node), node.compute, room, node.min_rows, most
+        limits = PoolLimits(
+            room,
+            self._context.max_tasks_in_flight_per_actor,
+            node.min_rows,
+            self._context.autoscaling_config,
+            self._context.actor_task_retry_on_errors,
+            self._context.actor_init_retry_on_errors,
+            1 + self._context.actor_init_max_retries,
         )
+        return PoolOp(node.name, upstreams, options, self._chain(node), node.compute, limits)
 
 
 def _nodes(node: Node) -> Iterator[Node]:
@@ -185,26 +201,77 @@ class Execution:
             operator.errors = errors
         bar = context.enable_progress_bars
         self._progress = Progress(name or plan.name, self._operators, bar)
-        self._begun_s = time.perf_counter()
+        self._context, self._name = context, name or plan.name
+        self._callbacks = built(context.execution_callback_classes, context)
+        self._begun_s = self._moved_s = self._looked_s = time.perf_counter()
 
     def __iter__(self) -> Iterator[Bundle]:
-        state = "FINISHED"  # also when the consumer has had enough
+        failure: Exception | None = None
         try:
-            while True:
-                self._start_what_fits()
-                self._progress.update()
-                if self._sink.outputs:
-                    yield self._sink.outputs.popleft()
-                elif self._sink.done:
-                    return
-                else:
-                    self._wait()
-        except Exception:
-            state = "FAILED"
-            raise
-        finally:
+            yield from self._bundles()
+        except Exception as error:
+            failure = _original(error) if self._context.raise_original_map_exception else error
+            raise failure from (None if failure is not error else error.__cause__)
+        finally:  # also when the consumer has had enough
             self.close()
-            self._progress.end(state)
+            self._progress.end("FAILED" if failure else "FINISHED")
+            self._tell_end(failure)
+
+    def _bundles(self) -> Iterator[Bundle]:
+        self._begin()
+        while True:
+            self._start_what_fits()
+            self._progress.update()
+            for callback in self._callbacks:
+                callback.on_execution_step(self)
+            if self._sink.outputs:
+                yield self._sink.outputs.popleft()
+                self._moved_s = time.perf_counter()
+            elif self._sink.done:
+                return
+            else:
+                self._wait()
+
+    def _begin(self) -> None:
+        context = self._context
+        if context.print_on_execution_start:
+            logger.info("%s%s begins", self._log_prefix(), self._name)
+        for callback in self._callbacks:
+            callback.before_execution_starts(self)
+        if context.wait_for_min_actors_s >= 0:
+            self._wait_for_actors(context.wait_for_min_actors_s)
+
+    def _log_prefix(self) -> str:
+        return f"{self._context.dataset_logger_id}: " if self._context.dataset_logger_id else ""
+
+    def _wait_for_actors(self, longest_s: float) -> None:
+        """Let pools get their least number of actors.
+
+        Raises:
+            GetTimeoutError: they have not got them in time.
+        """
+        pools = [op for op in self._operators if isinstance(op, PoolOp)]
+        end_s = time.perf_counter() + longest_s
+        while lacking := [pool for pool in pools if not pool.has_least]:
+            left_s = end_s - time.perf_counter()
+            if left_s <= 0:
+                raise exceptions.GetTimeoutError(
+                    f"{lacking[0].stats.name} has not got its least number of actors in {longest_s} s: give it more "
+                    "time (DataContext.wait_for_min_actors_s), or have it need fewer resources"
+                )
+            waitables = {w: pool for pool in lacking for w in pool.building()}
+            ready, _ = narke.wait(list(waitables), num_returns=1, timeout=min(WAIT_S, left_s))
+            for waitable in ready:
+                waitables[waitable].on_ready(waitable)
+
+    def _tell_end(self, failure: Exception | None) -> None:
+        for callback in self._callbacks:
+            if failure is None:
+                callback.after_execution_succeeds(self)
+            else:
+                callback.after_execution_fails(self, failure)
+        if self._context.enable_auto_log_stats:
+            logger.info("%s%s\n%s", self._log_prefix(), self._name, self.stats())
 
     def stats(self) -> str:
         """What each operator did, one a line."""
@@ -252,9 +319,32 @@ class Execution:
             )
         ready, _ = narke.wait(list(owners), num_returns=1, timeout=WAIT_S)
         if ready:
+            self._moved_s = time.perf_counter()
             ready, _ = narke.wait(list(owners), num_returns=len(owners), timeout=0)
         for waitable in ready:
             owners[waitable].on_ready(waitable)
+        self._look_for_stragglers()
+        longest_s = self._context.execution_no_progress_timeout_s
+        if 0 < longest_s < time.perf_counter() - self._moved_s:
+            raise ExecutionTimeoutError(
+                f"the dataset {self._name} has made no progress for {longest_s} s "
+                f"(DataContext.execution_no_progress_timeout_s):\n{self.stats()}"
+            )
+
+    def _look_for_stragglers(self) -> None:
+        now_s = time.perf_counter()
+        if now_s - self._looked_s < LOOK_S:
+            return
+        self._looked_s = now_s
+        for operator in self._operators:
+            if isinstance(operator, Ordered) and self._has_room(operator):
+                operator.speculate(self._context.speculation_factor)
+
+
+def _original(error: Exception) -> Exception:
+    """What a function of the user's raised, of what came back from its task."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, Exception) else error
 
 
 def execute(plan: Node, context: DataContext, name: str | None = None) -> Execution:

@@ -6,8 +6,10 @@ is ready.
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
+import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -21,12 +23,41 @@ from narke.data.plan import Bundle, Limits, Work, Works
 logger = logging.getLogger("narke.data")
 
 
+STRAGGLER_TASKS = 3  # tasks that must have ended before one can be called slow
+STRAGGLER_S = 10.0  # seconds below which none is
+
+
+class Queue(deque[Bundle]):
+    """Bundles in order, and how many bytes they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size_bytes = 0
+
+    def append(self, bundle: Bundle) -> None:
+        """Put one at the end."""
+        super().append(bundle)
+        self.size_bytes += bundle.size_bytes
+
+    def popleft(self) -> Bundle:
+        """Take the first."""
+        bundle = super().popleft()
+        self.size_bytes -= bundle.size_bytes
+        return bundle
+
+    def clear(self) -> None:
+        """Drop all."""
+        super().clear()
+        self.size_bytes = 0
+
+
 class OpStats:
-    """What one operator did: tasks, what came out, seconds that its tasks took, errors that were passed over."""
+    """What one operator did: tasks, what came out, seconds that its tasks took, errors that were passed over, and tasks
+    that were started twice because they were slow."""
 
     def __init__(self, name: str):
         self.name = name
-        self.tasks = self.blocks = self.rows = self.size_bytes = self.errors = 0
+        self.tasks = self.blocks = self.rows = self.size_bytes = self.errors = self.repeated = 0
         self.busy_s = self.slowest_s = 0.0
         self.begun_s = self.ended_s = 0.0
 
@@ -47,6 +78,7 @@ class OpStats:
         if self.tasks:
             wall = max(0.0, self.ended_s - self.begun_s)
             text += f", {wall:.2f}s wall, {self.busy_s:.2f}s in tasks, slowest block {self.slowest_s:.3f}s"
+        text += f", {self.repeated} slow tasks started twice" if self.repeated else ""
         return text + (f", {self.errors} errors passed over" if self.errors else "")
 
 
@@ -70,7 +102,7 @@ class Operator:
 
     def __init__(self, name: str, upstreams: list[Operator]):
         self.upstreams = upstreams
-        self.outputs: deque[Bundle] = deque()
+        self.outputs = Queue()
         self.stats = OpStats(name)
         self.errors = ErrorBudget(0)
         self.stopped = False
@@ -104,7 +136,7 @@ class Operator:
 
     def queued_bytes(self) -> int:
         """Bytes held back here."""
-        return sum(bundle.size_bytes for bundle in self.outputs)
+        return self.outputs.size_bytes
 
     def stop(self) -> None:
         """Nobody wants more: drop what is queued and running."""
@@ -125,6 +157,15 @@ class Source(Operator):
             self._emit(bundle)
 
 
+class Attempt:
+    """One run of a task: its place in the order, what it has made, when it began, how to start it again."""
+
+    def __init__(self, index: int, again: Callable[[], Any] | None):
+        self.index, self.again = index, again
+        self.made = Queue()
+        self.begun_s = time.perf_counter()
+
+
 class Ordered(Operator):
     """Base of operators with tasks: what comes out keeps the order in which the tasks were started."""
 
@@ -132,14 +173,18 @@ class Ordered(Operator):
         super().__init__(name, upstreams)
         self.options = options
         self.cpus = cpus
-        self._running: dict[Any, int] = {}
-        self._made: dict[int, deque[Bundle]] = {}
+        self._running: dict[Any, Attempt] = {}
+        self._first: dict[int, Attempt] = {}
+        self._rivals: dict[int, Any] = {}
+        self._touched: set[int] = set()  # places of tasks of which something has been passed on
+        self._took_s: deque[float] = deque(maxlen=101)
+        self._held_bytes = 0
         self._started = self._emitting = 0
 
     @property
     def finished(self) -> bool:
         return self.stopped or (
-            super().finished and not self._running and not self._made and not self._has_work()
+            super().finished and not self._running and not self._first and not self._has_work()
         )
 
     def _has_work(self) -> bool:
@@ -156,37 +201,73 @@ class Ordered(Operator):
     def output_estimate(self) -> int:
         """Bytes that one task is likely to make: the mean of those so far."""
         ended = max(1, self.stats.tasks - len(self._running))
-        held = sum(b.size_bytes for made in self._made.values() for b in made)
-        return (self.stats.size_bytes + held) // ended
+        return (self.stats.size_bytes + self._held_bytes) // ended
 
     def queued_bytes(self) -> int:
-        held = sum(b.size_bytes for made in self._made.values() for b in made)
-        return super().queued_bytes() + held + len(self._running) * self.output_estimate()
+        return super().queued_bytes() + self._held_bytes + len(self._running) * self.output_estimate()
 
     def _remote(self, function: Callable[..., Any]) -> Any:
         """One of `tasks`, that gives its blocks as they are made."""
         return tasks.remote(function, {**self.options, "num_returns": "streaming"})
 
-    def _submit(self, generator: Any) -> None:
-        self._running[generator] = self._started
-        self._made[self._started] = deque()
+    def _submit(self, start: Callable[[], Any], repeatable: bool = False) -> Any:
+        """Start the next task by `start`, which gives its generator."""
+        attempt = Attempt(self._started, start if repeatable else None)
+        generator = start()
+        self._running[generator] = self._first[self._started] = attempt
         self._started += 1
         self.stats.tasks += 1
         self.stats.begun_s = self.stats.begun_s or time.perf_counter()
+        return generator
+
+    def speculate(self, factor: float) -> bool:
+        """Start the task that has run longest a second time, if it is slow against the others that have ended.
+
+        Args:
+            factor: times the median from which it is.
+
+        Returns:
+            whether one was started. Whichever run ends first counts; nothing of a run that has a rival is passed on
+            before.
+        """
+        if factor <= 0 or len(self._took_s) < STRAGGLER_TASKS or self.can_start() or self.stopped:
+            return False
+        alone = [a for a in self._running.values() if not {a.index} & (self._rivals.keys() | self._touched)]
+        slow = min(alone, key=lambda a: a.begun_s, default=None)
+        usual_s = max(STRAGGLER_S, factor * statistics.median(self._took_s))
+        if slow is None or slow.again is None or time.perf_counter() - slow.begun_s < usual_s:
+            return False
+        twin = slow.again()
+        self._running[twin] = Attempt(slow.index, None)
+        self._rivals[slow.index] = twin
+        self.stats.repeated += 1
+        return True
 
     def on_ready(self, waitable: Any) -> None:
-        index = self._running.get(waitable)
-        if index is None:
+        attempt = self._running.get(waitable)
+        if attempt is None:
             return
         block = next(waitable, None)
         if block is None:
-            del self._running[waitable]
-            self._ended(waitable)
+            self._end(waitable, attempt)
         else:
-            self._take(block, waitable, index)
+            self._take(block, waitable, attempt)
         self._release()
 
-    def _take(self, block: Any, generator: Any, index: int) -> None:
+    def _end(self, generator: Any, attempt: Attempt) -> None:
+        del self._running[generator]
+        self._took_s.append(time.perf_counter() - attempt.begun_s)
+        self._ended(generator)
+        if attempt.index not in self._rivals:
+            return
+        del self._rivals[attempt.index]
+        self._first[attempt.index] = attempt
+        for rival in [g for g, a in self._running.items() if a.index == attempt.index]:
+            self._held_bytes -= self._running.pop(rival).made.size_bytes
+            narke.cancel(rival, force=False)
+            self._ended(rival)
+
+    def _take(self, block: Any, generator: Any, attempt: Attempt) -> None:
         try:
             bundle, seconds = described_bundle(block, generator)
         except exceptions.RayTaskError as error:
@@ -195,21 +276,27 @@ class Ordered(Operator):
             self.stats.errors += 1
             return
         self.stats.took(seconds)
-        self._made[index].append(bundle)
+        attempt.made.append(bundle)
+        self._held_bytes += bundle.size_bytes
 
     def _ended(self, waitable: Any) -> None:
         """A task has ended."""
 
     def _release(self) -> None:
         """Queue what the first task that has not been emptied made, and go on to the next when it has ended."""
-        live = set(self._running.values())
-        while self._emitting in self._made:
-            made = self._made[self._emitting]
+        live = {attempt.index for attempt in self._running.values()}
+        while self._emitting in self._first and self._emitting not in self._rivals:
+            made = self._first[self._emitting].made
+            if made:
+                self._touched.add(self._emitting)
             while made:
-                self._emit(made.popleft())
+                bundle = made.popleft()
+                self._held_bytes -= bundle.size_bytes
+                self._emit(bundle)
             if self._emitting in live:
                 return
-            del self._made[self._emitting]
+            del self._first[self._emitting]
+            self._touched.discard(self._emitting)
             self._emitting += 1
 
     def stop(self) -> None:
@@ -217,7 +304,8 @@ class Ordered(Operator):
         for generator in self._running:
             narke.cancel(generator, force=False)
         self._running.clear()
-        self._made.clear()
+        self._first.clear()
+        self._held_bytes = 0
 
 
 def described_bundle(block: Any, generator: Any) -> tuple[Bundle, float]:
@@ -244,6 +332,7 @@ class TaskOp(Ordered):
         works: read tasks; None takes bundles from the operator before.
         limit: most tasks at once.
         min_rows: bundles are put together until they have so many rows.
+        repeatable: a task may run twice at the same time.
     """
 
     def __init__(
@@ -253,12 +342,14 @@ class TaskOp(Ordered):
         options: dict[str, Any],
         cpus: float,
         chain: Any,
+        *,
         works: Iterable[Any] | None = None,
         limit: int | None = None,
         min_rows: int | None = None,
+        repeatable: bool = True,
     ):
         super().__init__(name, upstreams, options, cpus)
-        self._chain = chain
+        self._chain, self._repeatable = chain, repeatable
         self._works = None if works is None else deque(works)
         self._limit = limit
         self._groups = Grouper(min_rows)
@@ -279,7 +370,7 @@ class TaskOp(Ordered):
             call, args = self._remote(tasks.run_read), [self._works.popleft()]
         else:
             call, args = self._remote(tasks.run_map), [b.ref for b in self._groups.ready.popleft()]
-        self._submit(call.remote(self._chain, self._started, *args))
+        self._submit(functools.partial(call.remote, self._chain, self._started, *args), self._repeatable)
 
     def queued_bytes(self) -> int:
         return super().queued_bytes() + self._groups.size_bytes()
@@ -349,7 +440,8 @@ class LimitOp(Ordered):
     def start(self) -> None:
         cut, self._cut = self._cut, None
         assert cut is not None
-        self._submit(self._remote(tasks.run_slices).remote(self._started, [(0, self._left)], cut.ref))
+        call, rows = self._remote(tasks.run_slices), [(0, self._left)]
+        self._submit(functools.partial(call.remote, self._started, rows, cut.ref))
         self._left = 0
 
 
@@ -409,7 +501,7 @@ class GatherOp(Ordered):
         assert work is not None and self._works is not None
         if not work.returns:
             self._next = next(self._works, None)
-            self._submit(self._remote(work.function).remote(*work.args))
+            self._submit(functools.partial(self._remote(work.function).remote, *work.args), True)
             return
         run = tasks.remote(work.function, {**self.options, "num_returns": work.returns})
         made = run.remote(*work.args)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -11,6 +14,8 @@ from narke.data import blocks as blk
 from narke.data.blocks import Block
 from narke.data.lazy import LazyBlock
 from narke.data.transforms import Chain
+
+logger = logging.getLogger("narke.data")
 
 
 def described(stream: Iterable[Block]) -> Iterator[Any]:
@@ -68,10 +73,16 @@ def run_merge(exchange: Any, shared: Any, index: int, *parts: Block) -> Iterator
 
 
 class MapWorker:
-    """An actor of a pool: builds the chain's classes once, then runs blocks through it."""
+    """An actor of a pool: builds the chain's classes once, then runs blocks through it.
 
-    def __init__(self, chain: Chain):
-        self._run = chain.bind()
+    Args:
+        retry: True, or exception classes, after which building is tried again. attempts: how often in all.
+        turns: calls that are there at the same time take turns in the classes.
+    """
+
+    def __init__(self, chain: Chain, retry: Any = False, attempts: int = 1, turns: bool = False):
+        self._run = _attempted(chain.bind, retry, attempts)
+        self._turn: Any = threading.Lock() if turns else contextlib.nullcontext()
 
     def ready(self) -> bool:
         """Answers as soon as the classes are built."""
@@ -79,7 +90,24 @@ class MapWorker:
 
     def run(self, index: int, *blocks: Block) -> Iterator[Any]:
         """See `run_map`."""
-        return described(self._run(index, blocks))
+        stream = described(self._run(index, blocks))
+        end = object()
+        while True:
+            with self._turn:
+                item = next(stream, end)
+            if item is end:
+                return
+            yield item
+
+
+def _attempted(call: Callable[[], Any], retry: Any, attempts: int) -> Any:
+    kinds = Exception if retry is True else tuple(retry or ())
+    for _ in range(attempts - 1):
+        try:
+            return call()
+        except kinds as error:
+            logger.warning("building the classes of an actor failed, trying again: %s", error)
+    return call()
 
 
 _remotes: dict[Any, Any] = {}
