@@ -13,7 +13,8 @@ from narke.data import blocks as blk
 from narke.data import compute as computing
 from narke.data import exchange
 from narke.data._arguments import remote_arguments
-from narke.data.expressions import Expr, parse
+from narke.data.expression_text import parse
+from narke.data.expressions import Expr, StarExpr, UnnestExpr
 from narke.data.plan import Gather, Limit, Map, Node, Union
 from narke.data.projection import Project, Where, WithColumn, WithExpressions
 from narke.data.transforms import Step
@@ -235,14 +236,26 @@ class Operators:
 
         Args:
             exprs: dict from name to expression, or a list of expressions with names. more_exprs: such expressions.
+                `unnest` of a struct makes a column of each of its fields; `star` is what is there anyway.
         """
         given = exprs if isinstance(exprs, dict) else {}
         first = [] if exprs is None or given else [exprs] if isinstance(exprs, Expr) else list(exprs)
-        for expr in [*first, *more_exprs]:
+        for expr in self._single_columns([*first, *more_exprs]):
             if not isinstance(expr, Expr) or expr.name is None:
                 raise ValueError(f"with_columns: {expr!r} needs a name: use alias('name')")
             given = {**given, expr.name: expr}
         return self._with_expressions(given, options)
+
+    def _single_columns(self, exprs: list[Any]) -> list[Any]:
+        """Expressions of one column each."""
+        made: list[Any] = []
+        for expr in exprs:
+            if isinstance(expr, UnnestExpr):
+                schema = None if expr.expr.data_type.is_struct_type() else self.schema()  # type: ignore[attr-defined]
+                made.extend(expr.expand_projection(schema.base_schema if schema else None))
+            elif not isinstance(expr, StarExpr):
+                made.append(expr)
+        return made
 
     def _with_expressions(self, exprs: dict[str, Any], options: dict[str, Any]) -> Dataset:
         for expr in exprs.values():

@@ -129,6 +129,8 @@ def _column_unlike(blocks: Sequence[Block], name: str) -> pa.Array | pa.ChunkedA
         b.column(name) if name in b.column_names else pa.chunked_array([pa.nulls(len(b))]) for b in blocks
     ]
     kinds = {p.type for p in parts if not pa.types.is_null(p.type)}
+    if len(kinds) > 1 and all(columns.is_tensor(kind) for kind in kinds):
+        return columns.to_arrow([v for p in parts for v in columns.to_values(p)])
     if len(kinds) > 1:
         return columns.objects_to_arrow([v for p in parts for v in columns.to_values(p)])
     kind = kinds.pop() if kinds else pa.null()

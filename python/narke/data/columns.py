@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from narke._private import session, sessions_dir
+from narke.data import tensor_types
 
 SEAL_BYTES = 16
 
@@ -36,6 +37,47 @@ class ObjectType(pa.ExtensionType):
     @classmethod
     def __arrow_ext_deserialize__(cls, storage_type: pa.DataType, serialized: bytes) -> ObjectType:
         return cls()
+
+    def __arrow_ext_class__(self) -> Any:
+        return ArrowPythonObjectArray
+
+    def __arrow_ext_scalar_class__(self) -> Any:
+        return ArrowPythonObjectScalar
+
+    def to_pandas_dtype(self) -> Any:
+        """The type of pandas."""
+        from narke.data.extensions.object_extension import PythonObjectDtype
+
+        return PythonObjectDtype()
+
+
+class ArrowPythonObjectScalar(pa.ExtensionScalar):
+    """One object."""
+
+    def as_py(self, **kwargs: Any) -> Any:
+        """The object.
+
+        Raises:
+            ValueError: no program of this cluster made it.
+        """
+        return None if self.value is None else _unsealed(self.value.as_py(), _seal_key())
+
+
+class ArrowPythonObjectArray(pa.ExtensionArray):
+    """A column of objects."""
+
+    @staticmethod
+    def from_objects(objects: Sequence[Any]) -> Any:
+        """A column of any objects."""
+        return objects_to_arrow(list(objects))
+
+    def to_numpy(self, zero_copy_only: bool = False, writable: bool = False) -> np.ndarray:  # type: ignore[override]
+        """The objects, as numpy's array; the arguments are of no consequence.
+
+        Raises:
+            ValueError: no program of this cluster made one of them.
+        """
+        return object_array(objects_from_arrow(self))
 
 
 def _seal_key() -> bytes:
@@ -74,7 +116,8 @@ def refuse_objects(schema: pa.Schema, what: str) -> None:
 
 
 def register_types() -> None:
-    """Make Arrow know `ObjectType`; again does nothing."""
+    """Make Arrow know `ObjectType` and the tensors that Arrow has no types for; again does nothing."""
+    tensor_types.register()
     try:
         pa.register_extension_type(ObjectType())
     except pa.ArrowKeyError:
@@ -85,8 +128,8 @@ register_types()
 
 
 def is_tensor(kind: pa.DataType) -> bool:
-    """Whether a column's type is a fixed-shape tensor."""
-    return isinstance(kind, pa.FixedShapeTensorType)
+    """Whether a column's type is tensors, of one shape or not."""
+    return isinstance(kind, (pa.FixedShapeTensorType, tensor_types.TensorType))
 
 
 def tensor_from_numpy(values: np.ndarray) -> pa.Array:
@@ -108,11 +151,21 @@ def _empty_lists(flat: pa.Array, values: np.ndarray) -> pa.Array:
 
 
 def tensor_to_numpy(column: pa.Array) -> np.ndarray:
-    """The array of a tensor column, rows first."""
+    """The array of a tensor column, rows first; an array of arrays where shapes differ or some are null."""
+    if isinstance(column.type, tensor_types.TensorType):
+        return column.to_numpy()
+    if column.null_count:
+        return _tensors_and_nulls(column)
     shape = tuple(column.type.shape)
     values = column.storage.flatten()
     flat = _plain_to_numpy(values) if is_plain(values) else values.to_numpy(zero_copy_only=False)
     return flat.reshape((len(column), *shape))
+
+
+def _tensors_and_nulls(column: pa.Array) -> np.ndarray:
+    shape = tuple(column.type.shape)
+    parts = (None if v is None else np.asarray(v).reshape(shape) for v in column.storage.to_pylist())
+    return object_array(list(parts))
 
 
 def objects_to_arrow(values: Sequence[Any]) -> pa.Array:
@@ -158,6 +211,8 @@ def to_arrow(values: Any) -> pa.Array | pa.ChunkedArray:
 
 
 def _from_series(series: Any) -> pa.Array:
+    if hasattr(series.array, "numpy_shape"):
+        return to_arrow(series.array.to_numpy())
     if series.dtype == object:
         return _from_list(series.tolist())
     return pa.Array.from_pandas(series)
@@ -206,9 +261,12 @@ def _mixed(values: list[Any]) -> pa.Array:
 
 
 def _from_arrays(values: list[Any]) -> pa.Array:
-    """Arrays of one shape as a tensor, others as objects."""
+    """Arrays of one shape or number of dimensions as tensors, others as objects."""
     shapes = {getattr(v, "shape", None) for v in values}
-    if len(shapes) > 1 or values[0].dtype == object:
+    kinds = {(getattr(v, "ndim", None), getattr(v, "dtype", None)) for v in values}
+    if len(shapes) > 1 and len(kinds) == 1 and next(iter(kinds))[1].kind in "iufb":
+        return tensor_types.ragged(values)
+    if len(shapes) > 1 or values[0] is None or values[0].dtype == object:
         return objects_to_arrow(values)
     stacked = np.stack(values)
     return objects_to_arrow(values) if stacked.dtype.kind in "USO" else tensor_from_numpy(stacked)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from narke.data import columns, tensor_types
+
 PYARROW_TYPE_DEFINITIONS = {
     "int8": pa.int8, "int16": pa.int16, "int32": pa.int32, "int64": pa.int64, "uint8": pa.uint8, "uint16": pa.uint16,
     "uint32": pa.uint32, "uint64": pa.uint64, "float32": pa.float32, "float64": pa.float64, "string": pa.string,
@@ -102,6 +104,11 @@ class DataType:
         return cls(pa.fixed_shape_tensor(dtype.to_arrow_dtype(), shape))
 
     @classmethod
+    def variable_shaped_tensor(cls, dtype: DataType, ndim: int = 2) -> DataType:
+        """Tensors of as many dimensions each and differing shapes."""
+        return cls(tensor_types.ArrowVariableShapedTensorType(dtype.to_arrow_dtype(), ndim))
+
+    @classmethod
     def temporal(cls, temporal_type: str, unit: str | None = None, tz: str | None = None) -> DataType:
         """Times: "timestamp" (unit, tz), "date32", "date64", "time32", "time64" or "duration" (unit).
 
@@ -177,7 +184,7 @@ class DataType:
 
     def is_tensor_type(self) -> bool:
         """Whether it is tensors."""
-        return self._is(lambda kind: isinstance(kind, pa.FixedShapeTensorType))
+        return self._is(columns.is_tensor)
 
     def is_struct_type(self) -> bool:
         """Whether it is structs."""
