@@ -23,7 +23,8 @@ _SHARED = """
         filesystem: pyarrow or fsspec filesystem; by default the one that the path names.
         try_create_dir: make the folder. mode: what to do when it is there already, see `SaveMode`.
         partition_cols: columns that become folders such as ``year=2020``.
-        min_rows_per_file: put blocks together until a file has so many rows. max_rows_per_file: cut them.
+        min_rows_per_file, min_bytes_per_file: put blocks together until a file has so many rows, or so many bytes in
+            memory. max_rows_per_file: cut them.
         filename_provider: names the files. concurrency: most writing tasks at once.
         ray_remote_args: what each holds.
 
@@ -65,6 +66,7 @@ class Writing:
             TaskPoolStrategy(concurrency),
             remote_arguments(ray_remote_args or {}),
             min_rows=datasink.min_rows_per_write,
+            min_bytes=datasink.min_bytes_per_write,
         )
         datasink.on_write_start(None)
         try:
@@ -75,9 +77,10 @@ class Writing:
         datasink.on_write_complete(result)
 
     def _write_files(self, make: Any, path: str, options: dict[str, Any], extension: str) -> None:
-        unsupported(options, ("catalog", "min_bytes_per_file"))
+        unsupported(options, ("catalog",))
         take = options.pop
         least = take("min_rows_per_file", None) or take("num_rows_per_file", None)
+        size = take("min_bytes_per_file", None)
         concurrency, remote_args = take("concurrency", None), take("ray_remote_args", None)
         sink: _FileDatasink = make(
             path,
@@ -89,7 +92,11 @@ class Writing:
             mode=take("mode", SaveMode.APPEND),
             partition_cols=take("partition_cols", None),
             max_rows_per_file=take("max_rows_per_file", None),
-            **({"min_rows_per_file": least} if least else {}),
+            **{
+                name: value
+                for name, value in (("min_rows_per_file", least), ("min_bytes_per_file", size))
+                if value
+            },
         )
         if sink.should_write():
             self.write_datasink(sink, ray_remote_args=remote_args, concurrency=concurrency)

@@ -47,6 +47,10 @@ class AggregateFn:
         """Columns it needs; None when that is not known."""
         return None
 
+    def output_field(self, input_schema: pa.Schema) -> pa.Field | None:
+        """The resulting column, over rows of a schema; None when it is not known."""
+        return None
+
     def start(self, block: Block) -> Any:
         """The accumulator of one group's rows in one block."""
         return self.accumulate_block(self.init(None), block)
@@ -128,6 +132,15 @@ class Fast(AggregateFnV2):
     @abc.abstractmethod
     def final(self, parts: dict[str, Any], groups: Groups) -> pa.Array:
         """The result per group, from what was kept of all blocks."""
+
+    def output_field(self, input_schema: pa.Schema) -> pa.Field | None:
+        if self._on is not None and self._on not in input_schema.names:
+            return None
+        rows = pa.table({"": pa.nulls(0)}) if self._on is None else input_schema.empty_table()
+        nothing = Groups(np.zeros(0, np.uint32), 0, 0)
+        column = None if self._on is None else columns.one_chunk(rows.column(self._on))
+        parts = {name: columns.to_arrow(part) for name, part in self.partial(column, nothing).items()}
+        return pa.field(self.name, self.final(parts, nothing).type, not isinstance(self, Count))
 
 
 class Groups:
@@ -236,8 +249,14 @@ class _Simple(Fast):
 
     kind = ""
 
-    def __init__(self, on: str | None = None, ignore_nulls: bool = True, alias_name: str | None = None):
-        super().__init__(_title(self.kind, on, alias_name), lambda: None, on=on, ignore_nulls=ignore_nulls)
+    def __init__(
+        self,
+        on: str | None = None,
+        ignore_nulls: bool = True,
+        alias_name: str | None = None,
+        zero_factory: Callable[[], Any] = lambda: None,
+    ):
+        super().__init__(_title(self.kind, on, alias_name), zero_factory, on=on, ignore_nulls=ignore_nulls)
 
     def partial(self, column: Any, groups: Groups) -> dict[str, Any]:
         return {"v": groups._reduced(self.kind, column, self._ignore_nulls)}
@@ -319,8 +338,18 @@ def _floats(part: Any) -> np.ndarray:
 class AbsMax(AggregateFnV2):
     """Greatest absolute value of a column."""
 
-    def __init__(self, on: str | None = None, ignore_nulls: bool = True, alias_name: str | None = None):
-        super().__init__(_title("abs_max", on, alias_name), lambda: 0, on=on, ignore_nulls=ignore_nulls)
+    def __init__(
+        self,
+        on: str | None = None,
+        ignore_nulls: bool = True,
+        alias_name: str | None = None,
+        zero_factory: Callable[[], Any] = lambda: 0,
+    ):
+        super().__init__(_title("abs_max", on, alias_name), zero_factory, on=on, ignore_nulls=ignore_nulls)
+
+    def output_field(self, input_schema: pa.Schema) -> pa.Field | None:
+        known = self._on in input_schema.names
+        return pa.field(self.name, input_schema.field(self._on).type) if known else None
 
     def aggregate_block(self, block: Block) -> Any:
         column = block.column(self._on)

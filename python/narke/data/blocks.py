@@ -201,3 +201,20 @@ def writable(batch: Any) -> Any:
     if isinstance(batch, dict):
         return {name: values if values.flags.writeable else values.copy() for name, values in batch.items()}
     return batch if isinstance(batch, pa.Table) else batch.copy(deep=True)
+
+
+def zipped(left: Block, right: Block) -> Block:
+    """The columns of both; a name of the second that is there already gets a number."""
+    for name in right.column_names:
+        unique, number = name, 1
+        while unique in left.column_names:
+            unique, number = f"{name}_{number}", number + 1
+        left = left.append_column(unique, right.column(name))
+    return left
+
+
+def upsert(block: Block, name: str, column: pa.Array | pa.ChunkedArray) -> Block:
+    """The block with the column, in its place when there is one of that name, else last."""
+    if name in block.column_names:
+        return block.set_column(block.column_names.index(name), name, column)
+    return block.append_column(name, column)

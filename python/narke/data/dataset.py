@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -15,6 +15,11 @@ from narke.data._write import Writing
 from narke.data.context import DataContext
 from narke.data.optimize import optimize
 from narke.data.plan import Blocks, Bundle, Limit, Node, Read, explain
+
+TensorFlowTensorBatchType: TypeAlias = Any
+TensorflowFeatureTypeSpec: TypeAlias = Any
+TorchBatchType: TypeAlias = Any
+TorchDeviceType: TypeAlias = Any
 
 
 class Schema:

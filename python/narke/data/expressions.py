@@ -226,6 +226,8 @@ class ColumnExpr(Expr):
 class LiteralExpr(Expr):
     """One value for all rows."""
 
+    value: Any
+
     def __init__(self, value: Any):
         super().__init__(DataType.infer_dtype(value))
         self.value = value
@@ -246,6 +248,8 @@ class AliasExpr(Expr):
     Args:
         data_type, expr: of what. _name: the name. _is_rename: the column takes the place of the one it is made of.
     """
+
+    expr: Expr
 
     def __init__(self, data_type: DataType | None, expr: Expr, _name: str, _is_rename: bool = False):
         super().__init__(data_type)
@@ -271,6 +275,9 @@ class AliasExpr(Expr):
 class UnaryExpr(Expr):
     """An operation on one value."""
 
+    op: Operation
+    operand: Expr
+
     def __init__(self, op: Operation, operand: Expr):
         truth = op in (Operation.NOT, Operation.IS_NULL, Operation.IS_NOT_NULL)
         super().__init__(DataType.bool() if truth else None)
@@ -288,6 +295,10 @@ class UnaryExpr(Expr):
 
 class BinaryExpr(Expr):
     """An operation on two values."""
+
+    op: Operation
+    left: Expr
+    right: Expr
 
     def __init__(self, op: Operation, left: Expr, right: Expr):
         super().__init__(DataType.bool() if op in _TRUTHS else None)
@@ -322,6 +333,8 @@ class StarExpr(Expr):
 
 class UnnestExpr(Expr):
     """The fields of a struct, a column each."""
+
+    expr: Expr
 
     def __init__(self, expr: Expr):
         if isinstance(expr, (UnnestExpr, StarExpr)):
@@ -358,6 +371,10 @@ class UDFExpr(Expr):
         data_type: of the result; None: as the function gives it. fn: the function; takes and gives arrays.
         args, kwargs: its arguments; expressions stand for their values.
     """
+
+    fn: Any
+    args: list[Any]
+    kwargs: dict[str, Any]
 
     def __init__(self, data_type: DataType | None, fn: Any, args: Any, kwargs: dict[str, Any]):
         super().__init__(data_type)
@@ -396,6 +413,10 @@ class PyArrowComputeUDFExpr(UDFExpr):
         data_type, fn, args, kwargs: see `UDFExpr`. pc_func: a function of `pyarrow.compute`, which data sources can
             apply, too, called with the values of `args`, `pc_positional` and `pc_kwargs`. text: how it is shown.
     """
+
+    pc_func: Any
+    pc_positional: tuple[Any, ...]
+    pc_kwargs: dict[str, Any]
 
     def __init__(
         self,
@@ -451,6 +472,9 @@ class _OfRows(Expr):
 class RandomExpr(_OfRows):
     """A random number from 0 to 1; a seed and the row's place decide it. See `random`."""
 
+    seed: int | None
+    reseed_after_execution: bool
+
     def __init__(
         self, seed: int | None = None, reseed_after_execution: bool = True, _instance_id: str | None = None
     ):
@@ -501,6 +525,9 @@ class MonotonicallyIncreasingIdExpr(_OfRows):
 
 class DownloadExpr(_OfRows):
     """The bytes behind the URIs in a column; see `download`."""
+
+    uri_column_name: str
+    filesystem: Any
 
     def __init__(self, uri_column_name: str, filesystem: Any = None):
         super().__init__(DataType.binary())

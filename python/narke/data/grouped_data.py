@@ -8,7 +8,7 @@ from narke.data import aggregate as agg
 from narke.data import blocks as blk
 from narke.data import exchange, partials
 from narke.data.plan import Gather, Map
-from narke.data.projection import Project, upsert
+from narke.data.projection import Project
 from narke.data.transforms import Step
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class GroupedData:
         """Add (or replace) a column by an expression, computed over each group."""
 
         def add(table: Any) -> Any:
-            return upsert(table, column_name, expr.evaluate(table))
+            return blk.upsert(table, column_name, expr.evaluate(table))
 
         return self.map_groups(add, batch_format="pyarrow", **options)
 

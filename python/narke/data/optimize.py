@@ -51,12 +51,15 @@ def _push_into_read(node: Map) -> Node:
         source = read.source.with_columns([old for _, old in node.projection])
     elif node.predicate is not None:
         source = read.source.with_predicate(node.predicate)
-    return node if source is None else dataclasses.replace(read, source=source)
+    if source is None:
+        return node
+    read = dataclasses.replace(read, source=source)
+    return read if source.exact_pushdown else dataclasses.replace(node, inputs=(read,))
 
 
 def _fuse(node: Node) -> Node:
     node = _with_inputs(node, _fuse)
-    if not isinstance(node, Map) or node.in_actors or node.min_rows is not None:
+    if not isinstance(node, Map) or node.in_actors or node.min_rows is not None or node.min_bytes:
         return node
     child = node.inputs[0]
     if not isinstance(child, (Map, Read)) or not _alike(node, child):

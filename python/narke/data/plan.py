@@ -85,6 +85,7 @@ class Map(Node):
         keeps_rows: each row gives one row, in order, so that a limit may be taken before.
         projection: (new name, column) pairs when this is nothing but a choice of columns.
         predicate: expression when this is nothing but a filter by it.
+        min_rows, min_bytes: blocks are put together until they have so many rows and bytes.
     """
 
     steps: tuple[Step, ...] = ()
@@ -94,6 +95,7 @@ class Map(Node):
     projection: tuple[tuple[str, str], ...] | None = None
     predicate: Any = None
     min_rows: int | None = None
+    min_bytes: int | None = None
 
     @property
     def name(self) -> str:

@@ -44,6 +44,14 @@ class Preprocessor:
         """Whether there is something learned."""
         return getattr(self, "stats_", None) is not None
 
+    def get_input_columns(self) -> list[str]:
+        """The columns that it reads; none where a subclass does not say."""
+        return list(getattr(self, "columns", None) or [])
+
+    def get_output_columns(self) -> list[str]:
+        """The columns that it writes; none where a subclass does not say."""
+        return list(getattr(self, "output_columns", None) or [])
+
     def fit(self, ds: Dataset) -> Preprocessor:
         """Learn from a dataset; what was learned before is forgotten. Returns itself."""
         if self._is_fittable:
@@ -128,3 +136,89 @@ class Preprocessor:
     def _fit(self, ds: Dataset) -> dict[str, Any]:
         """What it learns from a dataset."""
         raise NotImplementedError(f"{type(self).__name__} must define _fit, or set _is_fittable = False")
+
+
+class SerializationFormat(enum.Enum):
+    """What `SerializablePreprocessorBase.serialize` makes."""
+
+    CLOUDPICKLE = "cloudpickle"
+    PICKLE = "pickle"
+
+
+_classes: dict[str, type[SerializablePreprocessorBase]] = {}
+
+
+class SerializablePreprocessorBase(Preprocessor):
+    """Base of preprocessors that are kept as bytes under a name and a version of their own, whatever their class is
+    called.
+
+    A subclass may choose what is kept by `_get_serializable_fields`, and take up what other versions kept by
+    `_set_serializable_fields`. The bytes are pickles: read only those that you trust.
+    """
+
+    SerializationFormat = SerializationFormat
+    MAGIC_CLOUDPICKLE = b"CPKL:"
+    _class_id: str | None = None
+    _version = 1
+
+    @classmethod
+    def set_preprocessor_class_id(cls, identifier: str) -> None:
+        """Name the class in what is kept; by default it is its module and name."""
+        cls._class_id = identifier
+        _classes[identifier] = cls
+
+    @classmethod
+    def get_preprocessor_class_id(cls) -> str:
+        """How the class is called in what is kept."""
+        return cls.__dict__.get("_class_id") or f"{cls.__module__}.{cls.__qualname__}"
+
+    @classmethod
+    def set_version(cls, version: int) -> None:
+        """Number the form of what is kept."""
+        cls._version = version
+
+    @classmethod
+    def get_version(cls) -> int:
+        """The number of the form of what is kept."""
+        return cls._version
+
+    def _get_serializable_fields(self) -> dict[str, Any]:
+        """What is kept, but for what was learned."""
+        return {name: value for name, value in vars(self).items() if name != "stats_"}
+
+    def _set_serializable_fields(self, fields: dict[str, Any], version: int) -> None:
+        """Take up what was kept by a version."""
+        vars(self).update(fields)
+
+    def serialize(self) -> bytes:  # type: ignore[override]
+        """Itself as bytes."""
+        kept = {
+            "type": self.get_preprocessor_class_id(),
+            "class": type(self),
+            "version": self.get_version(),
+            "fields": self._get_serializable_fields(),
+            "stats": getattr(self, "stats_", None),
+        }
+        return self.MAGIC_CLOUDPICKLE + cloudpickle.dumps(kept)
+
+    @staticmethod
+    def deserialize(serialized: Any) -> Preprocessor:
+        """The preprocessor that `serialize` made bytes (or `Preprocessor.serialize` a text) of.
+
+        Raises:
+            ValueError: they are not such bytes.
+        """
+        if isinstance(serialized, str):
+            return Preprocessor.deserialize(serialized)
+        magic = SerializablePreprocessorBase.MAGIC_CLOUDPICKLE
+        if not serialized.startswith(magic):
+            raise ValueError(
+                f"these bytes are no preprocessor: they begin with {serialized[:8]!r}, not with {magic!r}"
+            )
+        kept = pickle.loads(serialized[len(magic) :])
+        cls = _classes.get(kept["type"], kept["class"])
+        made = cls.__new__(cls)
+        made._set_serializable_fields(kept["fields"], kept["version"])
+        if kept["stats"] is not None:
+            made.stats_ = kept["stats"]
+        return made

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import pyarrow as pa
-
 from narke.data import blocks as blk
 from narke.data import columns
-from narke.data.blocks import Block
+from narke.data.blocks import Block, upsert
 from narke.data.near_names import unknown
 
 
@@ -112,10 +110,3 @@ class WithExpressions:
 
 
 PLACE_BITS = 33  # rows a task may have before numbers of two tasks could meet
-
-
-def upsert(block: Block, name: str, column: pa.Array | pa.ChunkedArray) -> Block:
-    """The block with the column, in its place when there is one of that name, else last."""
-    if name in block.column_names:
-        return block.set_column(block.column_names.index(name), name, column)
-    return block.append_column(name, column)

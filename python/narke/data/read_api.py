@@ -17,7 +17,7 @@ from narke.data.blocks import ITEM, Block
 from narke.data.compute import TaskPoolStrategy
 from narke.data.context import DataContext
 from narke.data.dataset import Dataset, MaterializedDataset
-from narke.data.datasource.datasource import Datasource, RangeSource
+from narke.data.datasource.datasource import Datasource, RangeSource, ReaderSource
 from narke.data.plan import Blocks, Bundle, Read
 
 
@@ -150,6 +150,12 @@ def range_tensor(
     return read_source(RangeSource(n, tuple(shape)), parallelism, concurrency, override_num_blocks, {})
 
 
+REMOTE = (
+    "num_cpus", "num_gpus", "memory", "label_selector", "fallback_strategy", "max_calls", "resources",
+    "accelerator_type", "runtime_env",
+)  # fmt: skip
+
+
 def read_datasource(
     datasource: Datasource,
     *,
@@ -157,15 +163,26 @@ def read_datasource(
     concurrency: int | None = None,
     override_num_blocks: int | None = None,
     ray_remote_args: dict[str, Any] | None = None,
+    compute: Any = None,
     **options: Any,
 ) -> Dataset:
     """A dataset of a source of the user's own.
 
     Args:
         datasource: the source. concurrency: most read tasks at once. parallelism, override_num_blocks: number of
-            read tasks. ray_remote_args and `options`: resources of the read tasks.
+            read tasks. ray_remote_args and `options`: resources of the read tasks; of a source of an older form,
+            other `options` are arguments of its reader. compute: `TaskPoolStrategy`, in the place of `concurrency`.
     """
-    remote_args = remote_arguments({**(ray_remote_args or {}), **options})
+    if compute is not None:
+        if not isinstance(compute, TaskPoolStrategy):
+            raise TypeError(f"read_datasource: compute must be TaskPoolStrategy, not {compute!r}")
+        concurrency = compute.size
+    resources = {name: options.pop(name) for name in REMOTE if name in options}
+    remote_args = remote_arguments({**(ray_remote_args or {}), **resources})
+    if isinstance(datasource, Datasource) and datasource.should_create_reader:
+        datasource = ReaderSource(datasource, options)
+    elif options:
+        raise TypeError(f"read_datasource() got unexpected arguments {sorted(options)}")
     return read_source(datasource, parallelism, concurrency, override_num_blocks, remote_args)
 
 

@@ -50,6 +50,10 @@ class CheckpointSink(Datasink[Any]):
     def min_rows_per_write(self) -> int | None:
         return self._sink.min_rows_per_write
 
+    @property
+    def min_bytes_per_write(self) -> int | None:
+        return self._sink.min_bytes_per_write
+
     def on_write_start(self, schema: pa.Schema | None = None) -> None:
         self._sink.on_write_start(schema)
 

@@ -4,6 +4,11 @@ from narke.data.datasource.datasink import Datasink, DummyOutputDatasink, WriteR
 from narke.data.datasource.datasource import Datasource, RandomIntRowDatasource, Reader, ReadTask
 from narke.data.datasource.file_based_datasource import FileBasedDatasource, FileShuffleConfig
 from narke.data.datasource.file_datasink import BlockBasedFileDatasink, RowBasedFileDatasink, SaveMode
+from narke.data.datasource.file_meta_provider import (
+    BaseFileMetadataProvider,
+    DefaultFileMetadataProvider,
+    FileMetadataProvider,
+)
 from narke.data.datasource.filename_provider import FilenameProvider
 from narke.data.datasource.partitioning import (
     Partitioning,
@@ -13,11 +18,14 @@ from narke.data.datasource.partitioning import (
 )
 
 __all__ = [
+    "BaseFileMetadataProvider",
     "BlockBasedFileDatasink",
     "Datasink",
     "Datasource",
+    "DefaultFileMetadataProvider",
     "DummyOutputDatasink",
     "FileBasedDatasource",
+    "FileMetadataProvider",
     "FileShuffleConfig",
     "FilenameProvider",
     "PartitionStyle",

@@ -22,6 +22,12 @@ class WriteResult(Generic[WriteReturnType]):
     size_bytes: int
     write_returns: list[WriteReturnType]
 
+    @classmethod
+    def combine(cls, *wrs: WriteResult[WriteReturnType]) -> WriteResult[WriteReturnType]:
+        """Several as one."""
+        rows, size = sum(w.num_rows for w in wrs), sum(w.size_bytes for w in wrs)
+        return cls(rows, size, [made for w in wrs for made in w.write_returns])
+
 
 @dataclasses.dataclass
 class TaskContext:
@@ -60,6 +66,11 @@ class Datasink(Generic[WriteReturnType]):
     @property
     def min_rows_per_write(self) -> int | None:
         """Rows that blocks are put together to before each `write`; None: as they come."""
+        return None
+
+    @property
+    def min_bytes_per_write(self) -> int | None:
+        """Bytes that blocks are put together to before each `write`; None: as they come."""
         return None
 
 

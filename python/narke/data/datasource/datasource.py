@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -63,7 +64,16 @@ class ReadTask:
 
 
 class Datasource:
-    """Base of data sources; override `get_read_tasks`, and `estimate_inmemory_data_size` when it can be known."""
+    """Base of data sources; override `get_read_tasks`, and `estimate_inmemory_data_size` when it can be known.
+
+    A source that can leave out columns or rows while it reads says so by `supports_projection_pushdown` and
+    `supports_predicate_pushdown`, and goes by `get_projection_map` and `get_current_predicate`; what it leaves in by
+    mistake is taken out after it.
+    """
+
+    _projection_map: dict[str, str] | None = None
+    _predicate_expr: Any = None
+    exact_pushdown = False  # whether it leaves out all that it is told to, in the order of columns it is told
 
     def get_name(self) -> str:
         """Its name in plans and stats."""
@@ -73,9 +83,60 @@ class Datasource:
         """Bytes of all blocks together, or None."""
         return None
 
-    def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None) -> list[ReadTask]:
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[ReadTask]:
         """About `parallelism` tasks that read everything between them."""
         raise NotImplementedError(f"{type(self).__name__} must define get_read_tasks(parallelism)")
+
+    def create_reader(self, **read_args: Any) -> Reader:
+        """The older form of a source: what reads it with some arguments."""
+        return PreparedReader(self, read_args)
+
+    def prepare_read(self, parallelism: int, **read_args: Any) -> list[ReadTask]:
+        """The oldest form of a source: its read tasks, with some arguments."""
+        raise NotImplementedError(f"{type(self).__name__} must define get_read_tasks(parallelism)")
+
+    @property
+    def should_create_reader(self) -> bool:
+        """Whether it is of an older form: it does not define `get_read_tasks`."""
+        return type(self).get_read_tasks is Datasource.get_read_tasks
+
+    @property
+    def supports_distributed_reads(self) -> bool:
+        """False when it reaches only what is on the driver's machine."""
+        return True
+
+    def supports_projection_pushdown(self) -> bool:
+        """Whether it can leave out columns."""
+        return False
+
+    def get_projection_map(self) -> dict[str, str] | None:
+        """The columns to read, as keys; None for all."""
+        return self._projection_map
+
+    def apply_projection(self, projection_map: dict[str, str] | None) -> Datasource:
+        """The same source with those of its columns that are keys of a dict; None for all."""
+        other = copy.copy(self)
+        if projection_map is not None:
+            known = projection_map if self._projection_map is None else self._projection_map
+            other._projection_map = {name: name for name in known if name in projection_map}
+        return other
+
+    def supports_predicate_pushdown(self) -> bool:
+        """Whether it can leave out rows."""
+        return False
+
+    def get_current_predicate(self) -> Any:
+        """The expression that holds for the rows to read; None for all."""
+        return self._predicate_expr
+
+    def apply_predicate(self, predicate_expr: Any) -> Datasource:
+        """The same source with the rows for which an expression holds, too."""
+        other = copy.copy(self)
+        before = self._predicate_expr
+        other._predicate_expr = predicate_expr if before is None else before & predicate_expr
+        return other
 
     def known_rows(self) -> int | None:
         """Number of rows, when it is known without reading."""
@@ -83,11 +144,12 @@ class Datasource:
 
     def with_columns(self, names: list[str]) -> Datasource | None:
         """The same source with these columns only; None when it cannot leave any out."""
-        return None
+        wanted = {name: name for name in names}
+        return self.apply_projection(wanted) if self.supports_projection_pushdown() else None
 
     def with_predicate(self, predicate: Any) -> Datasource | None:
         """The same source with the rows for which an expression holds; None when it cannot tell."""
-        return None
+        return self.apply_predicate(predicate) if self.supports_predicate_pushdown() else None
 
 
 class Reader:
@@ -100,6 +162,19 @@ class Reader:
     def get_read_tasks(self, parallelism: int) -> list[ReadTask]:
         """About `parallelism` tasks that read everything between them."""
         raise NotImplementedError
+
+
+class PreparedReader(Reader):
+    """A reader that asks a source's `prepare_read`."""
+
+    def __init__(self, source: Datasource, read_args: dict[str, Any]):
+        self._source, self._args = source, read_args
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        return self._source.estimate_inmemory_data_size()
+
+    def get_read_tasks(self, parallelism: int) -> list[ReadTask]:
+        return self._source.prepare_read(parallelism, **self._args)
 
 
 class ReaderSource(Datasource):
@@ -115,7 +190,9 @@ class ReaderSource(Datasource):
     def estimate_inmemory_data_size(self) -> int | None:
         return self._reader.estimate_inmemory_data_size()
 
-    def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None) -> list[ReadTask]:
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[ReadTask]:
         return self._reader.get_read_tasks(parallelism)
 
 
@@ -132,7 +209,9 @@ class RandomIntRowDatasource(Datasource):
     def estimate_inmemory_data_size(self) -> int:
         return 8 * self._rows * self._columns
 
-    def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None) -> list[ReadTask]:
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[ReadTask]:
         count = max(1, min(parallelism, self._rows))
         edges = [self._rows * i // count for i in range(count + 1)]
         return [self._task(high - low) for low, high in zip(edges[:-1], edges[1:], strict=True)]
@@ -147,12 +226,14 @@ class RandomIntRowDatasource(Datasource):
         return ReadTask(read, BlockMetadata(rows, 8 * rows * self._columns))
 
 
-def make_read_tasks(source: Datasource, parallelism: int, row_limit: int | None) -> list[ReadTask]:
-    """`get_read_tasks`, also of sources that know no row limit."""
+def make_read_tasks(
+    source: Datasource, parallelism: int, row_limit: int | None, context: Any = None
+) -> list[ReadTask]:
+    """`get_read_tasks`, also of sources that know no row limit or settings."""
     accepted = inspect.signature(source.get_read_tasks).parameters
-    if "per_task_row_limit" in accepted and row_limit is not None:
-        return source.get_read_tasks(parallelism, per_task_row_limit=row_limit)
-    return source.get_read_tasks(parallelism)
+    known = {"per_task_row_limit": row_limit, "data_context": context}
+    given = {name: value for name, value in known.items() if name in accepted and value is not None}
+    return source.get_read_tasks(parallelism, **given)
 
 
 class RangeSource(Datasource):
@@ -170,7 +251,9 @@ class RangeSource(Datasource):
     def known_rows(self) -> int:
         return self._rows
 
-    def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None) -> list[ReadTask]:
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[ReadTask]:
         count = max(1, min(parallelism, self._rows))
         edges = [self._rows * i // count for i in range(count + 1)]
         return [self._task(low, high) for low, high in zip(edges[:-1], edges[1:], strict=True)]

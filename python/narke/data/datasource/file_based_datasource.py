@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from narke.data import blocks as blk
 from narke.data.datasource import files
@@ -24,6 +25,12 @@ class FileShuffleConfig:
 
     seed: int | None = None
     reseed_after_execution: bool = True
+
+    def get_seed(self, execution_idx: int = 0) -> int | None:
+        """The seed of an execution; with `reseed_after_execution` another for each."""
+        if self.seed is None or not self.reseed_after_execution:
+            return self.seed
+        return hash((self.seed, execution_idx))
 
 
 def shuffled_files(found: list[_paths.File], shuffle: Any) -> list[_paths.File]:
@@ -47,7 +54,8 @@ class FileBasedDatasource(files.FileSource):
         paths: file, folder, URI, pattern, or list of them. filesystem, partitioning, partition_filter,
         ignore_missing_paths, shuffle, include_paths, file_extensions: as those of `read_csv`.
         open_stream_args: of the filesystem's `open_input_stream`.
-        schema, meta_provider: accepted for Ray's programs; what files hold is found by reading them.
+        meta_provider: `BaseFileMetadataProvider` that finds the files; by default they are found here.
+        schema: accepted for Ray's programs; what files hold is found by reading them.
     """
 
     _FILE_EXTENSIONS: list[str] | None = None
@@ -67,8 +75,14 @@ class FileBasedDatasource(files.FileSource):
         include_paths: bool = False,
         file_extensions: list[str] | None = None,
     ):
+        given = _paths.as_list(paths)
+        self._local_only = all(path.startswith("local://") for path in given)
+        if meta_provider is not None:
+            filesystem, given = _paths.provided(
+                meta_provider, given, filesystem, partitioning, ignore_missing_paths
+            )
         system, found = _paths.expand(
-            _paths.as_list(paths),
+            given,
             filesystem,
             file_extensions or self._FILE_EXTENSIONS,
             ignore_missing_paths,
@@ -85,8 +99,24 @@ class FileBasedDatasource(files.FileSource):
         """The blocks of an open file."""
         raise NotImplementedError(f"{type(self).__name__} must define _read_stream(f, path)")
 
-    def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None) -> list[ReadTask]:
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[ReadTask]:
         return super().get_read_tasks(parallelism, per_task_row_limit)
+
+    @property
+    def supports_distributed_reads(self) -> bool:
+        return not self._local_only
+
+    def resolve_compression(self, path: str, open_args: dict[str, Any]) -> str | None:
+        """How a file is compressed: as the arguments say, else as its name does; None when it is not."""
+        given = open_args.get("compression", "detect")
+        if given != "detect":
+            return given
+        try:
+            return pa.Codec.detect(path).name
+        except ValueError:
+            return None
 
 
 class _StreamReader(files.Reader):

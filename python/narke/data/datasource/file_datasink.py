@@ -165,8 +165,16 @@ class _FileDatasink(Datasink[list[str]]):
             raise
         return target
 
+    def open_output_stream(self, path: str) -> Any:
+        """A stream to a new file."""
+        return self.filesystem.open_output_stream(path, **self.open_stream_args)
+
+    def write_block(self, block: Any, block_index: int, ctx: TaskContext) -> None:
+        """Write a block's files into the folder."""
+        list(self.write_files(blk.from_batch(block), self.path, ctx, block_index))
+
     def _save_at(self, target: str, write: Any) -> None:
-        with self.filesystem.open_output_stream(target, **self.open_stream_args) as stream:
+        with self.open_output_stream(target) as stream:
             write(stream)
 
 
@@ -183,12 +191,24 @@ class BlockBasedFileDatasink(_FileDatasink):
     """A file a block; override `write_block_to_file`.
 
     Args:
-        min_rows_per_file: put blocks together until there are so many rows. The rest: see `_FileDatasink`.
+        min_rows_per_file, min_bytes_per_file: put blocks together until there are so many. The rest: see
+            `_FileDatasink`.
     """
 
-    def __init__(self, path: str, *, min_rows_per_file: int | None = None, **file_datasink_kwargs: Any):
+    def __init__(
+        self,
+        path: str,
+        *,
+        min_rows_per_file: int | None = None,
+        min_bytes_per_file: int | None = None,
+        **file_datasink_kwargs: Any,
+    ):
         super().__init__(path, **file_datasink_kwargs)
-        self.min_rows_per_file = min_rows_per_file
+        self.min_rows_per_file, self.min_bytes_per_file = min_rows_per_file, min_bytes_per_file
+
+    @property
+    def min_bytes_per_write(self) -> int | None:
+        return self.min_bytes_per_file
 
     @property
     def min_rows_per_write(self) -> int | None:

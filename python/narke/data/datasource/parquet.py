@@ -46,6 +46,8 @@ class ParquetSource(Datasource):
         args: of Arrow's `Fragment.to_table`, such as `filter`.
     """
 
+    exact_pushdown = True
+
     def __init__(
         self,
         system: fs.FileSystem,

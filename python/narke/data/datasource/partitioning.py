@@ -49,6 +49,23 @@ class Partitioning:
         plain = (self.base_dir or "").split("://", 1)[-1].rstrip("/")
         return plain + "/" if plain else ""
 
+    @property
+    def resolved_filesystem(self) -> Any:
+        """The filesystem of `base_dir`: the one given, else the one that the path names."""
+        from narke.data.datasource import paths
+
+        return paths.resolve(self.base_dir or "", self.filesystem)[0]
+
+    def to_pyarrow(self) -> Any:
+        """The same of `pyarrow.dataset`."""
+        import pyarrow.dataset as pds
+
+        names = {float: pa.float64(), int: pa.int64(), bool: pa.bool_()}
+        kinds = {key: names.get(kind, pa.string()) for key, kind in (self.field_types or {}).items()}
+        fields = [pa.field(key, kinds.get(key, pa.string())) for key in self.field_names or kinds]
+        schema = pa.schema(fields) if fields else None
+        return pds.partitioning(schema, flavor="hive" if self.style is PartitionStyle.HIVE else None)
+
 
 class PathPartitionParser:
     """Reads the values in a path's folders."""
@@ -84,6 +101,14 @@ class PathPartitionParser:
         folders = [f for f in path[len(base) :].split("/")[:-1] if f]
         found = self._hive(folders, path) if self._is_hive else self._plain(folders, path)
         return {key: self._typed(key, unquote(value)) for key, value in found.items()}
+
+    def evaluate_predicate_on_partition(self, path: str, predicate: Any) -> bool:
+        """Whether an expression may hold for rows of a path; True where its folders do not say."""
+        found = self(path)
+        if not predicate.columns <= set(found):
+            return True
+        row = pa.table({key: [value] for key, value in found.items()})
+        return predicate.evaluate(row)[0].as_py() is not False
 
     @property
     def _is_hive(self) -> bool:

@@ -40,6 +40,18 @@ def _wrapped(filesystem: Any) -> fs.FileSystem:
     return fs.PyFileSystem(fs.FSSpecHandler(filesystem))
 
 
+def provided(
+    provider: Any, paths: list[str], filesystem: Any, partitioning: Any, ignore_missing: bool
+) -> tuple[fs.FileSystem, list[str]]:
+    """The filesystem of paths, and the files in it that a provider of the user's finds there."""
+    resolved = [resolve(path, filesystem) for path in paths]
+    system = resolved[0][0]
+    return system, [
+        path
+        for path, _ in provider.expand_paths([p for _, p in resolved], system, partitioning, ignore_missing)
+    ]
+
+
 def as_list(paths: Any) -> list[str]:
     """One path or several as a list of strings.
 

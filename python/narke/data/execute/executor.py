@@ -29,6 +29,7 @@ from narke.data.execute.pool import PoolLimits, PoolOp
 from narke.data.execute.progress import Progress
 from narke.data.plan import Blocks, Bundle, Gather, Limit, Limits, Map, Node, Read, Union
 from narke.data.transforms import Chain
+from narke.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 logger = logging.getLogger("narke.data")
 
@@ -115,6 +116,9 @@ class Builder:
     def _read(self, node: Read) -> Operator:
         works = read_tasks(node, self._context, self._cluster.cpus, self._cluster.block_bytes)
         options = self._task_options(node.remote_args)
+        if not node.source.supports_distributed_reads:
+            here = narke.get_runtime_context().get_node_id()
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=False)
         limit = task_limit(node.compute)
         chain = self._chain(node, node.row_limit)
         again = not any(step.once for step in node.steps)
@@ -126,7 +130,8 @@ class Builder:
             return self._pool(node, upstreams)
         options = self._task_options(node.remote_args)
         chain, limit = self._chain(node), task_limit(node.compute)
-        more = {"min_rows": node.min_rows, "repeatable": not any(step.once for step in node.steps)}
+        more: dict[str, Any] = {"min_rows": node.min_rows, "min_bytes": node.min_bytes}
+        more["repeatable"] = not any(step.once for step in node.steps)
         return TaskOp(node.name, upstreams, options, _cpus(options), chain, limit=limit, **more)
 
     def _pool(self, node: Map, upstreams: list[Operator]) -> Operator:
@@ -177,7 +182,7 @@ def read_tasks(node: Read, context: DataContext, cpus: float, block_bytes: int) 
         spread = min(context.read_op_min_num_blocks, 4 * max(1, int(cpus)))
         small = max(1, size // context.target_min_block_size) if size else spread
         parallelism = max(1, min(spread, small), math.ceil(size / (TASK_BLOCKS * block_bytes)))
-    return make_read_tasks(node.source, parallelism, node.row_limit)
+    return make_read_tasks(node.source, parallelism, node.row_limit, context)
 
 
 class Execution:

@@ -331,7 +331,7 @@ class TaskOp(Ordered):
         chain: reference to the `Chain`.
         works: read tasks; None takes bundles from the operator before.
         limit: most tasks at once.
-        min_rows: bundles are put together until they have so many rows.
+        min_rows, min_bytes: bundles are put together until they have so many rows and bytes.
         repeatable: a task may run twice at the same time.
     """
 
@@ -346,13 +346,14 @@ class TaskOp(Ordered):
         works: Iterable[Any] | None = None,
         limit: int | None = None,
         min_rows: int | None = None,
+        min_bytes: int | None = None,
         repeatable: bool = True,
     ):
         super().__init__(name, upstreams, options, cpus)
         self._chain, self._repeatable = chain, repeatable
         self._works = None if works is None else deque(works)
         self._limit = limit
-        self._groups = Grouper(min_rows)
+        self._groups = Grouper(min_rows, min_bytes)
 
     def advance(self) -> None:
         if self._works is None and not self.stopped:
@@ -377,13 +378,13 @@ class TaskOp(Ordered):
 
 
 class Grouper:
-    """Puts bundles together until they have `min_rows` rows; None leaves each alone.
+    """Puts bundles together until they have `min_rows` rows and `min_bytes` bytes; None asks for none.
 
     It holds one group ahead at most, so that the queue before it feels the back-pressure.
     """
 
-    def __init__(self, min_rows: int | None):
-        self._min_rows = min_rows
+    def __init__(self, min_rows: int | None, min_bytes: int | None = None):
+        self._min_rows, self._min_bytes = min_rows or 0, min_bytes or 0
         self._part: list[Bundle] = []
         self.ready: deque[list[Bundle]] = deque()
 
@@ -391,7 +392,8 @@ class Grouper:
         """Take bundles until a group is ready; the last group may be small."""
         while upstream.outputs and not self.ready:
             self._part.append(upstream.outputs.popleft())
-            if self._min_rows is None or sum(b.rows for b in self._part) >= self._min_rows:
+            enough = sum(b.rows for b in self._part) >= self._min_rows
+            if enough and sum(b.size_bytes for b in self._part) >= self._min_bytes:
                 self._close()
         if upstream.done and self._part:
             self._close()

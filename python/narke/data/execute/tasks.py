@@ -48,13 +48,7 @@ def run_slices(index: int, ranges: list[tuple[int, int]], *blocks: Block) -> Ite
 def run_zip(index: int, ranges: list[tuple[int, int]], left: Block, *right: Block) -> Iterator[Any]:
     """The columns of `left`, then those of rows [start, end) of several blocks put together."""
     parts = [block.slice(start, end - start) for block, (start, end) in zip(right, ranges, strict=True)]
-    other = blk.concat(parts)
-    for name in other.column_names:
-        unique, number = name, 1
-        while unique in left.column_names:
-            unique, number = f"{name}_{number}", number + 1
-        left = left.append_column(unique, other.column(name))
-    return described([left])
+    return described([blk.zipped(left, blk.concat(parts))])
 
 
 def run_sample(exchange: Any, index: int, block: Block) -> Block:

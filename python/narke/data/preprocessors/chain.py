@@ -17,6 +17,8 @@ class Chain(Preprocessor):
         preprocessors: in order.
     """
 
+    preprocessors: tuple[Preprocessor, ...]
+
     def __init__(self, *preprocessors: Preprocessor):
         self.preprocessors = preprocessors
 

@@ -14,6 +14,9 @@ class Columnwise(Preprocessor):
         columns: names. output_columns: where the results go, in the same order; by default in their place.
     """
 
+    columns: list[str]
+    output_columns: list[str]
+
     def __init__(self, columns: list[str], output_columns: list[str] | None = None):
         if output_columns is not None and len(output_columns) != len(columns):
             raise ValueError(f"{len(columns)} columns and {len(output_columns)} output_columns do not fit")

@@ -18,6 +18,12 @@ class Concatenator(Preprocessor):
         raise_if_missing: whether a column that is not there is an error. flatten: vectors are flattened either way.
     """
 
+    columns: list[str]
+    output_column_name: str
+    dtype: Any
+    raise_if_missing: bool
+    flatten: bool
+
     _is_fittable = False
 
     def __init__(

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 class _Discretizer(Columnwise):
     """Base: `pandas.cut` with what `_edges` gives for a column."""
 
+    bins: Any
+    right: bool
+    include_lowest: bool
+    duplicates: str
+    dtypes: dict[str, Any]
+
     def __init__(
         self,
         columns: list[str],

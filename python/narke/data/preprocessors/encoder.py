@@ -40,6 +40,8 @@ class OrdinalEncoder(Columnwise):
         columns, output_columns: see `Columnwise`. encode_lists: lists are encoded value by value, else as a whole.
     """
 
+    encode_lists: bool
+
     def __init__(
         self, columns: list[str], *, encode_lists: bool = True, output_columns: list[str] | None = None
     ):
@@ -65,6 +67,9 @@ class LabelEncoder(Preprocessor):
         label_column: the column. output_column: where the numbers go; by default in its place.
         columns: the column as a list of one, as other preprocessors take theirs.
     """
+
+    label_column: str
+    output_column: str
 
     def __init__(
         self,
@@ -117,6 +122,8 @@ class OneHotEncoder(Columnwise):
             categories get a place.
     """
 
+    max_categories: dict[str, int]
+
     def __init__(
         self,
         columns: list[str],
@@ -126,6 +133,13 @@ class OneHotEncoder(Columnwise):
     ):
         super().__init__(columns, output_columns)
         self.max_categories = dict(max_categories or {})
+
+    def safe_get(self, v: Any, stats: dict[str, int]) -> int:
+        """The number of a category in what was learned; -1 when it is not known."""
+        try:
+            return stats.get(tuple(v) if isinstance(v, (list, np.ndarray)) else v, -1)
+        except TypeError:  # not hashable
+            return -1
 
     def _fit(self, ds: Dataset) -> dict[str, Any]:
         learned = learned_values(ds, self.columns)
@@ -181,6 +195,8 @@ class Categorizer(Columnwise):
     Args:
         columns, output_columns: see `Columnwise`. dtypes: by column, the CategoricalDtype; others are learned.
     """
+
+    dtypes: dict[str, Any]
 
     def __init__(
         self,

@@ -21,6 +21,9 @@ class SimpleImputer(Columnwise):
         strategy: "mean", "most_frequent", or "constant", which takes `fill_value`.
     """
 
+    strategy: str
+    fill_value: Any
+
     def __init__(
         self,
         columns: list[str],

@@ -22,6 +22,8 @@ class Normalizer(Columnwise):
         columns, output_columns: see `Columnwise`. norm: "l1", "l2" or "max".
     """
 
+    norm: str
+
     _is_fittable = False
 
     def __init__(self, columns: list[str], norm: str = "l2", *, output_columns: list[str] | None = None):

@@ -53,6 +53,9 @@ class RobustScaler(Columnwise):
         quantile_precision: accepted for Ray's programs; quantiles are exact here.
     """
 
+    quantile_range: tuple[float, float]
+    quantile_precision: int
+
     def __init__(
         self,
         columns: list[str],
@@ -61,7 +64,7 @@ class RobustScaler(Columnwise):
         quantile_precision: int = 800,
     ):
         super().__init__(columns, output_columns)
-        self.quantile_range = quantile_range
+        self.quantile_range, self.quantile_precision = quantile_range, quantile_precision
 
     def _fit(self, ds: Dataset) -> dict[str, Any]:
         low, high = self.quantile_range
@@ -83,6 +86,9 @@ class PowerTransformer(Columnwise):
         columns, output_columns: see `Columnwise`. power: lambda of the formula.
         method: "yeo-johnson" (https://doi.org/10.1093/biomet/87.4.954) or "box-cox", for positive numbers.
     """
+
+    power: float
+    method: str
 
     _is_fittable = False
 

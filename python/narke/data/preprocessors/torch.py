@@ -18,6 +18,11 @@ class TorchVisionPreprocessor(Preprocessor):
         output_columns: where the results go, by default in their place.
     """
 
+    columns: list[str]
+    output_columns: list[str]
+    torchvision_transform: Callable[[Any], Any]
+    batched: bool
+
     _is_fittable = False
 
     def __init__(
@@ -27,7 +32,7 @@ class TorchVisionPreprocessor(Preprocessor):
         output_columns: list[str] | None = None,
         batched: bool = False,
     ):
-        self.columns, self.transform_fn, self.batched = list(columns), transform, batched
+        self.columns, self.torchvision_transform, self.batched = list(columns), transform, batched
         self.output_columns = list(output_columns or columns)
 
     def get_input_columns(self) -> list[str]:
@@ -44,8 +49,8 @@ class TorchVisionPreprocessor(Preprocessor):
 
     def _one(self, values: np.ndarray) -> Any:
         if self.batched:
-            return _plain(self.transform_fn(_writable(values)))
-        return [_plain(self.transform_fn(_writable(value))) for value in values]
+            return _plain(self.torchvision_transform(_writable(values)))
+        return [_plain(self.torchvision_transform(_writable(value))) for value in values]
 
 
 def _writable(values: Any) -> np.ndarray:

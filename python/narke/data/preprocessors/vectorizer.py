@@ -35,6 +35,8 @@ class Tokenizer(Columnwise):
         columns, output_columns: see `Columnwise`. tokenization_fn: from text to tokens; by default between spaces.
     """
 
+    tokenization_fn: Callable[[str], list[str]]
+
     _is_fittable = False
 
     def __init__(
@@ -57,6 +59,9 @@ class HashingVectorizer(Columnwise):
         columns, output_columns: see `Columnwise`. num_features: length of the vectors.
         tokenization_fn: see `Tokenizer`.
     """
+
+    tokenization_fn: Callable[[str], list[str]]
+    num_features: int
 
     _is_fittable = False
 
@@ -87,6 +92,9 @@ class CountVectorizer(Columnwise):
         columns, output_columns: see `Columnwise`. tokenization_fn: see `Tokenizer`.
         max_features: how many of the most frequent tokens are counted.
     """
+
+    tokenization_fn: Callable[[str], list[str]]
+    max_features: int | None
 
     def __init__(
         self,
@@ -135,6 +143,10 @@ class FeatureHasher(Preprocessor):
     Args:
         columns: names. num_features: length of the vectors. output_column: where they go.
     """
+
+    columns: list[str]
+    num_features: int
+    output_column: str
 
     _is_fittable = False
 

@@ -1,0 +1,1 @@
+"""Helpers of Ray's that programs import."""
