@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+ARGS_FN = "ray_remote_args_fn"  # a function that gives further options of each task or actor
+
 
 def remote_arguments(options: dict[str, Any]) -> dict[str, Any]:
     """Options for tasks and actors out of those given to an operator; None means not given.
 
     Raises:
-        NotImplementedError: `ray_remote_args_fn`, which is not built. TypeError: there is no such option.
+        TypeError: there is no such option.
     """
     from narke._private import options as known
 
     given = {name: value for name, value in options.items() if value is not None}
-    if "ray_remote_args_fn" in given:
-        raise NotImplementedError("ray_remote_args_fn is not built; give the options themselves")
     accepted = getattr(known, "TASK_OPTIONS", None)
     if accepted is not None:
-        unknown = sorted(set(given) - set(accepted) - {"max_restarts", "max_task_retries", "max_concurrency"})
+        unknown = sorted(
+            set(given) - set(accepted) - {"max_restarts", "max_task_retries", "max_concurrency", ARGS_FN}
+        )
         if unknown:
             raise TypeError(f"there are no options {unknown} of tasks and actors")
     return given

@@ -15,8 +15,11 @@ from narke.data import exchange
 from narke.data._arguments import remote_arguments
 from narke.data.expression_text import parse
 from narke.data.expressions import Expr, StarExpr, UnnestExpr
+from narke.data.mixing import Mix, MixStoppingCondition, checked_weights
+from narke.data.near_names import unknown
 from narke.data.plan import Gather, Limit, Map, Node, Union
 from narke.data.projection import Project, Where, WithColumn, WithExpressions
+from narke.data.random_config import RandomSeedConfig
 from narke.data.transforms import Step
 
 if TYPE_CHECKING:
@@ -318,9 +321,20 @@ class Operators:
             else self._gathered(exchange.Repartition(num_blocks))
         )
 
-    def random_shuffle(self, *, seed: int | None = None, num_blocks: int | None = None) -> Dataset:
-        """All rows in random order; the same seed over the same blocks gives the same order."""
-        return self._gathered(exchange.RandomShuffle(seed, num_blocks))
+    def random_shuffle(
+        self,
+        *,
+        seed: int | RandomSeedConfig | None = None,
+        num_blocks: int | None = None,
+        **ray_remote_args: Any,
+    ) -> Dataset:
+        """All rows in random order; the same seed over the same blocks gives the same order.
+
+        Args:
+            seed: a number, or `RandomSeedConfig`. num_blocks: of the result. ray_remote_args: what tasks hold.
+        """
+        planner = exchange.RandomShuffle(seed, num_blocks)
+        return self._derived(Gather((self._plan,), planner, remote_arguments(ray_remote_args)))
 
     def randomize_block_order(self, *, seed: int | None = None) -> Dataset:
         """The blocks in random order, each as it is."""
@@ -349,6 +363,22 @@ class Operators:
 
         return GroupedData(self, key, num_partitions=num_partitions)  # type: ignore[arg-type]
 
+    def mix(
+        self,
+        *other: Dataset,
+        weights: list[float] | None = None,
+        stopping_condition: MixStoppingCondition = MixStoppingCondition.STOP_ON_LONGEST_DROP,
+    ) -> Dataset:
+        """The blocks of this and other datasets in turns, so that their rows keep to shares.
+
+        Args:
+            weights: share of each, this one first; equal by default. stopping_condition: see there.
+        """
+        plans = (self._plan, *(ds._plan for ds in other))
+        shares = checked_weights(weights, len(plans))
+        shortest = stopping_condition is MixStoppingCondition.STOP_ON_SHORTEST
+        return self._derived(Mix(plans, shares, shortest))
+
     def union(self, *other: Any) -> Dataset:
         """Its rows, then those of the others."""
         return self._derived(Union((self._plan, *(o._plan for o in other))))
@@ -369,6 +399,10 @@ class Operators:
         right_on: tuple[str, ...] | None = None,
         left_suffix: str | None = None,
         right_suffix: str | None = None,
+        *,
+        partition_size_hint: int | None = None,
+        aggregator_ray_remote_args: dict[str, Any] | None = None,
+        validate_schemas: bool = False,
     ) -> Dataset:
         """Rows of two datasets with equal keys side by side.
 
@@ -376,13 +410,39 @@ class Operators:
             ds: the right side. join_type: one of `JOIN_TYPES`, such as "inner" or "left_outer".
             num_partitions: number of blocks. on, right_on: key columns of the left and right side.
             left_suffix, right_suffix: added to names of other columns that are on both sides.
+            partition_size_hint: bytes of one partition, which its task asks for as memory.
+            aggregator_ray_remote_args: what tasks hold. validate_schemas: look at both sides now, and refuse keys that
+            are not there or differ in type.
+
+        Raises:
+            ValueError: there is no such join_type, or the keys do not fit.
         """
         if join_type not in JOIN_TYPES:
             raise ValueError(f"join_type must be one of {sorted(JOIN_TYPES)}, not {join_type!r}")
         left = (on,) if isinstance(on, str) else tuple(on)
         right = left if right_on is None else (right_on,) if isinstance(right_on, str) else tuple(right_on)
+        if validate_schemas:
+            _check_keys(self.schema(), ds.schema(), left, right)  # type: ignore[attr-defined]
         suffixes = (left_suffix or "", right_suffix or "")
-        return self._gathered(exchange.Join(JOIN_TYPES[join_type], left, right, num_partitions, suffixes), ds)
+        memory = {} if partition_size_hint is None else {"memory": partition_size_hint}
+        options = remote_arguments({**memory, **(aggregator_ray_remote_args or {})})
+        planner = exchange.Join(JOIN_TYPES[join_type], left, right, num_partitions, suffixes)
+        return self._derived(Gather((self._plan, ds._plan), planner, options))
+
+
+def _check_keys(left: Any, right: Any, left_keys: tuple[str, ...], right_keys: tuple[str, ...]) -> None:
+    """Raises ValueError when keys of a join are not there, or differ in type."""
+    if len(left_keys) != len(right_keys):
+        raise ValueError(f"join: {list(left_keys)} and {list(right_keys)} must be equally many")
+    kinds = []
+    for schema, keys in ((left, left_keys), (right, right_keys)):
+        names = [] if schema is None else schema.names
+        missing = [key for key in keys if key not in names]
+        if missing:
+            raise ValueError(f"cannot join: {unknown(missing, names)}")
+        kinds.append([schema.base_schema.field(key).type for key in keys])
+    if kinds[0] != kinds[1]:
+        raise ValueError(f"join: keys must have the same types on both sides, not {kinds[0]} and {kinds[1]}")
 
 
 def _check_function(fn: Any, options: dict[str, Any]) -> None:

@@ -6,10 +6,12 @@ from typing import Any
 from urllib.parse import unquote
 
 from narke.data._arguments import remote_arguments, unsupported
+from narke.data.catalog import ReaderFormat, resolved
 from narke.data.dataset import Dataset
 from narke.data.datasource import files, media, paths
 from narke.data.datasource.datasource import Datasource
 from narke.data.datasource.file_based_datasource import shuffled_files
+from narke.data.datasource.mcap import MCAPDatasource
 from narke.data.datasource.parquet import ParquetSource
 from narke.data.datasource.partitioning import Partitioning, PartitionStyle
 from narke.data.datasource.tfrecord import TFRecordReader
@@ -23,6 +25,7 @@ __all__ = [
     "read_csv",
     "read_images",
     "read_json",
+    "read_mcap",
     "read_numpy",
     "read_orc",
     "read_parquet",
@@ -117,7 +120,14 @@ _SHARED = """
 
 
 def read_parquet(paths: Any, *, columns: list[str] | None = None, **options: Any) -> Dataset:
-    """A dataset of Parquet files. `columns` are those to read; further arguments go to Arrow (such as `filter`)."""
+    """A dataset of Parquet files. `columns` are those to read; further arguments go to Arrow (such as `filter`).
+
+    With a `catalog` (`narke.data.Catalog`), `paths` is the name of a table in it.
+    """
+    catalog = options.pop("catalog", None)
+    if catalog is not None:
+        place = resolved(catalog, paths, ReaderFormat.PARQUET)
+        paths, options = place.path, {**options, "filesystem": options.get("filesystem") or place.filesystem}
     chosen = _FileOptions(options, ["parquet"], True)
     system, found = chosen.files(paths)
     return chosen.dataset(ParquetSource(system, found, columns, chosen.include_paths, options))
@@ -225,6 +235,39 @@ def read_tfrecords(paths: Any, *, tf_schema: Any = None, **options: Any) -> Data
     return _read_plainly(paths, TFRecordReader(), options, None, "read_tfrecords")
 
 
+def read_mcap(
+    paths: Any,
+    *,
+    topics: Any = None,
+    time_range: Any = None,
+    message_types: Any = None,
+    include_metadata: bool = True,
+    **options: Any,
+) -> Dataset:
+    """A dataset of the messages of MCAP files; needs mcap.
+
+    `topics`, `message_types`: names of those to read; `time_range`: (start, end) in nanoseconds, or `TimeRange`;
+    `include_metadata` adds what is known of channel and schema.
+    """
+    chosen = _FileOptions(options, ["mcap"], False)
+    _no_more(options, "read_mcap")
+    source = MCAPDatasource(
+        paths,
+        topics,
+        time_range,
+        message_types,
+        include_metadata,
+        filesystem=chosen.filesystem,
+        partitioning=chosen.partitioning,
+        partition_filter=chosen.partition_filter,
+        ignore_missing_paths=chosen.ignore_missing,
+        shuffle=chosen.shuffle,
+        include_paths=chosen.include_paths,
+        file_extensions=chosen.extensions,
+    )
+    return chosen.dataset(source)
+
+
 def read_webdataset(
     paths: Any,
     *,
@@ -249,7 +292,7 @@ def _read_plainly(
     return _read_files(paths, reader, chosen)
 
 
-for _reader in (read_avro, read_orc, read_audio, read_videos, read_tfrecords, read_webdataset):
+for _reader in (read_avro, read_orc, read_audio, read_videos, read_tfrecords, read_webdataset, read_mcap):
     _reader.__doc__ = (_reader.__doc__ or "") + _SHARED
 for _reader in (read_parquet, read_csv, read_json, read_text, read_binary_files, read_numpy, read_images):
     _reader.__doc__ = (_reader.__doc__ or "") + _SHARED

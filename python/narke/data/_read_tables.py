@@ -8,6 +8,7 @@ from typing import Any
 import narke
 from narke.data import blocks as blk
 from narke.data._arguments import remote_arguments, unsupported
+from narke.data.catalog import DatabricksUnityCatalog, ReaderFormat, resolved
 from narke.data.dataset import Dataset, MaterializedDataset
 from narke.data.datasource import tables
 from narke.data.datasource.datasource import Datasource
@@ -23,10 +24,15 @@ __all__ = [
     "from_torch",
     "read_clickhouse",
     "read_delta",
+    "read_delta_sharing_tables",
     "read_iceberg",
+    "read_kafka",
     "read_lance",
     "read_mongo",
+    "read_snowflake",
     "read_sql",
+    "read_unity_catalog",
+    "read_zarr",
 ]
 
 _SHARED = """
@@ -131,9 +137,11 @@ def read_iceberg(
 
     Args:
         table_identifier: "namespace.table". row_filter, selected_fields, snapshot_id, scan_kwargs: of its scan.
-        catalog_kwargs: of `pyiceberg.catalog.load_catalog`.
+        catalog_kwargs: of `pyiceberg.catalog.load_catalog`. catalog: `narke.data.Catalog` that says them.
     """
-    unsupported({"catalog": catalog}, ("catalog",))
+    if catalog is not None:
+        place = resolved(catalog, table_identifier, ReaderFormat.ICEBERG)
+        table_identifier, catalog_kwargs = str(place.table_identifier), place.catalog_kwargs
     source = tables.iceberg_source(
         table_identifier, row_filter, selected_fields, snapshot_id, scan_kwargs, catalog_kwargs or {}
     )
@@ -149,16 +157,147 @@ def read_delta(
     catalog: Any = None,
     **options: Any,
 ) -> Dataset:
-    """A dataset of a Delta Lake table at a version; needs deltalake. Further options are those of `read_parquet`."""
+    """A dataset of a Delta Lake table at a version; needs deltalake. Further options are those of `read_parquet`.
+
+    With a `catalog` (`narke.data.Catalog`), `path` is the name of a table in it.
+    """
     from narke.data._read_files import read_parquet_files
 
-    unsupported({"catalog": catalog}, ("catalog",))
+    if catalog is not None:
+        place = resolved(catalog, path, ReaderFormat.DELTA)
+        path, storage_options = str(place.path), {**(place.storage_options or {}), **(storage_options or {})}
+        options.setdefault("filesystem", place.filesystem)
     names, values, schema = tables.delta_files(path, version, storage_options)
     keys = list(values[0]) if values else []
     made = read_parquet_files(path, names, values, columns, options)
     if made is None:
         return from_arrow(schema.empty_table() if columns is None else schema.empty_table().select(columns))
     return made if columns is None or not keys else made.select_columns(columns)
+
+
+def read_delta_sharing_tables(
+    url: str,
+    *,
+    limit: int | None = None,
+    version: int | None = None,
+    timestamp: str | None = None,
+    json_predicate_hints: str | None = None,
+    **options: Any,
+) -> Dataset:
+    """A dataset of a table shared by the Delta Sharing protocol.
+
+    Args:
+        url: "<profile file>#<share>.<schema>.<table>". limit: rows to read. version, timestamp: of the table.
+        json_predicate_hints: which rows matter, for the server to leave out files.
+    """
+    from narke.data.datasource.delta_sharing import DeltaSharingDatasource
+
+    made = _dataset(DeltaSharingDatasource(url, json_predicate_hints, limit, version, timestamp), options)
+    return made if limit is None else made.limit(limit)
+
+
+def read_unity_catalog(
+    table: str,
+    url: str | None = None,
+    token: str | None = None,
+    *,
+    credential_provider: Any = None,
+    data_format: str | None = None,
+    region: str | None = None,
+    reader_kwargs: dict[str, Any] | None = None,
+) -> Dataset:
+    """A dataset of a table in Unity Catalog, read as what it is.
+
+    Args:
+        table: "catalog.schema.table". data_format: "delta", "parquet" or "iceberg", when the catalog does not say.
+        reader_kwargs: of the reader of that format. The rest: see `DatabricksUnityCatalog`.
+
+    Raises:
+        ValueError: nobody says what the table is.
+    """
+    from narke.data._read_files import read_parquet
+
+    catalog = DatabricksUnityCatalog(
+        url=url, token=token, credential_provider=credential_provider, region=region
+    )
+    kind = ReaderFormat(data_format) if data_format else catalog.infer_format(table)
+    if kind is None:
+        raise ValueError(f"the catalog does not say what {table} is: give data_format")
+    more = {"catalog": catalog, **(reader_kwargs or {})}
+    if kind is ReaderFormat.ICEBERG:
+        return read_iceberg(table_identifier=table, **more)
+    return read_delta(table, **more) if kind is ReaderFormat.DELTA else read_parquet(table, **more)
+
+
+def read_snowflake(
+    sql: str, connection_parameters: dict[str, Any], *, shard_keys: list[str] | None = None, **options: Any
+) -> Dataset:
+    """A dataset of a query of Snowflake; needs snowflake-connector-python.
+
+    Args:
+        sql: the query. connection_parameters: of `snowflake.connector.connect`. shard_keys: see `read_sql`.
+    """
+    connect = tables.SnowflakeConnection(connection_parameters)
+    return read_sql(sql, connect, shard_keys=shard_keys, shard_hash_fn="HASH", **options)
+
+
+def read_kafka(
+    topics: str | list[str],
+    *,
+    bootstrap_servers: str | list[str],
+    trigger: str = "once",
+    start_offset: Any = "earliest",
+    end_offset: Any = "latest",
+    kafka_auth_config: Any = None,
+    consumer_config: dict[str, Any] | None = None,
+    timeout_ms: int | None = None,
+    **options: Any,
+) -> Dataset:
+    """A dataset of the messages of Kafka topics, a task a partition; needs confluent-kafka.
+
+    Args:
+        topics, bootstrap_servers: what to read, from where. trigger: "once", what is there when it begins.
+        start_offset, end_offset: "earliest", "latest", a number or a time; or dicts of such by topic and partition.
+        kafka_auth_config: `KafkaAuthConfig`. consumer_config: the client's own settings.
+        timeout_ms: after which a task is content with what it has read.
+    """
+    from narke.data.datasource.kafka import KafkaSource
+
+    if trigger != "once":
+        raise ValueError(f"read_kafka: trigger must be 'once', not {trigger!r}")
+    servers = bootstrap_servers if isinstance(bootstrap_servers, str) else ",".join(bootstrap_servers)
+    login = kafka_auth_config.settings() if kafka_auth_config else {}
+    settings = {"bootstrap.servers": servers, **login, **(consumer_config or {})}
+    longest_s = None if timeout_ms is None else timeout_ms / 1000
+    return _dataset(KafkaSource(topics, settings, start_offset, end_offset, longest_s), options)
+
+
+def read_zarr(
+    path: str,
+    *,
+    filesystem: Any = None,
+    chunk_shapes: Any = None,
+    array_paths: list[str] | None = None,
+    allow_full_metadata_scan: bool = False,
+    align_axis_0: bool = False,
+    overlap: int = 0,
+    **options: Any,
+) -> Dataset:
+    """A dataset of the chunks of the arrays of a Zarr store (version 2); needs numcodecs where they are compressed.
+
+    Each row is a chunk: "array", "chunk_index", "chunk_slices" ([start, stop] by axis), "chunk". With `align_axis_0`,
+    arrays of equal length stand side by side: "t_start", "t_stop", and a column an array.
+
+    Args:
+        chunk_shapes: sizes of leading axes of the pieces to read, for all arrays or by array.
+        array_paths: arrays to read; by default all that ".zmetadata" names, or (`allow_full_metadata_scan`) are there.
+        overlap: elements after each aligned row's own, which it has, too.
+    """
+    from narke.data.datasource import paths, zarr_arrays
+
+    system, root = paths.resolve(path, filesystem)
+    arrays = zarr_arrays.find_arrays(system, root.rstrip("/"), array_paths, allow_full_metadata_scan)
+    return _dataset(zarr_arrays.ZarrSource(arrays, chunk_shapes, align_axis_0, overlap), options)
 
 
 def from_huggingface(
@@ -229,5 +368,15 @@ def from_spark(df: Any, *, parallelism: int | None = None, override_num_blocks: 
     return from_pandas(df.toPandas(), override_num_blocks=count)
 
 
-for _function in (read_sql, read_mongo, read_clickhouse, read_lance, read_iceberg):
+for _function in (
+    read_sql,
+    read_mongo,
+    read_clickhouse,
+    read_lance,
+    read_iceberg,
+    read_snowflake,
+    read_kafka,
+    read_zarr,
+    read_delta_sharing_tables,
+):
     _function.__doc__ = (_function.__doc__ or "") + _SHARED

@@ -7,6 +7,7 @@ from typing import Any
 
 import narke
 from narke.data._arguments import remote_arguments, unsupported
+from narke.data.catalog import CatalogAccessMode, ReaderFormat, resolved
 from narke.data.checkpoint.resume import CheckpointSink, resumed
 from narke.data.compute import TaskPoolStrategy
 from narke.data.datasource import sinks, table_sinks
@@ -199,14 +200,64 @@ class Writing:
         ray_remote_args: dict[str, Any] | None = None,
         concurrency: int | None = None,
     ) -> None:
-        """Insert all rows into a ClickHouse table that exists; needs clickhouse-connect.
+        """Insert all rows into a ClickHouse table; needs clickhouse-connect.
 
         Args:
             table, dsn: where to. max_insert_block_rows: rows an insert. client_settings, client_kwargs: the client's.
-            mode, schema, table_settings: making tables is not built; leave them out.
+            mode: `SinkMode` or its name: make the table ("create"), add to it, or make it anew ("overwrite").
+            schema: Arrow schema of a table to make, by default that of the rows. table_settings: how to make it.
         """
-        unsupported({"schema": schema, "table_settings": table_settings}, ("schema", "table_settings"))
-        sink = table_sinks.ClickHouseSink(table, dsn, client_settings, client_kwargs, max_insert_block_rows)
+        chosen = mode if isinstance(mode, table_sinks.SinkMode) else table_sinks.SinkMode[str(mode).upper()]
+        known = schema
+        if known is None and chosen is not table_sinks.SinkMode.APPEND:
+            found = self.schema()  # type: ignore[attr-defined]
+            known = None if found is None else found.base_schema
+        rows = max_insert_block_rows
+        made = (chosen, known, table_settings)
+        sink = table_sinks.ClickHouseSink(table, dsn, client_settings, client_kwargs, rows, *made)
+        self.write_datasink(sink, ray_remote_args=ray_remote_args, concurrency=concurrency)
+
+    def write_snowflake(
+        self,
+        table: str,
+        connection_parameters: dict[str, Any],
+        *,
+        ray_remote_args: dict[str, Any] | None = None,
+        concurrency: int | None = None,
+    ) -> None:
+        """Insert all rows into a Snowflake table that exists; needs snowflake-connector-python.
+
+        Args:
+            table: its name. connection_parameters: of `snowflake.connector.connect`. The rest: see `write_datasink`.
+        """
+        from narke.data.datasource.tables import SnowflakeConnection
+
+        sink = table_sinks.SnowflakeSink(table, SnowflakeConnection(connection_parameters))
+        self.write_datasink(sink, ray_remote_args=ray_remote_args, concurrency=concurrency)
+
+    def write_kafka(
+        self,
+        topic: str,
+        bootstrap_servers: str | list[str],
+        key_field: str | None = None,
+        key_serializer: str = "string",
+        value_serializer: str = "json",
+        producer_config: dict[str, Any] | None = None,
+        *,
+        ray_remote_args: dict[str, Any] | None = None,
+        concurrency: int | None = None,
+    ) -> None:
+        """Send all rows to a Kafka topic, a message each; needs confluent-kafka.
+
+        Args:
+            topic, bootstrap_servers: where to. key_field: column of the keys. key_serializer, value_serializer: "json",
+            "string" or "bytes". producer_config: the client's own settings. The rest: see `write_datasink`.
+        """
+        from narke.data.datasource.kafka import KafkaSink
+
+        servers = bootstrap_servers if isinstance(bootstrap_servers, str) else ",".join(bootstrap_servers)
+        settings = {"bootstrap.servers": servers, "enable.idempotence": True, **(producer_config or {})}
+        sink = KafkaSink(topic, settings, key_field, key_serializer, value_serializer)
         self.write_datasink(sink, ray_remote_args=ray_remote_args, concurrency=concurrency)
 
     def write_delta(self, path: str, *, mode: Any = SaveMode.APPEND, **options: Any) -> None:
@@ -248,18 +299,36 @@ class Writing:
         table_identifier: str,
         catalog_kwargs: dict[str, Any] | None = None,
         *,
+        catalog: Any = None,
         snapshot_properties: dict[str, str] | None = None,
         mode: Any = SaveMode.APPEND,
+        overwrite_filter: Any = None,
+        upsert_kwargs: dict[str, Any] | None = None,
+        overwrite_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        """Write to an Iceberg table that exists, in one commit; needs pyiceberg.
+        """Write to an Iceberg table that exists, in one commit from the driver; needs pyiceberg.
 
         Args:
-            table_identifier: "namespace.table". catalog_kwargs: of `pyiceberg.catalog.load_catalog`.
-            snapshot_properties: kept with the commit. mode: APPEND or OVERWRITE.
+            table_identifier: "namespace.table". catalog_kwargs: of `pyiceberg.catalog.load_catalog`. catalog:
+            `narke.data.Catalog` that says them. snapshot_properties: kept with the commit. mode: APPEND, OVERWRITE, or
+            UPSERT, which holds all rows in memory. overwrite_filter: which rows to replace, all by default.
+            overwrite_kwargs, upsert_kwargs: of pyiceberg's `delete` and `upsert`.
         """
+        if catalog is not None:
+            place = resolved(catalog, table_identifier, ReaderFormat.ICEBERG, CatalogAccessMode.WRITE)
+            table_identifier, catalog_kwargs = str(place.table_identifier), place.catalog_kwargs
         blocks = fetched(self._bundles())  # type: ignore[attr-defined]
+        replaced = dict(overwrite_kwargs or {})
+        if overwrite_filter is not None:
+            replaced["delete_filter"] = overwrite_filter
         table_sinks.write_iceberg(
-            blocks, table_identifier, catalog_kwargs or {}, mode, snapshot_properties or {}
+            blocks,
+            table_identifier,
+            catalog_kwargs or {},
+            mode,
+            snapshot_properties or {},
+            replaced,
+            upsert_kwargs,
         )
 
 

@@ -466,9 +466,9 @@ class ValueCounter(AggregateFnV2):
         pairs = zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True)
         return {_hashable(value): count for value, count in pairs}
 
-    def combine(self, current_accumulator: Any, new: Any) -> Any:
+    def combine(self, current_accumulator: Any, new_accumulator: Any) -> Any:
         whole = dict(current_accumulator)
-        for value, count in new.items():
+        for value, count in new_accumulator.items():
             whole[value] = whole.get(value, 0) + count
         return whole
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import hmac
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import cloudpickle
@@ -168,7 +168,7 @@ def _tensors_and_nulls(column: pa.Array) -> np.ndarray:
     return object_array(list(parts))
 
 
-def objects_to_arrow(values: Sequence[Any]) -> pa.Array:
+def objects_to_arrow(values: Iterable[Any]) -> pa.Array:
     """A column of pickles."""
     key = _seal_key()
     storage = pa.array([None if v is None else _sealed(v, key) for v in values], pa.large_binary())
@@ -263,7 +263,7 @@ def _mixed(values: list[Any]) -> pa.Array:
 def _from_arrays(values: list[Any]) -> pa.Array:
     """Arrays of one shape or number of dimensions as tensors, others as objects."""
     shapes = {getattr(v, "shape", None) for v in values}
-    kinds = {(getattr(v, "ndim", None), getattr(v, "dtype", None)) for v in values}
+    kinds: set[Any] = {(getattr(v, "ndim", None), getattr(v, "dtype", None)) for v in values}
     if len(shapes) > 1 and len(kinds) == 1 and next(iter(kinds))[1].kind in "iufb":
         return tensor_types.ragged(values)
     if len(shapes) > 1 or values[0] is None or values[0].dtype == object:

@@ -33,6 +33,8 @@ class ActorPoolStrategy:
         enable_true_multi_threading: several such calls may be inside the class at once; without it they take turns.
     """
 
+    enable_true_multi_threading: bool
+
     def __init__(
         self,
         *,

@@ -387,6 +387,7 @@ _DEFAULTS_OF_TABLES = {
 _DEFAULTS_CALLED_OTHERWISE = {
     "AUTO_LOG_STATS": "enable_auto_log_stats",
     "DECODING_SIZE_ESTIMATION_ENABLED": "decoding_size_estimation",
+    "ENABLE_OP_RESOURCE_RESERVATION": "op_resource_reservation_enabled",
     "ENABLE_DISK_SHUFFLE": "use_disk_based_hash_shuffle",
     "RAY_DATA_RAISE_ORIGINAL_MAP_EXCEPTION": "raise_original_map_exception",
     "VERBOSE_STATS_LOG": "verbose_stats_logs",
@@ -403,8 +404,8 @@ def _default_of(cls: Any, name: str) -> Any:
     """The default of a dataclass's field; None where there is no such field."""
     for field in dataclasses.fields(cls):
         if field.name == name:
-            made = field.default_factory is not dataclasses.MISSING
-            value = field.default_factory() if made else field.default  # type: ignore[misc]
+            make: Any = field.default_factory
+            value = field.default if make is dataclasses.MISSING else make()
             return tuple(value) if isinstance(value, list) else value
     raise AttributeError(f"no setting is called {name!r}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import secrets
 from collections.abc import Callable, Generator, Iterator
@@ -13,9 +14,11 @@ import narke
 from narke.data import blocks as blk
 from narke.data import grouping, kernels, partials
 from narke.data.blocks import Block
+from narke.data.context import DataContext
 from narke.data.execute import tasks
 from narke.data.near_names import unknown
 from narke.data.plan import Bundle, Limits, Work, Works
+from narke.data.random_config import RandomSeedConfig
 
 SAMPLES = 400
 SMALL_BYTES = 64 * 1024 * 1024
@@ -112,9 +115,17 @@ def spread(bundles: list[Bundle], limits: Limits) -> int:
 class RandomShuffle(Exchange):
     """Every row to a random place. The same seed and blocks give the same order."""
 
-    def __init__(self, seed: int | None, num_blocks: int | None):
-        self.seed = secrets.randbits(32) if seed is None else seed
+    def __init__(self, seed: Any, num_blocks: int | None):
+        self._config = RandomSeedConfig.create_seed_config(seed)
+        self.seed = secrets.randbits(32) if self._config.seed is None else self._config.seed
         self.num_blocks = num_blocks
+
+    def plan(self, inputs: Inputs, limits: Limits) -> Works:
+        drawn = self._config.get_seed_tuple(data_context=DataContext.get_current())
+        this = copy.copy(self)
+        if drawn is not None and len(drawn) > 1:
+            this.seed = int(np.random.SeedSequence([abs(n) for n in drawn]).generate_state(1)[0])
+        yield from Exchange.plan(this, inputs, limits)
 
     def prepare(self, this: Any, bundles: list[Bundle], limits: Limits) -> tuple[int, Any]:
         return self.num_blocks or spread(bundles, limits), None

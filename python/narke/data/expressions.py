@@ -280,7 +280,7 @@ class UnaryExpr(Expr):
 
     def __init__(self, op: Operation, operand: Expr):
         truth = op in (Operation.NOT, Operation.IS_NULL, Operation.IS_NOT_NULL)
-        super().__init__(DataType.bool() if truth else None)
+        super().__init__(DataType(pa.bool_()) if truth else None)
         self.op, self.operand, self.parts = op, operand, (operand,)
 
     def nullable(self, input_schema: pa.Schema) -> bool:
@@ -301,7 +301,7 @@ class BinaryExpr(Expr):
     right: Expr
 
     def __init__(self, op: Operation, left: Expr, right: Expr):
-        super().__init__(DataType.bool() if op in _TRUTHS else None)
+        super().__init__(DataType(pa.bool_()) if op in _TRUTHS else None)
         self.op, self.left, self.right, self.parts = op, left, right, (left, right)
 
     def _compute(self, get: Callable[[str], Arrow]) -> Arrow:
@@ -478,7 +478,7 @@ class RandomExpr(_OfRows):
     def __init__(
         self, seed: int | None = None, reseed_after_execution: bool = True, _instance_id: str | None = None
     ):
-        super().__init__(DataType.float64())
+        super().__init__(DataType(pa.float64()))
         self.seed, self.reseed_after_execution = seed, reseed_after_execution
         self._instance_id = _instance_id or uuids.uuid4().hex
 
@@ -497,7 +497,7 @@ class UUIDExpr(_OfRows):
     """A random UUID, as text."""
 
     def __init__(self) -> None:
-        super().__init__(DataType.string())
+        super().__init__(DataType(pa.string()))
 
     def structurally_equals(self, other: Any) -> bool:
         return self is other
@@ -513,7 +513,7 @@ class MonotonicallyIncreasingIdExpr(_OfRows):
     """A number, growing within a block and different everywhere."""
 
     def __init__(self, _instance_id: str | None = None):
-        super().__init__(DataType.int64())
+        super().__init__(DataType(pa.int64()))
         self._instance_id = _instance_id or uuids.uuid4().hex
 
     def _make(self, values: Values) -> pa.Array:
@@ -530,7 +530,7 @@ class DownloadExpr(_OfRows):
     filesystem: Any
 
     def __init__(self, uri_column_name: str, filesystem: Any = None):
-        super().__init__(DataType.binary())
+        super().__init__(DataType(pa.binary()))
         self.uri_column_name, self.filesystem = uri_column_name, filesystem
         self.parts = (ColumnExpr(uri_column_name),)
 

@@ -119,10 +119,11 @@ class Gather(Node):
     """Needs all its inputs' blocks; then `planner` turns them into tasks, whose outputs come out in order.
 
     Args:
-        planner: object with `plan(inputs: list[list[Bundle]], limits: Limits) -> Works`.
+        planner: object with `plan(inputs: list[list[Bundle]], limits: Limits) -> Works`. remote_args: of its tasks.
     """
 
     planner: Any = None
+    remote_args: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:

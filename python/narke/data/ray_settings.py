@@ -69,6 +69,7 @@ class RaySettings:
     enable_rich_progress_bars: bool = False
     enable_get_object_locations_for_metrics: bool = False
     warn_on_driver_memory_usage_bytes: int = 2 * 1024**3
+    max_consecutive_actor_init_deaths: int = 0
     op_resource_reservation_enabled: bool = True
     op_resource_reservation_ratio: float = 0.5
     output_backpressure_guard_release_interval_s: float | None = None

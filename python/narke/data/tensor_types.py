@@ -87,6 +87,8 @@ class ArrowVariableShapedTensorType(TensorType):
         dtype: of the elements. ndim: dimensions.
     """
 
+    ndim: int
+
     def __init__(self, dtype: pa.DataType, ndim: int):
         self.ndim = ndim
         parts = [("data", pa.large_list(dtype)), ("shape", pa.list_(pa.int64()))]
@@ -111,9 +113,9 @@ class ArrowVariableShapedTensorType(TensorType):
     def __arrow_ext_class__(self) -> Any:
         return ArrowVariableShapedTensorArray
 
-    def __eq__(self, other: object) -> bool:
+    def __eq__(self, other: Any) -> bool:
         same = isinstance(other, ArrowVariableShapedTensorType)
-        return same and (other.ndim, other.value_type) == (self.ndim, self.value_type)  # type: ignore[union-attr]
+        return same and (other.ndim, other.value_type) == (self.ndim, self.value_type)
 
     def __hash__(self) -> int:
         return hash((self.extension_name, self.ndim, str(self.value_type)))

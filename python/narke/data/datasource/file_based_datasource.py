@@ -115,7 +115,7 @@ class FileBasedDatasource(files.FileSource):
             return given
         try:
             return pa.Codec.detect(path).name
-        except ValueError:
+        except (ValueError, TypeError):  # Arrow says the one or the other of names that it does not know
             return None
 
 

@@ -107,7 +107,9 @@ class _FileDatasink(Datasink[list[str]]):
 
     def on_write_complete(self, write_result: WriteResult[list[str]]) -> None:
         """Delete what attempts of this write left behind that died and whose repetition made other files."""
-        first = next((result.write_uuid for result in write_result.write_returns if result), None)
+        first = next(
+            (getattr(result, "write_uuid", None) for result in write_result.write_returns if result), None
+        )
         if first is None or not self._named_by_task:
             return
         kept = {path for result in write_result.write_returns for path in result}

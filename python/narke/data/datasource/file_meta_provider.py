@@ -36,17 +36,11 @@ class BaseFileMetadataProvider(FileMetadataProvider):
 class DefaultFileMetadataProvider(BaseFileMetadataProvider):
     """Folders are the files in them; bytes are those of the files."""
 
-    def _get_block_metadata(
-        self,
-        paths: list[str],
-        *,
-        rows_per_file: int | None = None,
-        file_sizes: list[int | None] | None = None,
-    ) -> BlockMetadata:
-        rows = None if rows_per_file is None else rows_per_file * len(paths)
-        known = [size for size in file_sizes or [] if size is not None]
-        whole = sum(known) if len(known) == len(paths) else None
-        return BlockMetadata(rows, whole, None, input_files=tuple(paths))
+    def _get_block_metadata(self, paths: list[str], **kwargs: Any) -> BlockMetadata:
+        """Of files of `rows_per_file` rows and `file_sizes` bytes, each of which may be None."""
+        each, sizes = kwargs.get("rows_per_file"), kwargs.get("file_sizes") or [None]
+        rows = None if each is None else each * len(paths)
+        return BlockMetadata(rows, None if None in sizes else sum(sizes), None, input_files=tuple(paths))
 
     def expand_paths(
         self,

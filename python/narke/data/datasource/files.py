@@ -60,7 +60,9 @@ class FileSource(Datasource):
     def estimate_inmemory_data_size(self) -> int:
         return int(self._reader.growth * sum(f.size or 0 for f in self._files))
 
-    def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None) -> list[ReadTask]:
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[ReadTask]:
         count = max(1, min(parallelism, len(self._files)))
         edges = [len(self._files) * i // count for i in range(count + 1)]
         return [self._task(self._files[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]

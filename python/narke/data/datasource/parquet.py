@@ -102,7 +102,9 @@ class ParquetSource(Datasource):
         other._predicate = predicate if self._predicate is None else self._predicate & predicate
         return other
 
-    def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None) -> list[ReadTask]:
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[ReadTask]:
         if not self._pieces:
             return [self._task([Piece(0, -1, 0, 0)], per_task_row_limit)] if self._files else []
         total, count = sum(p.size for p in self._pieces), max(1, parallelism)

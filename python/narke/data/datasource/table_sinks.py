@@ -8,8 +8,11 @@ can tell.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import enum
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -65,26 +68,141 @@ class MongoSink(Datasink[None]):
                 target.insert_many(list(blk.iter_rows(block)))
 
 
-class ClickHouseSink(Datasink[None]):
-    """A ClickHouse table, through clickhouse-connect."""
+class SnowflakeSink(Datasink[None]):
+    """A table of Snowflake, through its connector; a transaction a task."""
 
-    def __init__(self, table: str, dsn: str, settings: Any, options: Any, rows: int | None):
+    def __init__(self, table: str, connect: Callable[[], Any]):
+        self._table, self._connect = table, connect
+
+    def get_name(self) -> str:
+        return "Snowflake"
+
+    def write(self, blocks: Iterable[Block], ctx: TaskContext) -> None:
+        for block in blocks:
+            names = ", ".join(block.column_names)
+            places = ", ".join(["%s"] * block.num_columns)
+            insert = f"INSERT INTO {self._table} ({names}) VALUES ({places})"
+            SqlSink(insert, self._connect).write([block], ctx)
+
+
+class SinkMode(enum.Enum):
+    """What to do about a table: make it, add to it, or make it anew."""
+
+    CREATE = 1
+    APPEND = 2
+    OVERWRITE = 3
+
+
+@dataclasses.dataclass
+class ClickHouseTableSettings:
+    """How a table is made: engine and, as SQL, order, partitions, primary key and further settings."""
+
+    engine: str = "MergeTree()"
+    order_by: str | None = None
+    partition_by: str | None = None
+    primary_key: str | None = None
+    settings: str | None = None
+
+
+_CLICKHOUSE_TYPES = (
+    (pa.types.is_boolean, "Bool"),
+    (pa.types.is_int8, "Int8"),
+    (pa.types.is_int16, "Int16"),
+    (pa.types.is_int32, "Int32"),
+    (pa.types.is_int64, "Int64"),
+    (pa.types.is_uint8, "UInt8"),
+    (pa.types.is_uint16, "UInt16"),
+    (pa.types.is_uint32, "UInt32"),
+    (pa.types.is_uint64, "UInt64"),
+    (pa.types.is_float32, "Float32"),
+    (pa.types.is_floating, "Float64"),
+    (pa.types.is_date, "Date32"),
+    (pa.types.is_timestamp, "DateTime64(6)"),
+)
+
+
+def clickhouse_table(name: str, schema: pa.Schema, settings: ClickHouseTableSettings) -> str:
+    """The statement that makes a table for rows of a schema."""
+
+    def kind(field: pa.Field) -> str:
+        plain = next((text for check, text in _CLICKHOUSE_TYPES if check(field.type)), "String")
+        return (
+            f"Nullable({plain})"
+            if field.nullable and field.name not in (settings.order_by or "tuple()")
+            else plain
+        )
+
+    columns_sql = ", ".join(f"`{field.name}` {kind(field)}" for field in schema)
+    parts = [f"CREATE TABLE IF NOT EXISTS {name} ({columns_sql}) ENGINE = {settings.engine}"]
+    for word, value in (("PARTITION BY", settings.partition_by), ("PRIMARY KEY", settings.primary_key)):
+        parts.extend([f"{word} {value}"] if value else [])
+    parts.append(f"ORDER BY {settings.order_by or 'tuple()'}")
+    return " ".join([*parts, *([f"SETTINGS {settings.settings}"] if settings.settings else [])])
+
+
+class ClickHouseSink(Datasink[None]):
+    """A ClickHouse table, through clickhouse-connect.
+
+    Args:
+        table, dsn: where to. settings, options: the client's. rows: most of an insert.
+        mode: see `SinkMode`. schema: Arrow schema of a table to make. table_settings: how to make it.
+    """
+
+    def __init__(
+        self,
+        table: str,
+        dsn: str,
+        settings: Any,
+        options: Any,
+        rows: int | None,
+        mode: SinkMode = SinkMode.APPEND,
+        schema: pa.Schema | None = None,
+        table_settings: ClickHouseTableSettings | None = None,
+    ):
         self._table, self._dsn, self._rows = table, dsn, rows
         self._settings, self._options = dict(settings or {}), dict(options or {})
+        self._mode, self._schema = mode, schema
+        self._table_settings = table_settings or ClickHouseTableSettings()
 
     def get_name(self) -> str:
         return "ClickHouse"
 
-    def write(self, blocks: Iterable[Block], ctx: TaskContext) -> None:
+    @contextlib.contextmanager
+    def _client(self) -> Iterator[Any]:
         driver = needed("clickhouse_connect", "clickhouse-connect", "writing to ClickHouse")
         client = driver.get_client(dsn=self._dsn, settings=self._settings, **self._options)
         try:
+            yield client
+        finally:
+            client.close()
+
+    def on_write_start(self, schema: pa.Schema | None = None) -> None:
+        """Make the table, where the mode says so.
+
+        Raises:
+            ValueError: it is to be made, and is there, or nobody knows its schema.
+        """
+        if self._mode is SinkMode.APPEND:
+            return
+        wanted = self._schema or schema
+        if wanted is None:
+            raise ValueError(f"write_clickhouse: nothing is known of the rows of {self._table}; give schema")
+        with self._client() as client:
+            there = bool(int(client.command(f"EXISTS TABLE {self._table}")))
+            if there and self._mode is SinkMode.CREATE:
+                raise ValueError(
+                    f"{self._table} exists already; choose another name, or mode APPEND or OVERWRITE"
+                )
+            if there:
+                client.command(f"DROP TABLE {self._table}")
+            client.command(clickhouse_table(self._table, wanted, self._table_settings))
+
+    def write(self, blocks: Iterable[Block], ctx: TaskContext) -> None:
+        with self._client() as client:
             for block in blocks:
                 step = self._rows or block.num_rows
                 for start in range(0, block.num_rows, step):
                     client.insert_arrow(self._table, block.slice(start, step))
-        finally:
-            client.close()
 
 
 class LanceSink(Datasink[Any]):
@@ -175,21 +293,36 @@ def write_delta(blocks: Iterable[Block], path: str, mode: Any, options: dict[str
 
 
 def write_iceberg(
-    blocks: Iterable[Block], identifier: str, catalog: dict[str, Any], mode: Any, properties: dict[str, str]
+    blocks: Iterable[Block],
+    identifier: str,
+    catalog: dict[str, Any],
+    mode: Any,
+    properties: dict[str, str],
+    overwrite: dict[str, Any] | None = None,
+    upsert: dict[str, Any] | None = None,
 ) -> None:
     """Write blocks as they come to an Iceberg table that exists, in one commit.
 
     Args:
-        identifier: "namespace.table". catalog: of `pyiceberg.catalog.load_catalog`. mode: "append" or "overwrite".
-        properties: kept with the commit.
+        identifier: "namespace.table". catalog: of `pyiceberg.catalog.load_catalog`. properties: kept with the commit.
+        mode: "append", "overwrite", or "upsert", which holds all rows in memory.
+        overwrite: of the deletion before (`delete_filter`: which rows, all by default). upsert: of `Table.upsert`.
     """
     name = str(getattr(mode, "value", mode)).lower()
-    if name not in ("append", "overwrite"):
-        raise ValueError(f"write_iceberg: mode must be 'append' or 'overwrite', not {mode!r}")
+    if name not in ("append", "overwrite", "upsert"):
+        raise ValueError(f"write_iceberg: mode must be 'append', 'overwrite' or 'upsert', not {mode!r}")
     loaded = needed("pyiceberg.catalog", "pyiceberg", "writing Iceberg").load_catalog(**catalog)
-    with loaded.load_table(identifier).transaction() as transaction:
+    table = loaded.load_table(identifier)
+    if name == "upsert":
+        whole = blk.concat(list(blocks))
+        columns.refuse_objects(whole.schema, "write_iceberg")
+        table.upsert(whole, **(upsert or {}))
+        return
+    with table.transaction() as transaction:
         if name == "overwrite":
-            transaction.delete("true", snapshot_properties=properties)
+            transaction.delete(
+                **{"delete_filter": "true", "snapshot_properties": properties, **(overwrite or {})}
+            )
         for block in blocks:
             columns.refuse_objects(block.schema, "write_iceberg")
             transaction.append(block, snapshot_properties=properties)

@@ -32,7 +32,9 @@ class TaskSource(Datasource):
         sizes = [size for _, _, size in self._reads]
         return None if None in sizes else sum(s for s in sizes if s is not None)
 
-    def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None) -> list[ReadTask]:
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[ReadTask]:
         return [
             ReadTask(read, BlockMetadata(rows, size), per_task_row_limit=per_task_row_limit)
             for read, rows, size in self._reads
@@ -64,7 +66,9 @@ class SqlSource(Datasource):
     def get_name(self) -> str:
         return "SQL"
 
-    def get_read_tasks(self, parallelism: int, per_task_row_limit: int | None = None) -> list[ReadTask]:
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[ReadTask]:
         count = parallelism if self._keys else 1
         unknown = BlockMetadata(None, None)
         return [
@@ -91,6 +95,17 @@ class SqlSource(Datasource):
                 connection.close()
 
         return read
+
+
+class SnowflakeConnection:
+    """Makes connections to Snowflake; may be sent to tasks."""
+
+    def __init__(self, parameters: dict[str, Any]):
+        self._parameters = dict(parameters)
+
+    def __call__(self) -> Any:
+        driver = needed("snowflake.connector", "snowflake-connector-python", "Snowflake")
+        return driver.connect(**self._parameters)
 
 
 def mongo_source(

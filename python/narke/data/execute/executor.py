@@ -10,6 +10,7 @@ from typing import Any
 
 import narke
 from narke import exceptions
+from narke.data._arguments import ARGS_FN
 from narke.data.compute import ActorPoolStrategy, task_limit
 from narke.data.context import BESIDE_CONSUMERS, STORE_FRACTION, DataContext
 from narke.data.datasource.datasource import make_read_tasks
@@ -27,6 +28,7 @@ from narke.data.execute.operators import (
 )
 from narke.data.execute.pool import PoolLimits, PoolOp
 from narke.data.execute.progress import Progress
+from narke.data.mixing import Mix, MixOp
 from narke.data.plan import Blocks, Bundle, Gather, Limit, Limits, Map, Node, Read, Union
 from narke.data.transforms import Chain
 from narke.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -90,17 +92,19 @@ class Builder:
             return self._map(node, upstreams)
         if isinstance(node, Limit):
             return LimitOp(upstreams, node.rows, self._task_options({}))
+        if isinstance(node, Mix):
+            return MixOp(upstreams, node.weights, node.stop_on_shortest)
         if isinstance(node, Union):
             return UnionOp("Union", upstreams)
         assert isinstance(node, Gather), node
-        options = self._task_options({})
+        options = self._task_options(node.remote_args)
         width = max(2, int(self._cluster.task_slots()))
         limits = Limits(options, min(MERGE_BYTES, 2 * self._cluster.block_bytes), width)
         return GatherOp(node.name, upstreams, limits, _cpus(options), node.planner)
 
     def _task_options(self, remote_args: Any) -> dict[str, Any]:
         """Options of tasks; they hold no CPU when pools of actors or consumers may take them all."""
-        options = dict(remote_args)
+        options = {name: value for name, value in remote_args.items() if name != ARGS_FN}
         if self._cluster.starved or self._actor_cpus > self._cluster.cpus - 1:
             options["num_cpus"] = 0
         if self._context.max_map_retries and self._context.retried_map_errors:
@@ -131,12 +135,14 @@ class Builder:
         options = self._task_options(node.remote_args)
         chain, limit = self._chain(node), task_limit(node.compute)
         more: dict[str, Any] = {"min_rows": node.min_rows, "min_bytes": node.min_bytes}
+        more["args_fn"] = node.remote_args.get(ARGS_FN)
         more["repeatable"] = not any(step.once for step in node.steps)
         return TaskOp(node.name, upstreams, options, _cpus(options), chain, limit=limit, **more)
 
     def _pool(self, node: Map, upstreams: list[Operator]) -> Operator:
         assert isinstance(node.compute, ActorPoolStrategy)
         options = {"num_cpus": 1, **node.remote_args}
+        args_fn = options.pop(ARGS_FN, None)
         each = options["num_cpus"] or 0
         room = (
             max(1, int(self._cluster.cpus // each))
@@ -151,6 +157,7 @@ class Builder:
             self._context.actor_task_retry_on_errors,
             self._context.actor_init_retry_on_errors,
             1 + self._context.actor_init_max_retries,
+            args_fn,
         )
         return PoolOp(node.name, upstreams, options, self._chain(node), node.compute, limits)
 

@@ -332,7 +332,7 @@ class TaskOp(Ordered):
         works: read tasks; None takes bundles from the operator before.
         limit: most tasks at once.
         min_rows, min_bytes: bundles are put together until they have so many rows and bytes.
-        repeatable: a task may run twice at the same time.
+        repeatable: a task may run twice at the same time. args_fn: gives further options of each task.
     """
 
     def __init__(
@@ -348,9 +348,10 @@ class TaskOp(Ordered):
         min_rows: int | None = None,
         min_bytes: int | None = None,
         repeatable: bool = True,
+        args_fn: Callable[[], dict[str, Any]] | None = None,
     ):
         super().__init__(name, upstreams, options, cpus)
-        self._chain, self._repeatable = chain, repeatable
+        self._chain, self._repeatable, self._args_fn = chain, repeatable, args_fn
         self._works = None if works is None else deque(works)
         self._limit = limit
         self._groups = Grouper(min_rows, min_bytes)
@@ -365,6 +366,10 @@ class TaskOp(Ordered):
     def can_start(self) -> bool:
         free = self._limit is None or self.in_flight < self._limit
         return free and not self.stopped and bool(self._groups.ready if self._works is None else self._works)
+
+    def _remote(self, function: Callable[..., Any]) -> Any:
+        more = {} if self._args_fn is None else self._args_fn()
+        return tasks.remote(function, {**self.options, **more, "num_returns": "streaming"})
 
     def start(self) -> None:
         if self._works is not None:

@@ -26,6 +26,7 @@ class PoolLimits:
         min_rows: bundles are put together until they have so many rows.
         scaling: when it grows and shrinks. retry: `retry_exceptions` of the calls.
         init_retry, init_attempts: errors of the constructor after which it is tried again, and how often in all.
+        args_fn: gives further options of each actor when it is started.
     """
 
     room: int
@@ -35,6 +36,7 @@ class PoolLimits:
     retry: Any = False
     init_retry: Any = False
     init_attempts: int = 1
+    args_fn: Any = None
 
 
 class PoolOp(Ordered):
@@ -85,6 +87,7 @@ class PoolOp(Ordered):
 
     def _grow(self) -> None:
         options = {"max_restarts": -1, "max_task_retries": -1, "placement_group": None, **self.options}
+        options.update(self._limits.args_fn() if self._limits.args_fn else {})
         if self._concurrency > 1:
             options.setdefault("max_concurrency", self._concurrency)
         limits = self._limits

@@ -290,8 +290,8 @@ class TensorArray(_Tensors, ExtensionArray):
         return _reduced(self._tensor.any(axis=axis, out=out, keepdims=keepdims))
 
     def _reduce(self, name: str, *, skipna: bool = True, keepdims: bool = False, **kwargs: Any) -> Any:
-        known = {"sum": np.sum, "min": np.min, "max": np.max, "mean": np.mean, "std": np.std, "var": np.var,
-                 "median": np.median, "prod": np.prod, "all": np.all, "any": np.any}  # fmt: skip
+        names = "sum min max mean std var median prod all any".split()
+        known: dict[str, Any] = {kind: getattr(np, kind) for kind in names}
         if name not in known:
             raise TypeError(f"tensors have no {name!r}")
         return TensorArrayElement(known[name](self._tensor, axis=0))

@@ -181,16 +181,16 @@ def _serve(config: configs.ServeDeploymentProcessorConfig) -> list[Stage]:
 def _offline(config: configs.OfflineProcessorConfig) -> list[Stage]:
     """Image, template, tokens, engine and text stages, those that are enabled."""
     made = []
-    image = configs.stage_config(config.prepare_multimodal_stage, configs.PrepareMultimodalStageConfig)
+    image: Any = configs.stage_config(config.prepare_multimodal_stage, configs.PrepareMultimodalStageConfig)
     if image.enabled:
         kwargs = {
             "content_format": image.chat_template_content_format,
             "system_too": image.apply_sys_msg_formatting,
-        }  # type: ignore[attr-defined]
+        }
         made.append(Stage("PrepareMultimodalStage", stages.TakeImages, kwargs, image))
-    template = configs.stage_config(config.chat_template_stage, configs.ChatTemplateStageConfig)
+    template: Any = configs.stage_config(config.chat_template_stage, configs.ChatTemplateStageConfig)
     if template.enabled:
-        kwargs = {"template": template.chat_template, "template_kwargs": template.chat_template_kwargs}  # type: ignore[attr-defined]
+        kwargs = {"template": template.chat_template, "template_kwargs": template.chat_template_kwargs}
         made.append(
             Stage("ChatTemplateStage", stages.ChatTemplates, {**_model(config, template), **kwargs}, template)
         )

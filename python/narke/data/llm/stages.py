@@ -107,8 +107,8 @@ class HttpRequests:
             about = {"filename": part.get("filename", name), "content_type": part.get("content_type")}
             content = part["content"]
             plain = not _is_file(value)
-            text = content if isinstance(content, (str, bytes)) else json.dumps(content)
-            form.add_field(name, text, **({} if plain else about))
+            data: Any = content if isinstance(content, (str, bytes)) else json.dumps(content)
+            form.add_field(name, data, **({} if plain else about))
         headers = {key: value for key, value in self._headers.items() if key.lower() != "content-type"}
         return {"data": form, "headers": headers}
 

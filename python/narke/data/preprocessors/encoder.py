@@ -134,7 +134,7 @@ class OneHotEncoder(Columnwise):
         super().__init__(columns, output_columns)
         self.max_categories = dict(max_categories or {})
 
-    def safe_get(self, v: Any, stats: dict[str, int]) -> int:
+    def safe_get(self, v: Any, stats: dict[Any, int]) -> int:
         """The number of a category in what was learned; -1 when it is not known."""
         try:
             return stats.get(tuple(v) if isinstance(v, (list, np.ndarray)) else v, -1)
