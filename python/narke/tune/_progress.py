@@ -31,6 +31,7 @@ __all__ = ["NAMESPACE", "ProgressRecord", "experiments"]
 NAMESPACE = "tune"
 _PREFIX = "experiment:"
 _PERIOD_S = 1.0
+_SHARE = 50  # of the time is writing at most one part
 _MAX_TRIALS = 500
 _MAX_POINTS = 200
 
@@ -61,7 +62,8 @@ class ProgressRecord(Callback):
             "total": None,
         }
         self._curves: dict[str, list[tuple[int, float]]] = {}
-        self._written = 0.0
+        self._rows: dict[str, dict[str, Any]] = {}  # of trials that have ended
+        self._due = 0.0
 
     def setup(self, total_num_samples: Any = None, **info: Any) -> None:  # type: ignore[override]
         """Note how many trials there will be."""
@@ -80,8 +82,8 @@ class ProgressRecord(Callback):
                 del curve[1::2]
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Write the record when it is a second old."""
-        if time.monotonic() - self._written > _PERIOD_S:
+        """Write the record when it is a second old, or older if writing it takes long."""
+        if time.monotonic() > self._due:
             self._write(list(trials), False)
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
@@ -94,20 +96,24 @@ class ProgressRecord(Callback):
 
         if not narke.is_initialized():
             return
+        begun = time.monotonic()
         counts: dict[str, int] = {}
         for trial in trials:
             counts[trial.status] = counts.get(trial.status, 0) + 1
         shown = sorted(trials[-2 * _MAX_TRIALS :], key=lambda trial: trial.status != "RUNNING")[:_MAX_TRIALS]
+        rows = [self._rows.get(trial.trial_id) or self._row(trial) for trial in shown]
         record = {
             **self._facts,
             "updated": time.time(),
             "ended": ended,
             "counts": counts,
-            "trials": [self._row(trial) for trial in shown],
+            "trials": rows,
         }
         kv.put(f"{_PREFIX}{self._facts['name']}", json.dumps(record, default=safe_json), namespace=NAMESPACE)
         self._curves = {trial.trial_id: self._curves.get(trial.trial_id, []) for trial in shown}
-        self._written = time.monotonic()
+        self._rows = {row["id"]: row for row in rows if row["status"] in ("TERMINATED", "ERROR")}
+        now = time.monotonic()
+        self._due = now + max(_PERIOD_S, _SHARE * (now - begun))
 
     def _row(self, trial: Trial) -> dict[str, Any]:
         result = trial.last_result

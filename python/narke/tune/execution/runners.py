@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["ActorRunners", "Event", "Runners"]
 
 logger = logging.getLogger(__name__)
+_LOOK_S = 0.5  # how often it is looked whether the cluster can ever fulfil what is asked for
 
 
 @dataclass
@@ -148,6 +149,7 @@ class ActorRunners(Runners):
         self._events: list[Event] = []
         self._stopping: dict[Any, tuple[_Host, float]] = {}
         self._warned = False
+        self._looked_s = 0.0
 
     # ---- what the controller asks for
 
@@ -368,7 +370,8 @@ class ActorRunners(Runners):
                 del self._stopping[reference]
                 self._end(host)
                 self._events.append(Event("room", None))
-        if self._asked:
+        if self._asked and now - self._looked_s > _LOOK_S:
+            self._looked_s = now
             self._look_at_feasibility(now)
 
     def _look_at_feasibility(self, now: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 from numbers import Number
 from typing import Any
 
@@ -31,7 +30,7 @@ class RunMetadata:
         self.last_result: dict[str, Any] = {}
         self.last_result_time = 0.0
         self.metric_analysis: dict[str, dict[str, float]] = {}
-        self.metric_n_steps: dict[str, dict[str, collections.deque]] = {}
+        self.metric_n_steps: dict[str, dict[str, list[float]]] = {}
         self.num_results = 0
         self.num_failures = 0
         self.num_failures_after_restore = 0
@@ -43,14 +42,15 @@ class RunMetadata:
         known = self.metric_analysis.get(name)
         if known is None:
             self.metric_analysis[name] = known = {"max": value, "min": value, "avg": value, "last": value}
-            self.metric_n_steps[name] = {str(n): collections.deque([value], maxlen=n) for n in self._windows}
+            self.metric_n_steps[name] = {str(n): [value] for n in self._windows}
         else:
             known["max"] = max(value, known["max"])
             known["min"] = min(value, known["min"])
             known["avg"] = known["avg"] + (value - known["avg"]) / max(step, 1)
             known["last"] = value
-            for window in self.metric_n_steps[name].values():
+            for n, window in self.metric_n_steps[name].items():
                 window.append(value)
+                del window[: -int(n)]
         for n, window in self.metric_n_steps[name].items():
             known[f"last-{n}-avg"] = sum(window) / len(window)
 
@@ -75,7 +75,7 @@ class RunMetadata:
             "start_time": self.start_time,
             "last_result": self.last_result,
             "metric_analysis": self.metric_analysis,
-            "metric_n_steps": {k: {n: list(w) for n, w in v.items()} for k, v in self.metric_n_steps.items()},
+            "metric_n_steps": self.metric_n_steps,
             "num_results": self.num_results,
             "num_failures": self.num_failures,
             "error_filename": self.error_filename,
@@ -90,10 +90,7 @@ class RunMetadata:
         made.start_time = state["start_time"]
         made.last_result = state["last_result"] or {}
         made.metric_analysis = state["metric_analysis"]
-        made.metric_n_steps = {
-            name: {n: collections.deque(values, maxlen=int(n)) for n, values in windows.items()}
-            for name, windows in state["metric_n_steps"].items()
-        }
+        made.metric_n_steps = state["metric_n_steps"]
         made.num_results = state["num_results"]
         made.num_failures = state["num_failures"]
         made.error_filename = state["error_filename"]
