@@ -7,10 +7,16 @@ import pytest
 from narke.serve._private import tables
 from narke.serve._private.autoscaling import desired_replicas
 from narke.serve._private.common import DeploymentID, DeploymentStatus, ReplicaState
-from narke.serve._private.deployment_state import NO_ROOM_AFTER_S, UNHEALTHY_AFTER, DeploymentState
+from narke.serve._private.deployment_state import (
+    NO_ROOM_AFTER_S,
+    UNHEALTHY_AFTER,
+    DeploymentState,
+    at_capacity,
+)
 from narke.serve._private.metrics_text import merge
 from narke.serve._private.scaling import make_autoscaler
 from narke.serve._private.targets import DeploymentTarget
+from narke.serve.autoscaling_simulation import simulate
 from narke.serve.config import AutoscalingConfig
 
 
@@ -256,6 +262,54 @@ class TestAutoscaling:
         scaler = make_autoscaler(fields, config.policy.get_serialized_policy_def())
         assert self.simulate(scaler, lambda t: 0, 1)[-1] == 7 and scaler.policy_state == {"n": 1}
         assert cloudpickle.loads(config.policy.get_serialized_policy_def())(None)[0] == 7
+
+
+class TestTargetCapacity:
+    @pytest.mark.parametrize(
+        "count, percent, expected",
+        [(10, None, 10), (10, 100, 10), (10, 50, 5), (3, 50, 2), (10, 1, 1), (10, 0, 0), (0, 50, 0)],
+    )
+    def test_a_share_of_the_replicas(self, count, percent, expected):
+        assert at_capacity(count, percent) == expected
+
+    def test_replicas_follow_it(self):
+        world = World(target(count=4)).run()
+        for percent, expected in ((50, 2), (0, 0), (None, 4)):
+            world.state.set_capacity(percent)
+            world.run()
+            assert len(world.state.serving()) == expected, percent
+
+    def test_it_narrows_the_bounds_of_autoscaling(self):
+        config = AutoscalingConfig(min_replicas=2, max_replicas=10, upscale_delay_s=0)
+        scaler = make_autoscaler(config.model_dump(exclude={"policy"}), None)
+        scaler.capacity = 50
+        assert scaler.bounds() == (1, 5) and scaler.bounded(100) == 5
+
+
+class TestSimulation:
+    def test_load_is_followed(self):
+        config = AutoscalingConfig(
+            min_replicas=1, max_replicas=20, upscale_delay_s=1, downscale_delay_s=5, look_back_period_s=2
+        )
+        course = simulate(config, lambda t: 200 if 5 <= t < 25 else 5, seconds=60)
+        peak = max(moment.running for moment in course)
+        assert 9 <= peak <= 20 and course[0].running == 1 and course[-1].running == 1
+        assert course[-1].queued == 0
+
+    def test_a_slow_start_costs_latency(self):
+        config = AutoscalingConfig(max_replicas=20, upscale_delay_s=0.5)
+
+        def worst(startup_s):
+            course = simulate(config, lambda t: 150, seconds=20, startup_s=startup_s)
+            return max(moment.latency_s for moment in course)
+
+        assert worst(5) > worst(0.2)
+
+    def test_policies_of_ones_own(self):
+        fixed = AutoscalingConfig(
+            max_replicas=9, upscale_delay_s=0, policy={"policy_function": lambda ctx: (7, {})}
+        )
+        assert simulate(fixed, lambda t: 1, seconds=3)[-1].target == 7
 
 
 def test_expositions_are_merged():

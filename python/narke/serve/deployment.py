@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from narke.serve._private.common import DEFAULT
+from narke.serve._private.graph import MethodNode
 from narke.serve.config import AutoscalingConfig, BackpressureConfig, RequestRouterConfig
 from narke.serve.schema import DeploymentSchema, LoggingConfig, RayActorOptionsSchema
 
@@ -47,6 +48,13 @@ class Application:
 
     def __init__(self, bound_deployment: Deployment) -> None:
         self._bound_deployment = bound_deployment
+
+    def __getattr__(self, name: str) -> Any:
+        """A method of it, to be bound into a graph behind a `narke.serve.drivers.DAGDriver`."""
+        target = self.__dict__["_bound_deployment"]._func_or_class if not name.startswith("_") else None
+        if not inspect.isclass(target) or not callable(getattr(target, name, None)):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return MethodNode(self, name)
 
     def __repr__(self) -> str:
         return f"Application({self._bound_deployment.name})"

@@ -81,6 +81,17 @@ class RunningReplica:
         """Requests that this process has there."""
         return self._replica.mine
 
+    @property
+    def replica_metadata(self) -> dict[str, Any]:
+        """What a table says of it, as plain data."""
+        replica = self._replica
+        return {
+            "id": replica.id,
+            "node": replica.node,
+            "models": list(replica.models),
+            "stats": replica.stats,
+        }
+
     def reserve_slot(self, request_metadata: Any) -> Any:
         """Keep a place for a call; None when there is none."""
         if self._replica.mine >= self._replica.most:
@@ -159,6 +170,21 @@ class RequestRouter:
     def app_name(self) -> str:
         """The application's name."""
         return str(self._deployment_id.app_name)
+
+    @property
+    def replica_queue_len_cache(self) -> dict[ReplicaID, int]:
+        """Requests that this process has at each replica."""
+        return {name: replica._replica.mine for name, replica in self._replicas.items()}
+
+    def on_new_queue_len_info(self, replica_id: ReplicaID, num_ongoing_requests: int) -> None:
+        """A replica has told how many requests it has; for subclasses."""
+
+    @property
+    def num_pending_requests(self) -> int:
+        """Calls of this process that wait for a replica."""
+        from narke.serve._private.router import router_of
+
+        return router_of(self._deployment_id).queued()
 
     @property
     def curr_replicas(self) -> dict[ReplicaID, RunningReplica]:

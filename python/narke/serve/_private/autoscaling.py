@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from narke.serve._private.deployment_state import at_capacity
+
 __all__ = ["Autoscaler", "desired_replicas"]
 
 Policy = Callable[[Any], tuple[Any, dict[str, Any]]]
@@ -67,6 +69,7 @@ class Autoscaler:
     Attributes:
         config: its AutoscalingConfig.
         policy_state: what the policy returned last.
+        capacity: percentage of the config's bounds that holds, or None.
     """
 
     def __init__(self, config: Any, policy: Policy, make_context: Callable[..., Any]) -> None:
@@ -77,6 +80,7 @@ class Autoscaler:
         self._totals = _Window()
         self._queued: dict[str, tuple[float, int]] = {}
         self.policy_state: dict[str, Any] = {}
+        self.capacity: float | None = None
         self._wish: int = 0  # 1: wants more, -1: wants less
         self._since = 0.0
         self.last_up: float | None = None
@@ -86,7 +90,7 @@ class Autoscaler:
         """Replicas to begin with."""
         first = self.config.initial_replicas
         count = previous if previous is not None else first if first is not None else self.config.min_replicas
-        return self.bounded(count)
+        return self.bounded(count if previous is not None else at_capacity(count, self.capacity))
 
     def on_running(self, replica: str, requests: float, now: float) -> None:
         """A replica has told how many requests it runs."""
@@ -131,6 +135,7 @@ class Autoscaler:
             queued=queued,
             state=self.policy_state,
             config=self.config,
+            bounds=self.bounds(),
             last_up=self.last_up,
             last_down=self.last_down,
             now=now,
@@ -141,8 +146,16 @@ class Autoscaler:
         self._running, self._queued, self._totals = other._running, other._queued, other._totals
 
     def bounded(self, count: int) -> int:
-        """The number within the config's bounds."""
-        return max(self.config.min_replicas, min(self.config.max_replicas, count))
+        """The number within the config's bounds, at the present capacity."""
+        least, most = self.bounds()
+        return max(least, min(most, count))
+
+    def bounds(self) -> tuple[int, int]:
+        """The least and the most replicas, at the present capacity."""
+        return (
+            at_capacity(self.config.min_replicas, self.capacity),
+            at_capacity(self.config.max_replicas, self.capacity),
+        )
 
     def _delay_s(self, wanted: int, current: int) -> float:
         if wanted > current:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from narke.serve._private import shared_actors
+from narke.serve._private.graph import CallNode, given_of, holds_calls
 from narke.serve._private.targets import AppTarget, DeploymentTarget
 from narke.serve.config import import_attr
 from narke.serve.deployment import Application, Deployment, merge_options, options_for_people
@@ -37,6 +38,13 @@ def unique_deployments(
     found: dict[str, Deployment] = {}
     kept: list[Any] = []  # ids must not be used again meanwhile
     path: list[int] = []
+    calls: dict[int, CallNode] = {}
+
+    def call(node: Any, target: Any, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> CallNode:
+        given = tuple(replace(value) for value in args), {key: replace(v) for key, v in kwargs.items()}
+        kept.append(node)
+        made = calls[id(node)] = CallNode(make_handle(visit(target)), method, *given)
+        return made
 
     def visit(node: Application) -> str:
         key = id(node)
@@ -61,6 +69,15 @@ def unique_deployments(
         return name
 
     def replace(value: Any) -> Any:
+        if (given := given_of(value)) is not None:
+            return given
+        if isinstance(value, (Application, CallNode)) and id(value) in calls:
+            return calls[id(value)]
+        if isinstance(value, CallNode):
+            return call(value, value.target, value.method, value.args, value.kwargs)
+        if isinstance(value, Application) and _is_call(value):
+            bound = value._bound_deployment
+            return call(value, bound.bind(), "__call__", bound._args, bound._kwargs)
         if isinstance(value, Application):
             return make_handle(visit(value))
         if isinstance(value, Deployment):
@@ -72,6 +89,15 @@ def unique_deployments(
         return value
 
     return visit(app), found
+
+
+def _is_call(app: Application) -> bool:
+    """Whether a function's arguments make it a call of each request, as graphs of former releases have them."""
+    bound = app._bound_deployment
+    values = [*bound._args, *bound._kwargs.values()]
+    return inspect.isroutine(bound._func_or_class) and any(
+        holds_calls(value) or isinstance(value, Application) and _is_call(value) for value in values
+    )
 
 
 def build_app(

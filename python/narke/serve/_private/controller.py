@@ -97,7 +97,9 @@ class Controller:
         now = time.monotonic()
         for app in self._apps.values():
             for target in app.targets.values():
-                self._states[target.key] = DeploymentState(self._storage.load_payload(target), now)
+                self._states[target.key] = DeploymentState(
+                    self._storage.load_payload(target), now, self._options.get("target_capacity")
+                )
                 if app.is_deleting:
                     self._states[target.key].delete()
                 else:
@@ -337,7 +339,9 @@ class Controller:
             shared_actors.start(deployment)
             state = self._states.get(deployment.key)
             if state is None:
-                state = self._states[deployment.key] = DeploymentState(deployment, now)
+                state = self._states[deployment.key] = DeploymentState(
+                    deployment, now, self._options.get("target_capacity")
+                )
             else:
                 state.set_target(deployment, now)
             self._scaling.set(deployment, state)
@@ -369,6 +373,8 @@ class Controller:
         gone = [app.name for app in self._apps.values() if app.config is not None and app.name not in names]
         await self.delete_apps(gone)
         self._options["target_capacity"] = config.get("target_capacity")
+        for state in self._states.values():
+            state.set_capacity(config.get("target_capacity"))
         self._options["deploy_config"] = config
         self._storage.save_options(self._options)
         for app_config in config["applications"]:

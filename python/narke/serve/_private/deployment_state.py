@@ -14,7 +14,7 @@ from typing import Any
 from narke.serve._private.common import DeploymentStatus, DeploymentStatusTrigger, ReplicaState, random_name
 from narke.serve._private.targets import DeploymentTarget
 
-__all__ = ["DeploymentState", "Order", "ReplicaRecord"]
+__all__ = ["DeploymentState", "Order", "ReplicaRecord", "at_capacity"]
 
 UNHEALTHY_AFTER = 3  # failed health checks in a row
 NO_ROOM_AFTER_S = 3.0  # a new replica without a process after this: there is no room for it
@@ -45,6 +45,18 @@ class Order:
     replica: str
 
 
+def at_capacity(count: int, percent: float | None) -> int:
+    """A share of a number of replicas, as ``target_capacity`` asks: half a replica is one, and none only at 0.
+
+    Args:
+        count: at full capacity.
+        percent: 0 to 100; None: 100.
+    """
+    if percent is None or count == 0:
+        return count
+    return 0 if percent == 0 else max(1, math.floor(count * percent / 100 + 0.5))
+
+
 _ACTIVE = (ReplicaState.STARTING, ReplicaState.UPDATING, ReplicaState.RUNNING)
 _SERVING = (ReplicaState.UPDATING, ReplicaState.RUNNING)
 
@@ -58,11 +70,13 @@ class DeploymentState:
         replicas: by id.
         status, trigger, message: for people.
         is_deleting: it shall go.
+        capacity: percentage of the replicas that are wanted, or None.
     """
 
-    def __init__(self, target: DeploymentTarget, now: float) -> None:
+    def __init__(self, target: DeploymentTarget, now: float, capacity: float | None = None) -> None:
         self.target = target
-        self.count = target.num_replicas
+        self.capacity = capacity
+        self.count = at_capacity(target.num_replicas, capacity)
         self.replicas: dict[str, ReplicaRecord] = {}
         self.status = DeploymentStatus.UPDATING
         self.trigger = DeploymentStatusTrigger.CONFIG_UPDATE_STARTED
@@ -78,7 +92,7 @@ class DeploymentState:
         """Aim at something new."""
         code_changed = target.version != self.target.version
         count_only = not code_changed and target.config_hash() == self.target.config_hash()
-        grows = target.num_replicas - self.count
+        grows = at_capacity(target.num_replicas, self.capacity) - self.count
         self.target = target
         self.is_deleting = False
         self.failures = 0
@@ -87,7 +101,7 @@ class DeploymentState:
         if code_changed:
             self.has_started = False
         if target.autoscaling is None or code_changed:
-            self.count = target.num_replicas
+            self.count = at_capacity(target.num_replicas, self.capacity)
         if count_only and grows and target.autoscaling is None:
             self._set(
                 DeploymentStatus.UPSCALING if grows > 0 else DeploymentStatus.DOWNSCALING,
@@ -108,6 +122,12 @@ class DeploymentState:
                 DeploymentStatusTrigger.AUTOSCALING,
             )
         return True
+
+    def set_capacity(self, percent: float | None) -> None:
+        """Have a share of the replicas; an autoscaler brings its own number."""
+        self.capacity = percent
+        if self.target.autoscaling is None:
+            self.scale(at_capacity(self.target.num_replicas, percent))
 
     def delete(self) -> None:
         """Stop everything."""

@@ -41,6 +41,7 @@ class Scaling:
             return
         known = self._scalers.get(target.key)
         scaler = make_autoscaler(target.autoscaling, target.autoscaling_policy)
+        scaler.capacity = state.capacity
         if known is not None:
             scaler.take_over(known)
         self._scalers[target.key] = scaler
@@ -70,5 +71,6 @@ class Scaling:
         self._decided[key] = now
         serving = {record.id for record in state.serving()}
         scaler.keep_replicas(serving)
+        scaler.capacity = state.capacity
         deployment = DeploymentID.from_key(key)
         state.scale(scaler.decide(state.count, deployment, [ReplicaID(r, deployment) for r in serving], now))
