@@ -61,7 +61,7 @@ bool NodeTable::remove(const NodeId& id, const std::string& why) {
 std::vector<sched::NodeView> NodeTable::views() const {
   std::vector<sched::NodeView> views;
   views.reserve(nodes_.size());
-  for (const Node& node : nodes_) views.push_back({node.id, node.pool, &node.labels});
+  for (const Node& node : nodes_) views.push_back({node.id, node.pool, &node.labels, node.outside});
   return views;
 }
 

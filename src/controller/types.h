@@ -98,6 +98,7 @@ struct Node {
   std::shared_ptr<sched::ResourcePool> mirror;  // another host's, as it last said
   bool alive = true;
   bool head = false;
+  bool outside = false;  // a driver's node outside of the cluster's network: nothing runs there
   std::string endpoint;  // HOST:PORT; empty: no other host can reach it
   std::string why;       // not alive: how it went
 };

@@ -97,8 +97,11 @@ Control::Failure Control::nodes(Call& call) {
   MapBuilder& out = call.out;
   const size_t start = out.StartVector("nodes");
   const controller::NodeTable& nodes = cluster_.controller().nodes;
-  for (const controller::Node& node : nodes.all()) out.Map([&] { put_node(out, node); });
-  for (const controller::Node& node : nodes.ended()) out.Map([&] { put_node(out, node); });
+  // Nodes of drivers outside of the cluster's network are no part of what it offers.
+  for (const controller::Node& node : nodes.all())
+    if (!node.outside) out.Map([&] { put_node(out, node); });
+  for (const controller::Node& node : nodes.ended())
+    if (!node.outside) out.Map([&] { put_node(out, node); });
   out.EndVector(start, false, false);
   return {};
 }

@@ -67,13 +67,14 @@ Status Daemon::start() {
   signal(SIGPIPE, SIG_IGN);
   signals_ = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
 
-  reactor_ = std::make_unique<rpc::Reactor>(rpc::Identity{token_, cluster_id_, as_program(node_)});
+  reactor_ = std::make_unique<rpc::Reactor>(rpc::Identity{token_, cluster_id_, as_program(node_), options_.tls});
   if (Status opened = open_door(); !opened.ok()) return opened;
   service_ = std::make_unique<Service>(*reactor_, service_config(), [this](const std::string& m) { log(m); });
   ZygoteConfig zygote{options_.zygote, options_.python_path, path("logs")};
   if (zygote.command.empty()) zygote.command = {options_.python, "-m", "narke._private.zygote", "--fd"};
   processes_ = std::make_unique<Processes>(*reactor_, std::move(zygote), *service_);
-  if (Status started = processes_->start(); !started.ok()) return started;
+  if (!options_.outside)  // nothing runs there
+    if (Status started = processes_->start(); !started.ok()) return started;
   if (Status made = make_store(); !made.ok()) return made;
   service_->attach(*processes_, *store_);
   if (Status listening = reactor_->listen(path("sockets/node"), [this](rpc::Connection&) { return service_.get(); });
@@ -86,13 +87,11 @@ Status Daemon::start() {
   store_tick();
   guard_memory();
   if (door_) {
-    transfer::TransferConfig config;
-    config.address = service_endpoint();
-    config.log = [this](const std::string& message) { log(message); };
-    auto transfers = transfer::Transfers::make(*reactor_, *store_, token_, config);
-    if (!transfers.ok()) return transfers.error();
-    transfers_ = std::move(transfers).value();
-    service_->attach_transfers(*transfers_);
+    tunnels_ = std::make_unique<tunnel::Tunnels>(*reactor_, service_->tunnels_out(),
+                                                 [this](const std::string& message) { log(message); });
+    service_->attach_tunnels(*tunnels_);
+    if (!options_.outside)
+      if (Status made = make_transfers(); !made.ok()) return made;
     service_->begin_rounds();
   }
   if (!options_.journal.empty()) {
@@ -109,10 +108,43 @@ Status Daemon::start() {
 Status Daemon::open_door() {
   if (options_.port < 0) return ok_status();
   const std::string& host = options_.bind.empty() ? options_.address : options_.bind;
-  auto opened = rpc::Door::open(*reactor_, host, options_.port,
-                                [this](const rpc::Preface& preface, int fd) { service_->on_arrival(preface, fd); });
+  auto opened = rpc::Door::open(
+      *reactor_, host, options_.port,
+      [this](const rpc::Preface& preface, int fd) { service_->on_arrival(preface, fd); },
+      [this](const std::string& message) { log(message); });
   if (!opened.ok()) return opened.error();
   door_ = std::move(opened).value();
+  return open_client_door();
+}
+
+// The port that Ray's clients know. It is not needed: it may be another cluster's.
+Status Daemon::open_client_door() {
+  if (options_.client_port < 0 || options_.client_port == door_->port()) return ok_status();
+  const std::string& host = options_.bind.empty() ? options_.address : options_.bind;
+  auto opened = rpc::Door::open(
+      *reactor_, host, options_.client_port,
+      [this](const rpc::Preface& preface, int fd) {
+        if (preface.kind == rpc::LinkKind::kTunnel) return service_->on_arrival(preface, fd);
+        ::close(fd);
+      },
+      [this](const std::string& message) { log(message); });
+  if (opened.ok())
+    client_door_ = std::move(opened).value();
+  else
+    log("drivers from outside come through port " + std::to_string(door_->port()) + " only: " + opened.error().message);
+  return ok_status();
+}
+
+Status Daemon::make_transfers() {
+  transfer::TransferConfig config;
+  config.address = service_->endpoint();
+  config.tls = options_.tls;
+  config.through_tunnel = options_.outside;
+  config.log = [this](const std::string& message) { log(message); };
+  auto transfers = transfer::Transfers::make(*reactor_, *store_, token_, config);
+  if (!transfers.ok()) return transfers.error();
+  transfers_ = std::move(transfers).value();
+  service_->attach_transfers(*transfers_);
   return ok_status();
 }
 
@@ -122,12 +154,22 @@ Status Daemon::join_cluster() {
     return ok_status();
   }
   service_->on_expelled([this](const std::string& why) { begin_stop(why); });
-  service_->join(options_.join, [this](const std::string& error) {
+  const auto joined = [this](std::string error) {
+    if (error.empty() && options_.outside)
+      if (Status made = make_transfers(); !made.ok()) error = made.error().message;
     if (error.empty()) return say_ready();
     const std::string text = "The cluster at " + options_.join + " could not be joined: " + error;
     say_ready(text);
     status_ = 1;
     begin_stop(text);
+  };
+  if (!options_.outside) {
+    service_->join(options_.join, joined);
+    return ok_status();
+  }
+  tunnels_->dial(options_.join, node_, options_.grace_ms, [this, joined](const std::string& error) {
+    if (!error.empty()) return joined(error);
+    service_->join(rpc::routed_endpoint(service_endpoint(), rpc::head_alias()), joined);
   });
   return ok_status();
 }
@@ -184,6 +226,10 @@ Status Daemon::start_gateway() {
   config.address = options_.address;
   config.python = options_.python;
   config.python_path = options_.python_path;
+  static constexpr const char* kUses[] = {"auto", "on", "off"};
+  config.tls = kUses[static_cast<int>(options_.tls)];
+  config.tls_cert = options_.tls_cert;
+  config.tls_key = options_.tls_key;
   gateway_ = std::make_unique<GatewayProcess>(*reactor_, std::move(config), [this](const std::string& m) { log(m); });
   return gateway_->start();
 }
@@ -207,8 +253,16 @@ ServiceConfig Daemon::service_config() {
   std::memcpy(&config.node.lease_base, node_.data(), sizeof(config.node.lease_base));
   config.node.lease_base = config.node.lease_base >> 1 & ~uint64_t{0xffffffff};
   config.is_head = options_.join.empty();
-  if (door_) config.endpoint = service_endpoint();
-  config.node.resources = resources;
+  config.outside = options_.outside;
+  config.python = options_.python_version;
+  if (options_.outside) {
+    config.outside_of = options_.join;
+    config.door = service_endpoint();
+    config.grace_ms = options_.grace_ms;
+  } else if (door_) {
+    config.endpoint = service_endpoint();
+  }
+  config.node.resources = options_.outside ? sched::ResourceSet() : resources;
   config.node.labels = options_.labels;
   config.node.labels["ray.io/node-id"] = config.node.node.hex();
   config.node.prestart_limit = std::min(cpus, cores);
@@ -322,6 +376,8 @@ void Daemon::shut_down() {
 
 Daemon::~Daemon() {
   door_.reset();
+  client_door_.reset();
+  tunnels_.reset();
   transfers_.reset();
   gateway_.reset();
   service_.reset();

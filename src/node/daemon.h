@@ -14,6 +14,7 @@
 #include "rpc/tcp.h"
 #include "store/server.h"
 #include "transfer/transfer.h"
+#include "tunnel/tunnels.h"
 
 namespace narke::node {
 
@@ -38,6 +39,8 @@ class Daemon {
   void watch_signals();
   Status watch_owner();
   Status open_door();
+  Status open_client_door();
+  Status make_transfers();
   Status join_cluster();
   // "ready PID" or "error TEXT".
   void say_ready(const std::string& error = "");
@@ -52,12 +55,13 @@ class Daemon {
   Options options_;
   std::string token_, cluster_id_;
   NodeId node_;
-  std::unique_ptr<rpc::Door> door_;
+  std::unique_ptr<rpc::Door> door_, client_door_;
   std::ofstream log_file_;
   std::unique_ptr<rpc::Reactor> reactor_;
   std::unique_ptr<Service> service_;
   std::unique_ptr<Processes> processes_;
   std::unique_ptr<store::Server> store_;
+  std::unique_ptr<tunnel::Tunnels> tunnels_;
   std::unique_ptr<transfer::Transfers> transfers_;
   std::unique_ptr<GatewayProcess> gateway_;
   rpc::Reactor::TimerId store_timer_ = 0;

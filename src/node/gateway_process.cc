@@ -154,6 +154,10 @@ void GatewayProcess::launch() {
                                             "--address=" + config_.address,
                                             "--python=" + config_.python,
                                             "--python-path=" + config_.python_path,
+                                            "--web-host=" + config_.host,
+                                            "--tls=" + config_.tls,
+                                            "--tls-cert=" + config_.tls_cert,
+                                            "--tls-key=" + config_.tls_key,
                                             "--node-pid=" + std::to_string(getpid())};
   started_ = rpc::Reactor::Clock::now();
   const int error = spawn(&pid_, command, {web_, metrics_}, config_.session_dir + "/logs/gateway.err");

@@ -21,6 +21,8 @@ struct GatewayConfig {
   bool eager = false;
   std::string program;  // path of narke-gateway
   std::string session_dir, address, python, python_path;
+  std::string tls;                 // auto, on, off
+  std::string tls_cert, tls_key;   // paths; empty: the gateway makes its own
 };
 
 class GatewayProcess {

@@ -52,6 +52,14 @@ bool set_labels(const std::string& text, sched::Labels* labels) {
   return true;
 }
 
+bool parse_tls(const std::string& text, wire::TlsUse* out) {
+  const std::map<std::string, wire::TlsUse> words = {
+      {"auto", wire::TlsUse::Auto}, {"on", wire::TlsUse::Always}, {"off", wire::TlsUse::Never}};
+  const auto at = words.find(text);
+  if (at != words.end()) *out = at->second;
+  return at != words.end();
+}
+
 struct Option {
   const char* value;  // what it takes; null: a switch
   const char* help;
@@ -85,6 +93,18 @@ OptionTable dashboard_options() {
         [](Options& o, const string&) {
           o.dashboard_eager = true;
           return true;
+        }}},
+      {"--tls-cert",
+       {"FILE", "certificate chain (PEM) for HTTPS; one of the cluster's own by default",
+        [](Options& o, const string& v) {
+          o.tls_cert = v;
+          return !v.empty();
+        }}},
+      {"--tls-key",
+       {"FILE", "its key (PEM)",
+        [](Options& o, const string& v) {
+          o.tls_key = v;
+          return !v.empty();
         }}},
       {"--gateway",
        {"PATH", "the program narke-gateway; beside this one by default",
@@ -174,6 +194,29 @@ OptionTable cluster_options() {
           o.bind = v;
           return !v.empty();
         }}},
+      {"--tls",
+       {"USE", "encrypt links to other hosts: auto (those that leave this host; the default), on (all), off (none)",
+        [](Options& o, const string& v) { return parse_tls(v, &o.tls); }}},
+      {"--outside",
+       {nullptr, "with --join: for a driver that can reach only that port of the head, and cannot be reached",
+        [](Options& o, const string&) {
+          o.outside = true;
+          return true;
+        }}},
+      {"--grace-ms",
+       {"MS", "with --outside: how long the line to the head may be broken; default 30000",
+        [](Options& o, const string& v) { return parse_number(v, &o.grace_ms) && o.grace_ms >= 0; }}},
+      {"--client-port",
+       {"PORT", "a second port for nodes outside of the network, if it is free",
+        [](Options& o, const string& v) {
+          return parse_number(v, &o.client_port) && o.client_port > 0 && o.client_port <= 65535;
+        }}},
+      {"--python-version",
+       {"VERSION", "that of the workers: programs of another minor version are refused",
+        [](Options& o, const string& v) {
+          o.python_version = v;
+          return true;
+        }}},
       {"--journal",
        {"FILE", "the head keeps the cluster's state there, and goes on with what is there when it starts",
         [](Options& o, const string& v) {
@@ -238,6 +281,9 @@ Result<Options> parse_options(const std::vector<std::string>& arguments, const c
   if (out.session_dir.empty()) return invalid("Option --session-dir is missing.");
   if (out.head && !out.join.empty()) return invalid("A node is the head or joins one: give --head or --join.");
   if (!out.join.empty() && out.port < 0) return invalid("Option --join needs --port.");
+  if (out.tls_cert.empty() != out.tls_key.empty())
+    return invalid("A certificate and its key come together: give --tls-cert and --tls-key.");
+  if (out.outside && out.join.empty()) return invalid("Option --outside needs --join.");
   if (memory_threshold != nullptr) {
     const bool valid = parse_number(std::string(memory_threshold), &out.memory_threshold);
     if (!valid || !(out.memory_threshold > 0 && out.memory_threshold <= 1))

@@ -7,6 +7,7 @@
 #include "base/result.h"
 #include "sched/policy.h"
 #include "sched/resources.h"
+#include "schema/narke_generated.h"
 
 namespace narke::node {
 
@@ -27,11 +28,17 @@ struct Options {
   std::string bind;  // the address it listens on; empty: `address`
   std::string spill_dir;  // where objects go to when memory is short; empty: <session_dir>/spill
   std::string journal;  // file in which the head keeps its state; empty: it keeps none
+  wire::TlsUse tls = wire::TlsUse::Auto;  // which links to other hosts are encrypted
   std::string join;  // HOST:PORT of the head; empty: this node is the head
+  bool outside = false;         // with join: that port is all that can be reached, and nobody can reach this node
+  int64_t grace_ms = 30'000;    // outside: how long the line to the head may be broken
+  int client_port = -1;         // a second port for such nodes, when it is free; -1: none
+  std::string python_version;   // of this node's workers, for instance "3.11.2"; empty: unknown
   std::string dashboard_host;  // "" for no gateway
   int dashboard_port = -1;     // -1: 8265 or the next free one
   int metrics_port = 0;        // 0: any
   bool dashboard_eager = false;
+  std::string tls_cert, tls_key;  // paths for HTTPS; empty: the gateway makes its own
   std::string gateway;  // path of narke-gateway; empty: beside this program
   double memory_threshold = 0.95;
   size_t max_workers = 0;  // 0: as many as the host holds

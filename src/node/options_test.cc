@@ -30,6 +30,10 @@ TEST(Options, ThatAreWrongAreNamed) {
   EXPECT_NE(message({"--session-dir", "/s", "--resource", "CPU=nan"}).find("CPU=nan"), std::string::npos);
   EXPECT_NE(message({"--session-dir", "/s", "--owner-pid"}).find("needs a value"), std::string::npos);
   EXPECT_NE(message({"--session-dir", "/s", "--head=1"}).find("--head"), std::string::npos);
+  EXPECT_NE(message({"--session-dir", "/s", "--tls", "maybe"}).find("maybe"), std::string::npos);
+  EXPECT_NE(message({"--session-dir", "/s", "--tls-cert", "c"}).find("--tls-key"), std::string::npos);
+  EXPECT_NE(message({"--session-dir", "/s", "--outside"}).find("--join"), std::string::npos);
+  EXPECT_NE(message({"--session-dir", "/s", "--grace-ms", "-1"}).find("--grace-ms"), std::string::npos);
   EXPECT_FALSE(parse_options({"--session-dir", "/s"}, "2").ok());
 }
 

@@ -8,10 +8,10 @@ Peers::~Peers() {
   for (auto& [node, link] : links_) link->set_handler(nullptr);
 }
 
-void Peers::adopt(int fd) { reactor_.adopt(fd, true, this); }
+void Peers::adopt(int fd, bool tls) { reactor_.adopt_guest(fd, tls, this); }
 
 Status Peers::connect(const NodeId& alias, const std::string& endpoint) {
-  auto link = reactor_.connect_tcp(endpoint, rpc::write_preface({rpc::LinkKind::kNode, {}}), this);
+  auto link = reactor_.connect_tcp(endpoint, {.kind = rpc::LinkKind::kNode}, this);
   if (!link) return link.error();
   link.value()->set_peer(as_program(alias));
   nodes_[link.value().get()] = alias;

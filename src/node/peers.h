@@ -32,7 +32,7 @@ class Peers : public rpc::Handler {
   ~Peers() override;
 
   // A daemon has come through the door.
-  void adopt(int fd);
+  void adopt(int fd, bool tls);
   // Opens the link to a node whose id is not known yet: the answer to what is sent over it comes from `alias`, until
   // rename() says who it is.
   Status connect(const NodeId& alias, const std::string& endpoint);

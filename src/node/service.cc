@@ -42,6 +42,7 @@ static controller::Node self_of(const ServiceConfig& config) {
   self.address = config.address;
   self.hostname = config.hostname;
   self.endpoint = config.endpoint;
+  self.outside = config.outside;
   return self;
 }
 
@@ -282,6 +283,7 @@ void Service::registered(Program& program, uint32_t call_id) {
   const auto config = builder.CreateVector(reinterpret_cast<const uint8_t*>(job.config.data()), job.config.size());
   const auto node = config_.node.node.to_wire<wire::NodeId>();
   const auto endpoint = builder.CreateString(config_.endpoint);
+  const auto door = builder.CreateString(config_.door);
   const auto job_id = program.job.to_wire<wire::JobId>();
   wire::RegisteredBuilder reply(builder);
   reply.add_node(&node);
@@ -292,6 +294,8 @@ void Service::registered(Program& program, uint32_t call_id) {
   reply.add_store_bytes(store_->arena_bytes());
   reply.add_store_fd(true);
   reply.add_endpoint(endpoint);
+  reply.add_door(door);
+  reply.add_tls(reactor_.identity().tls);
   builder.Finish(reply.Finish());
   program.link->send_fd(store_->fd());
   program.link->send(MessageType::Registered, call_id, builder);

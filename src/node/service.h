@@ -23,6 +23,7 @@
 #include "rpc/tcp.h"
 #include "store/server.h"
 #include "transfer/transfer.h"
+#include "tunnel/tunnels.h"
 
 namespace narke::node {
 
@@ -32,6 +33,12 @@ struct ServiceConfig {
   std::string session_dir, socket_path, token_path, address, hostname;
   bool is_head = true;
   std::string endpoint;  // HOST:PORT of this node's door; empty: it is a cluster of its own
+  std::string python;    // version of Python of this node's workers; empty: unknown
+  // A driver's node outside of the cluster's network: nothing runs on it, nobody can dial it.
+  bool outside = false;
+  std::string outside_of;  // HOST:PORT at which the head is dialled
+  std::string door;        // HOST:PORT of this node's own door, through which its programs reach the cluster
+  int64_t grace_ms = 0;    // how long the line may be broken
   int64_t head_wait_ms = 300'000;  // a node whose head is away goes on for so long
   std::function<WorkerId()> new_worker_id;  // empty: ids that nobody can guess
 };
@@ -48,7 +55,8 @@ class Service : public rpc::Handler,
                 public store::ServerOut,
                 private ClusterOut,
                 private LogOut,
-                private PeersOut {
+                private PeersOut,
+                private tunnel::TunnelsOut {
  public:
   Service(rpc::Reactor& reactor, ServiceConfig config, std::function<void(const std::string&)> log);
   ~Service() override;
@@ -59,6 +67,10 @@ class Service : public rpc::Handler,
   const Cluster& cluster() const { return cluster_; }
   // ---- with other hosts (service_cluster.cc)
   void attach_transfers(transfer::Transfers& transfers) { transfers_ = &transfers; }
+  tunnel::TunnelsOut& tunnels_out() { return *this; }
+  void attach_tunnels(tunnel::Tunnels& tunnels) { tunnels_ = &tunnels; }
+  // HOST:PORT by which other hosts reach this one; of a node outside of the cluster's network: once it has joined.
+  const std::string& endpoint() const { return config_.endpoint; }
   // Somebody has come through the door.
   void on_arrival(const rpc::Preface& preface, int fd);
   // Of the links that come from other daemons.
@@ -153,6 +165,14 @@ class Service : public rpc::Handler,
   void on_node_link_closed(const NodeId& node, const Error& why) override;
   std::string endpoint_of(const NodeId& node) override;
 
+  // nodes outside of the cluster's network (service_outside.cc)
+  int on_stream(const rpc::Preface& preface, std::string* first) override;
+  void on_session_over(const NodeId& node, const std::string& why) override;
+  bool is_meant(const NodeId& node) const;
+  bool is_outside(const NodeId& node) const;
+  void pass_on(const rpc::Preface& preface, int fd);
+  std::string objection_to_python(const std::string& theirs) const;
+
   // objects of other nodes
   bool on_pull(Program& program, const rpc::Frame& frame);
   bool on_erase(const rpc::Frame& frame);
@@ -224,6 +244,7 @@ class Service : public rpc::Handler,
   std::function<void(int)> driver_gone_;
   WorkerProcesses* processes_ = nullptr;
   store::ProgramStore* store_ = nullptr;
+  tunnel::Tunnels* tunnels_ = nullptr;        // null: no other host can be reached
   transfer::Transfers* transfers_ = nullptr;  // null: no other host can be reached
   Cluster cluster_;
   Peers peers_;

@@ -44,10 +44,12 @@ static flatbuffers::Offset<wire::NodeState> pack_node(Builder& b, const controll
   const auto total = pack_resources(b, node.pool ? node.pool->total() : ResourceSet());
   const auto available = pack_resources(b, node.pool ? node.pool->available() : ResourceSet());
   const auto why = b.CreateString(node.why);
-  return wire::CreateNodeState(b, &id, endpoint, hostname, labels, total, available, node.alive, why, node.head);
+  return wire::CreateNodeState(b, &id, endpoint, hostname, labels, total, available, node.alive, why, node.head,
+                               node.outside);
 }
 
 std::string Service::endpoint_of(const NodeId& node) {
+  if (config_.outside) return rpc::routed_endpoint(config_.door, node);
   const controller::Node* known = cluster_.controller().nodes.find(node);
   return known ? known->endpoint : std::string();
 }
@@ -140,12 +142,14 @@ void Service::on_job_news(const rpc::Frame& frame) {
 // ---- joining -----------------------------------------------------------------------------------------------
 
 void Service::on_arrival(const rpc::Preface& preface, int fd) {
+  if (preface.kind == rpc::LinkKind::kTunnel) return tunnels_->serve(fd);
+  if (!is_meant(preface.node)) return pass_on(preface, fd);
   Program* program = preface.kind == rpc::LinkKind::kProgram ? find(preface.target) : nullptr;
-  if (preface.kind == rpc::LinkKind::kNode) return peers_.adopt(fd);
-  if (preface.kind == rpc::LinkKind::kData) return transfers_->serve(fd);
+  if (preface.kind == rpc::LinkKind::kNode) return peers_.adopt(fd, preface.tls);
+  if (preface.kind == rpc::LinkKind::kData) return transfers_->serve(fd, preface.tls);
   if (program != nullptr && program->link != nullptr) {
     Builder& b = fresh();
-    b.Finish(wire::CreateIncomingLink(b));
+    b.Finish(wire::CreateIncomingLink(b, preface.tls));
     program->link->send_fd(fd);
     program->link->send(MessageType::IncomingLink, 0, b);
   }
@@ -189,8 +193,10 @@ void Service::send_join(const NodeId& to, bool back) {
   const auto hostname = b.CreateString(config_.hostname);
   const auto resources = pack_resources(b, cluster_.core().pool().total());
   const auto labels = pack_labels(b, cluster_.core().config().labels);
+  const auto python = b.CreateString(config_.python);
   b.Finish(wire::CreateJoinCluster(b, &id, endpoint, hostname, getpid(), resources, labels, packed_actors,
-                                   packed_groups, packed_programs, back));
+                                   packed_groups, packed_programs, back, config_.outside,
+                                   static_cast<uint32_t>(config_.grace_ms), python));
   peers_.send(to, MessageType::JoinCluster, 1, b);
 }
 
@@ -226,9 +232,14 @@ void Service::on_join(const NodeId& from, const rpc::Frame& frame) {
   if (from == cluster_.self()) return peers_.close(from, "a node cannot join itself");
   if (nodes.find_ended(from))
     return refuse_join(from, frame, "the cluster has counted this node as gone; start it anew");
+  if (const std::string why = objection_to_python(text_of(table->python())); !why.empty())
+    return refuse_join(from, frame, why);
   controller::Node node;
   node.id = from;
-  node.endpoint = text_of(table->endpoint());
+  node.outside = table->outside();
+  if (node.outside && (tunnels_ == nullptr || !tunnels_->has(from)))
+    return refuse_join(from, frame, "a node outside of the cluster's network joins through a tunnel only");
+  node.endpoint = node.outside ? rpc::routed_endpoint(config_.endpoint, from) : text_of(table->endpoint());
   node.address = node.endpoint.substr(0, node.endpoint.rfind(':'));
   node.hostname = text_of(table->hostname());
   node.labels = labels_of(table->labels());
@@ -239,13 +250,14 @@ void Service::on_join(const NodeId& from, const rpc::Frame& frame) {
   node.mirror = std::make_shared<ResourcePool>(ResourcePool::mirror(total, total));
   node.pool = node.mirror.get();
   heard_ms_[from] = now_ms();
-  log_("node " + from.hex().substr(0, 8) + " has joined from " + text_of(table->endpoint()));
+  log_("node " + from.hex().substr(0, 8) + " has joined from " + node.endpoint);
   Builder b(256);
   const auto cluster = b.CreateVector(reinterpret_cast<const uint8_t*>(reactor_.identity().cluster.data()),
                                       reactor_.identity().cluster.size());
   const auto session = b.CreateString(config_.session_dir);
   const auto head = wired<wire::NodeId>(cluster_.self());
-  b.Finish(wire::CreateJoined(b, 0, cluster, session, &head));
+  const auto endpoint = b.CreateString(config_.endpoint);
+  b.Finish(wire::CreateJoined(b, 0, cluster, session, &head, endpoint));
   peers_.send(from, MessageType::Joined, frame.call_id, b);
   tell_view(from, true);
   for (const auto& [number, job] : cluster_.controller().jobs.all())
@@ -293,6 +305,7 @@ void Service::on_joined(const NodeId& from, const rpc::Frame& frame) {
   const auto joined = std::exchange(joined_, nullptr);
   if (table->error() != nullptr && table->error()->size() > 0) return joined(table->error()->str());
   head_ = NodeId::from_wire(table->head());
+  if (config_.outside) config_.endpoint = rpc::routed_endpoint(text_of(table->endpoint()), cluster_.self());
   peers_.rename(from, head_);
   joined("");
   report();
@@ -363,6 +376,7 @@ void Service::on_view(const rpc::Frame& frame) {
       node.hostname = text_of(state->hostname());
       node.labels = labels_of(state->labels());
       node.head = state->head();
+      node.outside = state->outside();
       cluster_.add_node(std::move(node));
     }
     cluster_.on_pool_report(id, resources_of(state->total()), resources_of(state->available()));
@@ -402,7 +416,7 @@ void Service::look_for_silence() {
   const int64_t now = now_ms();
   std::vector<NodeId> silent;
   for (const auto& [node, heard] : heard_ms_)
-    if (now - heard > kSilenceMs) silent.push_back(node);
+    if (now - heard > kSilenceMs && !is_outside(node)) silent.push_back(node);  // a tunnel has its own bound
   for (const NodeId& node : silent)
     node_gone(node, "it has not been heard of for " + std::to_string(kSilenceMs / 1000) + " s");
   settle();

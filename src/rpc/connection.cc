@@ -1,5 +1,6 @@
 #include "rpc/connection.h"
 
+#include <algorithm>
 #include <cerrno>
 
 #include <fcntl.h>
@@ -16,6 +17,7 @@ namespace {
 constexpr size_t kReadBytes = 64 << 10;
 constexpr size_t kWriteAtBytes = 64 << 10;  // more than this in the output leaves at once
 constexpr size_t kKeepBytes = 1 << 20;      // buffers above this are given back when empty
+constexpr size_t kMostReadBytes = 8 << 20;  // then other links have their turn
 
 size_t padded(size_t size) { return (size + 7) & ~size_t{7}; }
 
@@ -95,9 +97,30 @@ void Connection::flush() {
 }
 
 void Connection::begin_with(const std::string& preface) {
-  out_.append(reinterpret_cast<const uint8_t*>(preface.data()), preface.size());
+  if (!tls_) out_.append(reinterpret_cast<const uint8_t*>(preface.data()), preface.size());
   wants_write_ = true;
   reactor_.arm(slot_, EPOLLIN | EPOLLOUT, EPOLL_CTL_MOD);
+}
+
+void Connection::encrypt(std::string preface) {
+  const auto side = is_server_ ? TlsStream::Side::kServer : TlsStream::Side::kClient;
+  tls_ = std::make_unique<TlsStream>(reactor_.tls_key(), fd_, side, std::move(preface));
+}
+
+void Connection::on_writable() {
+  wants_write_ = false;
+  reactor_.arm(slot_, EPOLLIN, EPOLL_CTL_MOD);
+  flush();
+  if (tls_ && state_ != State::kClosed) read_encrypted();  // a handshake begins, or goes on, by reading
+}
+
+// As write_once(); also negative, with errno 0, when the peer has to say something first.
+long Connection::write_encrypted() {
+  const Moved moved = tls_->write(out_.data() + out_sent_, unsent_bytes());
+  if (!moved.error.empty()) fail(moved.refused ? ErrorCode::kRefused : ErrorCode::kDisconnected, moved.error);
+  writes_after_read_ = moved.bytes == 0 && tls_->waits_to_read();
+  errno = writes_after_read_ ? 0 : EAGAIN;
+  return moved.bytes == 0 ? -1 : static_cast<long>(moved.bytes);
 }
 
 long Connection::write_once() {
@@ -127,8 +150,9 @@ void Connection::write_some() {
     return;
   }
   while (unsent_bytes() != 0) {
-    long n = write_once();
+    long n = tls_ ? write_encrypted() : write_once();
     if (n < 0) {
+      if (state_ == State::kClosed || errno == 0) return;
       if (errno == EINTR) continue;
       if (errno != EAGAIN) return fail(ErrorCode::kDisconnected, std::string("write: ") + strerror(errno));
       if (!wants_write_) reactor_.arm(slot_, EPOLLIN | EPOLLOUT, EPOLL_CTL_MOD);
@@ -148,15 +172,34 @@ void Connection::write_some() {
 
 // ---- receiving ----
 
-void Connection::on_readable() {
-  size_t room = kReadBytes;
-  if (in_.size() >= sizeof(FrameHeader)) {  // the rest of a large frame in one go
-    FrameHeader header;
-    std::memcpy(&header, in_.data(), sizeof(header));
-    size_t whole = sizeof(header) + padded(header.body_size);
-    if (whole > in_.size() + room) room = whole - in_.size();
-  }
-  size_t had = in_.size();
+void Connection::on_readable() { tls_ ? read_encrypted() : read_plain(); }
+
+size_t Connection::room_to_read() const {
+  if (in_.size() < sizeof(FrameHeader)) return kReadBytes;
+  FrameHeader header;
+  std::memcpy(&header, in_.data(), sizeof(header));
+  return std::max(kReadBytes, sizeof(header) + padded(header.body_size) - in_.size());  // the rest of a large frame
+}
+
+void Connection::read_encrypted() {
+  size_t total = 0;
+  do {
+    const size_t had = in_.size(), room = room_to_read();
+    const Moved moved = tls_->read(in_.extend(room), room);
+    in_.resize(had + moved.bytes);
+    if (!moved.error.empty()) return fail(moved.refused ? ErrorCode::kRefused : ErrorCode::kDisconnected, moved.error);
+    if (moved.bytes == 0) break;
+    total += moved.bytes;
+    parse();
+  } while (state_ != State::kClosed && tls_->has_more() && total < kMostReadBytes);
+  if (state_ == State::kClosed) return;
+  if (total >= kMostReadBytes && tls_->has_more()) reactor_.read_again(*this);
+  if (writes_after_read_) write_some();
+  if (tls_->waits_to_write() && !wants_write_ && state_ != State::kClosed) begin_with({});
+}
+
+void Connection::read_plain() {
+  const size_t had = in_.size(), room = room_to_read();
   iovec part{in_.extend(room), room};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * 4)];
   msghdr message{};
@@ -210,6 +253,11 @@ void Connection::parse() {
 }
 
 void Connection::handle(const Frame& frame) {
+  if (frame.type == wire::MessageType::Challenge && !is_server_) {
+    const auto* challenge = frame.as<wire::Challenge>();
+    if (challenge != nullptr && challenge->refusal() != nullptr && challenge->refusal()->size() > 0)
+      return fail(ErrorCode::kRefused, challenge->refusal()->str());
+  }
   if (state_ == State::kOpen) return handler_->on_frame(*this, frame);
   handle_handshake(frame);
 }
@@ -220,6 +268,27 @@ void Connection::handle_handshake(const Frame& frame) {
   if (is_server_ && frame.type == wire::MessageType::Hello) return check_hello(frame);
   if (!is_server_ && frame.type == wire::MessageType::Challenge) return answer_challenge(frame);
   fail(ErrorCode::kRefused, "the peer did not begin with a handshake");
+}
+
+std::string refusal_frame(const std::string& why) {
+  flatbuffers::FlatBufferBuilder b;
+  const auto text = b.CreateString(why);
+  b.Finish(wire::CreateChallenge(b, kProtocolVersion, kProtocolVersion, 0, 0, text));
+  const size_t table = padded(b.GetSize());
+  const FrameHeader header{static_cast<uint32_t>(table), static_cast<uint16_t>(wire::MessageType::Challenge), 0,
+                           static_cast<uint32_t>(table), 0};
+  std::string out(reinterpret_cast<const char*>(&header), sizeof(header));
+  out.append(reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize());
+  out.resize(sizeof(header) + table);
+  return out;
+}
+
+// The peer is told why, as far as it listens.
+void Connection::refuse(const std::string& why) {
+  const std::string frame = refusal_frame(why);
+  out_.append(frame.data(), frame.size());
+  write_some();
+  fail(ErrorCode::kRefused, why);
 }
 
 void Connection::send_challenge() {
@@ -253,10 +322,12 @@ void Connection::answer_challenge(const Frame& frame) {
 
 void Connection::check_hello(const Frame& frame) {
   const auto* hello = frame.as<wire::Hello>();
-  if (hello == nullptr || hello->version() != kProtocolVersion)
-    return fail(ErrorCode::kRefused, "the peer's handshake is damaged or of another version");
+  if (hello == nullptr) return refuse("the peer's handshake is damaged");
+  if (hello->version() != kProtocolVersion)
+    return refuse("the peer speaks protocol version " + std::to_string(hello->version()) + ", this program " +
+                  std::to_string(kProtocolVersion) + ": use matching releases of narke");
   if (!is_same_proof(prove(identity_.token, nonce_), as_view(hello->proof())))
-    return fail(ErrorCode::kRefused, "the peer does not know this cluster's token");
+    return refuse("the peer does not know this cluster's token");
   peer_ = WorkerId::from_wire(hello->worker());
   peer_pid_ = hello->pid();
   become_open();

@@ -3,6 +3,8 @@
 // Problem: a call on the hot path must cost one write and one read, made by the thread that wants the answer.
 // So a connection has no thread: whoever holds the reactor's lock writes and dispatches.
 //
+// Between hosts a connection is encrypted (tls.h); nothing else differs.
+//
 // Lifecycle: made by Reactor::connect or Reactor::listen; handshaking -> open -> closed. Frames sent while
 // handshaking are kept and leave when it is done. After on_closed the reactor drops its reference.
 // Threads: every method needs the lock that guards the owning reactor (a daemon with one thread needs none).
@@ -17,6 +19,7 @@
 #include "base/id.h"
 #include "base/result.h"
 #include "rpc/frame.h"
+#include "rpc/tls.h"
 
 namespace narke::rpc {
 
@@ -49,9 +52,13 @@ struct Identity {
   std::string token;
   std::string cluster;
   WorkerId self;
+  wire::TlsUse tls = wire::TlsUse::Auto;
 };
 
-inline constexpr uint16_t kProtocolVersion = 1;
+inline constexpr uint16_t kProtocolVersion = 2;
+
+// The frame that ends a link before it begins, with the reason for whoever is at the other end.
+std::string refusal_frame(const std::string& why);
 
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
@@ -103,11 +110,17 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // Leaves before the handshake, as soon as the socket takes it.
   void begin_with(const std::string& preface);
+  void encrypt(std::string preface);
+  void on_writable();
   void on_readable();
+  void read_plain();
+  void read_encrypted();
+  size_t room_to_read() const;
   void parse();
   void handle(const Frame& frame);
   void handle_handshake(const Frame& frame);
   void send_challenge();
+  void refuse(const std::string& why);
   void answer_challenge(const Frame& frame);
   void check_hello(const Frame& frame);
   void become_open();
@@ -116,17 +129,20 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void after_append();
   void write_some();
   long write_once();
+  long write_encrypted();
   void fail(ErrorCode code, const std::string& message);
 
   Reactor& reactor_;
   std::unique_ptr<Pipe> pipe_;  // null: a socket's
   int fd_;  // -1: a pipe's
+  std::unique_ptr<TlsStream> tls_;  // null: plain
   bool is_server_;
   Handler* handler_;
   const Identity& identity_;
   State state_ = State::kHandshaking;
   bool closing_ = false;         // on_closed is due
   bool wants_write_ = false;     // registered for EPOLLOUT
+  bool writes_after_read_ = false;  // TLS waits for the peer before more can be written
   bool dirty_ = false;           // in the reactor's flush list
   Error why_;
   WorkerId peer_;

@@ -132,6 +132,17 @@ ConnectionPtr Reactor::add(ConnectionPtr connection, bool trusted) {
   return connection;
 }
 
+ConnectionPtr Reactor::adopt_guest(int fd, bool tls, Handler* handler) {
+  auto connection = std::make_shared<Connection>(*this, fd, true, handler, identity_);
+  if (tls) connection->encrypt({});
+  return add(std::move(connection), false);
+}
+
+const TlsKey& Reactor::tls_key() {
+  if (!tls_key_) tls_key_ = std::make_unique<TlsKey>(identity_.token);
+  return *tls_key_;
+}
+
 Result<ConnectionPtr> Reactor::connect(const std::string& path, Handler* handler) {
   Result<SocketAddress> address = socket_address(path);
   if (!address) return address.error();
@@ -150,14 +161,17 @@ Result<ConnectionPtr> Reactor::connect(const std::string& path, Handler* handler
   return adopt(fd, false, handler);
 }
 
-Result<ConnectionPtr> Reactor::connect_tcp(const std::string& host_port, const std::string& preface, Handler* handler) {
-  if (surroundings_) return surroundings_->connect(*this, host_port, preface, handler);
-  Result<HostPort> to = parse_host_port(host_port);
+Result<ConnectionPtr> Reactor::connect_tcp(const std::string& endpoint, Preface preface, Handler* handler) {
+  if (surroundings_) return surroundings_->connect(*this, endpoint, write_preface(preface), handler);
+  Result<Endpoint> to = parse_endpoint(endpoint);
   if (!to) return to.error();
   Result<int> fd = begin_connect(to.value().host, to.value().port);
   if (!fd) return fd.error();
+  preface.node = to.value().node;
+  preface.tls = must_encrypt(identity_.tls, to.value());
   ConnectionPtr connection = adopt(fd.value(), false, handler);
-  connection->begin_with(preface);
+  if (preface.tls) connection->encrypt(write_preface(preface));
+  connection->begin_with(write_preface(preface));
   return connection;
 }
 
@@ -193,6 +207,7 @@ Status Reactor::listen(const std::string& path, std::function<Handler*(Connectio
 void Reactor::watch(int fd, std::function<void()> on_readable) {
   uint32_t index = add_slot(fd);
   slots_[index].callback = std::move(on_readable);
+  slots_[index].events = EPOLLIN;
   watched_[fd] = index;
   arm(index, EPOLLIN, EPOLL_CTL_ADD);
 }
@@ -202,6 +217,15 @@ void Reactor::unwatch(int fd) {
   if (found == watched_.end()) return;
   free_slot(found->second);
   watched_.erase(found);
+}
+
+void Reactor::watch_for(int fd, bool reading, bool writing) {
+  const auto found = watched_.find(fd);
+  if (found == watched_.end()) return;
+  const uint32_t events = (reading ? EPOLLIN : 0u) | (writing ? EPOLLOUT : 0u);
+  const uint32_t before = std::exchange(slots_[found->second].events, events);
+  if (events == before) return;
+  arm(found->second, events, before == 0 ? EPOLL_CTL_ADD : events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD);
 }
 
 // ---- timers ----
@@ -264,17 +288,14 @@ void Reactor::handle_event(const epoll_event& event) {
   }
   ConnectionPtr connection = slots_[index].connection;
   if (!connection || connection->is_closed()) return;
-  if (event.events & EPOLLOUT) {
-    connection->wants_write_ = false;
-    arm(index, EPOLLIN, EPOLL_CTL_MOD);
-    connection->flush();
-  }
+  if (event.events & EPOLLOUT) connection->on_writable();
   if (!connection->is_closed() && event.events & (EPOLLIN | EPOLLHUP | EPOLLERR)) connection->on_readable();
 }
 
 void Reactor::dispatch() {
   int count = event_count_;
   event_count_ = 0;
+  read_rest();
   for (int i = 0; i < count; ++i) handle_event(events_[i]);
   if (next_due_ns_.load(std::memory_order_relaxed) != kNever) run_timers();
   deliver_closed();
@@ -299,6 +320,16 @@ void Reactor::flush_all() {
     dirty_[i]->flush();
   }
   dirty_.clear();
+}
+
+void Reactor::read_again(Connection& connection) {
+  unread_.push_back(slots_[connection.slot_].connection);
+  wake();
+}
+
+void Reactor::read_rest() {
+  for (const ConnectionPtr& connection : std::exchange(unread_, {}))
+    if (!connection->is_closed()) connection->on_readable();
 }
 
 void Reactor::mark_dirty(Connection& connection) {

@@ -23,6 +23,7 @@
 namespace narke::rpc {
 
 class Reactor;
+struct Preface;
 
 // Time and other hosts as a reactor sees them, when they are not the system's (src/sim). Such a reactor has no
 // descriptor: nobody waits for it, whoever owns it calls dispatch() when next_due() has come or bytes were delivered.
@@ -50,11 +51,14 @@ class Reactor {
   Result<ConnectionPtr> connect(const std::string& path, Handler* handler);
   // Connects to another host's door (see tcp.h) and asks for what the preface says. Does not wait: what is sent is
   // kept until the link is open, and on_closed tells when nobody answers.
-  Result<ConnectionPtr> connect_tcp(const std::string& host_port, const std::string& preface, Handler* handler);
+  // The link is encrypted as identity().tls says.
+  Result<ConnectionPtr> connect_tcp(const std::string& endpoint, Preface preface, Handler* handler);
   // Listens on a Unix socket (made 0600; a stale file is replaced). on_accept may set the handler's context.
   Status listen(const std::string& path, std::function<Handler*(Connection&)> on_accept);
   // Talks over an already connected descriptor (socketpair); takes it over. trusted: no handshake.
   ConnectionPtr adopt(int fd, bool is_server, Handler* handler, bool trusted = false);
+  // Serves somebody who came through a door; tls: as its preface says.
+  ConnectionPtr adopt_guest(int fd, bool tls, Handler* handler);
 
   // Talks over a pipe.
   ConnectionPtr adopt(std::unique_ptr<Pipe> pipe, bool is_server, Handler* handler, bool trusted = false);
@@ -62,6 +66,8 @@ class Reactor {
   // Any other descriptor: callback from dispatch() whenever it is readable.
   void watch(int fd, std::function<void()> on_readable);
   void unwatch(int fd);
+  // What a watched descriptor is watched for from now on; the callback runs for either. Neither: not even for its end.
+  void watch_for(int fd, bool reading, bool writing);
 
   TimerId after(std::chrono::milliseconds delay, std::function<void()> callback);
   void cancel(TimerId timer);
@@ -82,6 +88,8 @@ class Reactor {
 
   int epoll_fd() const { return epoll_; }  // readable when dispatch() has work: for asyncio loops
   const Identity& identity() const { return identity_; }
+  void set_tls_use(wire::TlsUse use) { identity_.tls = use; }
+  const TlsKey& tls_key();  // of this cluster; made when it is first needed
 
  private:
   friend class Connection;
@@ -90,6 +98,7 @@ class Reactor {
     ConnectionPtr connection;
     std::function<void()> callback;
     int fd = -1;
+    uint32_t events = EPOLLIN;  // of a watched descriptor
   };
   ConnectionPtr add(ConnectionPtr connection, bool trusted);
   uint32_t add_slot(int fd);
@@ -97,6 +106,9 @@ class Reactor {
   void arm(uint32_t slot, uint32_t events, int op);
   void mark_dirty(Connection& connection);
   void mark_closing(Connection& connection);
+  // Its next bytes are in memory already.
+  void read_again(Connection& connection);
+  void read_rest();
   void deliver_closed();
   void run_timers();
   int clamp_to_timers(int timeout_ms) const;
@@ -110,6 +122,8 @@ class Reactor {
   std::unordered_map<int, uint32_t> watched_;
   std::vector<ConnectionPtr> closing_;
   std::vector<ConnectionPtr> dirty_;
+  std::vector<ConnectionPtr> unread_;
+  std::unique_ptr<TlsKey> tls_key_;
   std::multimap<Clock::time_point, std::pair<TimerId, std::function<void()>>> timers_;
   TimerId next_timer_ = 1;
   std::atomic<int64_t> next_due_ns_;

@@ -43,7 +43,9 @@ class Search {
  public:
   explicit Search(const ResourceSet& demand) : demand_(demand) {}
 
-  void offer(size_t index, const ResourcePool& pool, double score) {
+  void offer(size_t index, const NodeView& node, double score) {
+    if (node.closed) return;
+    const ResourcePool& pool = *node.pool;
     if (pool.fits(demand_)) {
       if (choice_.kind == Choice::Kind::kNode && score >= score_) return;
       choice_ = {Choice::Kind::kNode, index};
@@ -67,7 +69,7 @@ Choice pick_hybrid(std::span<const NodeView> nodes, const ResourceSet& demand, s
   for (size_t step = 0; step < nodes.size(); ++step) {
     const size_t index = (local + step) % nodes.size();
     const double used = utilization(*nodes[index].pool);
-    search.offer(index, *nodes[index].pool, used < threshold ? 0 : used);
+    search.offer(index, nodes[index], used < threshold ? 0 : used);
   }
   return search.choice();
 }
@@ -76,7 +78,7 @@ Choice pick_spread(std::span<const NodeView> nodes, const ResourceSet& demand, u
   Search search(demand);
   for (size_t step = 0; step < nodes.size(); ++step) {
     const size_t index = (*cursor + step) % nodes.size();
-    search.offer(index, *nodes[index].pool, 0);
+    search.offer(index, nodes[index], 0);
     if (search.choice().kind == Choice::Kind::kNode) break;
   }
   if (search.choice().kind == Choice::Kind::kNode) *cursor = search.choice().node + 1;
@@ -87,7 +89,7 @@ Choice pick_affinity(std::span<const NodeView> nodes, const ResourceSet& demand,
                      size_t local) {
   Search search(demand);
   for (size_t i = 0; i < nodes.size(); ++i)
-    if (nodes[i].id == wanted) search.offer(i, *nodes[i].pool, 0);
+    if (nodes[i].id == wanted) search.offer(i, nodes[i], 0);
   if (search.choice().kind != Choice::Kind::kInfeasible || !soft) return search.choice();
   return pick_hybrid(nodes, demand, local);
 }
@@ -97,7 +99,7 @@ Choice pick_labels(std::span<const NodeView> nodes, const ResourceSet& demand, c
   for (size_t i = 0; i < nodes.size(); ++i) {
     if (!strategy.allows(*nodes[i].labels)) continue;
     const double malus = all_hold(strategy.preferred, *nodes[i].labels) ? 0 : 2;
-    search.offer(i, *nodes[i].pool, malus + utilization(*nodes[i].pool));
+    search.offer(i, nodes[i], malus + utilization(*nodes[i].pool));
   }
   return search.choice();
 }
@@ -118,6 +120,7 @@ namespace {
 using Pools = std::vector<ResourcePool>;
 
 bool allowed(const NodeView& node, const BundleLabels& labels, size_t bundle) {
+  if (node.closed) return false;
   return bundle >= labels.size() || labels[bundle].empty() || all_hold(labels[bundle], *node.labels);
 }
 

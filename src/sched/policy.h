@@ -21,6 +21,7 @@ struct NodeView {
   NodeId id;
   const ResourcePool* pool;
   const Labels* labels;
+  bool closed = false;  // takes nothing new
 };
 
 // A condition on one label.

@@ -5,6 +5,7 @@
 #include <functional>
 #include <string>
 
+#include "schema/narke_generated.h"
 #include "transfer/io.h"
 
 namespace narke::transfer {
@@ -22,7 +23,9 @@ struct TransferConfig {
   int64_t keep_ms = 1'000;             // an object that came is pinned for so long, so that who asked finds it
   int fan_out = 1;                     // nodes that take one object from this one at a time
   uint64_t redirect_bytes = 16 << 20;  // smaller objects are given to everybody
-  Wrap wrap;                           // default: plain TCP
+  bool through_tunnel = false;         // other nodes are not where they say: take each object from whom has it
+  wire::TlsUse tls = wire::TlsUse::Auto;  // which connections are encrypted
+  Wrap wrap;                           // default: TCP, with TLS where the preface says so
   std::function<void(const std::string&)> log;  // something a person should read; may be empty
 };
 

@@ -15,6 +15,7 @@ namespace narke::transfer {
 namespace {
 
 constexpr int kLookEvery = 200;  // milliseconds between looks for late links, while there are busy ones
+constexpr int64_t kTunnelStallMs = 30'000;  // a tunnel's line may be broken for a while
 constexpr uint64_t kWakeUp = 0;  // epoll's word for the thread's own eventfd
 
 int64_t clock_ms() {
@@ -52,10 +53,14 @@ class Io::Mailbox {
 
 class Io::Thread {
  public:
-  Thread(const LinkConfig& config, Wrap wrap, Mailbox& mailbox, int epoll, int wake)
-      : config_(config), wrap_(std::move(wrap)), mailbox_(mailbox), epoll_(epoll), wake_(wake), thread_([this] {
-          loop();
-        }) {}
+  Thread(const LinkConfig& config, Wrap wrap, wire::TlsUse tls, Mailbox& mailbox, int epoll, int wake)
+      : config_(config),
+        wrap_(std::move(wrap)),
+        tls_(tls),
+        mailbox_(mailbox),
+        epoll_(epoll),
+        wake_(wake),
+        thread_([this] { loop(); }) {}
   ~Thread() {
     post([this] { stopping_ = true; });
     thread_.join();
@@ -68,12 +73,14 @@ class Io::Thread {
     if (posted_.size() == 1) eventfd_write(wake_, 1);
   }
   void connect(LinkId id, const std::string& address) {
-    auto fd = dial(address);
-    if (!fd.ok()) return tell_closed(id, fd.error());
-    open(id, fd.value(), Side::kAsker);
+    auto dialled = dial(address, tls_);
+    if (!dialled.ok()) return tell_closed(id, dialled.error());
+    open(id, dialled.value().fd, Side::kAsker, dialled.value().preface);
   }
-  void open(LinkId id, int fd, Side side) {
-    auto entry = std::make_unique<Entry>(*this, id, wrap_(fd, side), side);
+  void open(LinkId id, int fd, Side side, const rpc::Preface& preface) {
+    LinkConfig config = config_;
+    if (!preface.node.is_nil()) config.stall_ms += kTunnelStallMs;
+    auto entry = std::make_unique<Entry>(*this, id, wrap_(fd, side, preface), side, config);
     epoll_event want{.events = EPOLLIN, .data = {.u64 = id}};
     if (epoll_ctl(epoll_, EPOLL_CTL_ADD, entry->link.fd(), &want) != 0)
       return tell_closed(id, {ErrorCode::kFailed, strerror(errno)});
@@ -91,8 +98,8 @@ class Io::Thread {
 
  private:
   struct Entry : LinkOut {
-    Entry(Thread& t, LinkId i, std::unique_ptr<Stream> stream, Side side)
-        : thread(t), id(i), link(side, std::move(stream), t.config_, *this, clock_ms()) {}
+    Entry(Thread& t, LinkId i, std::unique_ptr<Stream> stream, Side side, const LinkConfig& config)
+        : thread(t), id(i), link(side, std::move(stream), config, *this, clock_ms()) {}
     void on_up(const std::string& peer) override { tell({Event::Kind::kUp, id, {}, peer, {}}); }
     void on_request(const Header& header) override { tell({Event::Kind::kRequest, id, header, {}, {}}); }
     void on_sent(const Header& header) override { tell({Event::Kind::kSent, id, header, {}, {}}); }
@@ -113,6 +120,7 @@ class Io::Thread {
   void step(Entry& entry) {
     Status stepped = entry.link.step(clock_ms());
     if (!stepped.ok()) return end(entry.id, stepped.error());
+    if (entry.link.has_more()) unread_.push_back(entry.id);
     if (entry.awaits_write == entry.link.wants_write()) return;
     entry.awaits_write = !entry.awaits_write;
     epoll_event want{.events = EPOLLIN | (entry.awaits_write ? EPOLLOUT : 0u), .data = {.u64 = entry.id}};
@@ -122,7 +130,8 @@ class Io::Thread {
   void loop() {
     epoll_event events[64];
     while (!stopping_) {
-      int count = epoll_wait(epoll_, events, 64, is_any_busy() ? kLookEvery : -1);
+      int count = epoll_wait(epoll_, events, 64, !unread_.empty() ? 0 : is_any_busy() ? kLookEvery : -1);
+      for (LinkId id : std::exchange(unread_, {})) on_event(id);
       for (int i = 0; i < count; ++i) on_event(events[i].data.u64);
       if (int64_t now = clock_ms(); now - looked_ms_ >= kLookEvery) {
         looked_ms_ = now;
@@ -161,10 +170,12 @@ class Io::Thread {
 
   LinkConfig config_;
   Wrap wrap_;
+  wire::TlsUse tls_;
   Mailbox& mailbox_;
   int epoll_, wake_;
   std::unordered_map<LinkId, std::unique_ptr<Entry>> links_;
   std::vector<LinkId> pushed_;
+  std::vector<LinkId> unread_;  // they have bytes that epoll does not show
   int64_t looked_ms_ = 0;
   bool stopping_ = false;
   std::mutex mutex_;
@@ -172,7 +183,7 @@ class Io::Thread {
   std::thread thread_;  // last: it uses all of the above
 };
 
-Result<std::unique_ptr<Io>> Io::make(const LinkConfig& config, int threads, Wrap wrap) {
+Result<std::unique_ptr<Io>> Io::make(const LinkConfig& config, int threads, Wrap wrap, wire::TlsUse tls) {
   auto io = std::unique_ptr<Io>(new Io());
   io->event_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   io->mailbox_ = std::make_unique<Mailbox>(io->event_fd_);
@@ -182,7 +193,7 @@ Result<std::unique_ptr<Io>> Io::make(const LinkConfig& config, int threads, Wrap
     if (io->event_fd_ < 0 || epoll < 0 || wake < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, wake, &readable) != 0)
       return Error{ErrorCode::kFailed, std::string("The threads of object transfers could not be made: ") +
                                            strerror(errno) + ". Raise the limit on open files (ulimit -n)."};
-    io->threads_.push_back(std::make_unique<Thread>(config, wrap, *io->mailbox_, epoll, wake));
+    io->threads_.push_back(std::make_unique<Thread>(config, wrap, tls, *io->mailbox_, epoll, wake));
   }
   return io;
 }
@@ -199,10 +210,10 @@ LinkId Io::connect(const std::string& address) {
   return id;
 }
 
-LinkId Io::adopt(int fd) {
+LinkId Io::adopt(int fd, const rpc::Preface& preface) {
   LinkId id = next_link_++;
   Thread& thread = thread_of(id);
-  thread.post([&thread, id, fd] { thread.open(id, fd, Side::kGiver); });
+  thread.post([&thread, id, fd, preface] { thread.open(id, fd, Side::kGiver, preface); });
   return id;
 }
 

@@ -28,13 +28,15 @@ struct Event {
   Error error;       // of kClosed
 };
 
-// Puts a stream around a connected descriptor; called on an I/O thread.
-using Wrap = std::function<std::unique_ptr<Stream>(int fd, Side side)>;
+// Puts a stream around a connected descriptor; called on an I/O thread. preface: what an asker's stream sends first;
+// what a giver has read.
+using Wrap = std::function<std::unique_ptr<Stream>(int fd, Side side, const rpc::Preface& preface)>;
 
 class Io {
  public:
   // Fails when descriptors or threads are short.
-  static Result<std::unique_ptr<Io>> make(const LinkConfig& config, int threads, Wrap wrap);
+  static Result<std::unique_ptr<Io>> make(const LinkConfig& config, int threads, Wrap wrap,
+                                          wire::TlsUse tls = wire::TlsUse::Auto);
   ~Io();
   Io(const Io&) = delete;
   Io& operator=(const Io&) = delete;
@@ -42,7 +44,7 @@ class Io {
   // Returns at once; a failure is told by kClosed.
   LinkId connect(const std::string& address);
   // A connection that was accepted, its preface read. Takes the descriptor over.
-  LinkId adopt(int fd);
+  LinkId adopt(int fd, const rpc::Preface& preface);
   // Unknown links are fine: kClosed is on its way, or was taken.
   void push(LinkId link, Outgoing outgoing);
   // kClosed follows, with this error.

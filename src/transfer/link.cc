@@ -12,6 +12,10 @@ namespace {
 constexpr size_t kMostBytesOfStep = 8 << 20;  // then other links of the thread have their turn
 constexpr size_t kMostBytesOfCall = 1 << 20;
 
+Error over(const Stream::Moved& moved) {
+  return {moved.refused ? ErrorCode::kRefused : ErrorCode::kDisconnected, moved.error};
+}
+
 Error broken(const std::string& what) { return {ErrorCode::kRefused, "it broke the transfer protocol: " + what}; }
 
 }  // namespace
@@ -20,7 +24,7 @@ Link::Link(Side side, std::unique_ptr<Stream> stream, const LinkConfig& config, 
     : side_(side), stream_(std::move(stream)), config_(config), out_(out), moved_ms_(now_ms) {
   if (side_ == Side::kGiver) return;
   hello_ = asker_hello(rpc::make_nonce(), config_.address);
-  draft_ = rpc::write_preface({.kind = rpc::LinkKind::kData, .target = {}}) + hello_;
+  draft_ = hello_;  // the stream has sent the preface
 }
 
 void Link::push(Outgoing outgoing, int64_t now_ms) {
@@ -69,7 +73,7 @@ Result<size_t> Link::read_once() {
   uint8_t* to = direct ? incoming_.into : buffer_.data() + end_;
   size_t room = direct ? std::min<uint64_t>(incoming_.left, kMostBytesOfCall) : buffer_.size() - end_;
   auto moved = stream_->read(to, room);
-  if (!moved.error.empty()) return Error{ErrorCode::kDisconnected, moved.error};
+  if (!moved.error.empty()) return over(moved);
   if (direct) {
     incoming_.advance(moved.bytes);
   } else {
@@ -191,7 +195,7 @@ void Link::end_message() {
 // ---- writing
 
 Status Link::write(int64_t now_ms) {
-  for (size_t total = 0; total < kMostBytesOfStep && wants_write();) {
+  for (size_t total = 0; total < kMostBytesOfStep && has_to_write();) {
     if (is_up() && draft_.empty()) draft_next();
     auto moved = write_once();
     if (!moved.ok()) return moved.error();
@@ -221,7 +225,7 @@ Result<size_t> Link::write_once() {
     uint64_t at = written_ - draft_.size();
     moved = stream_->write(queue_.front().body + at, std::min<uint64_t>(body - at, kMostBytesOfCall), false);
   }
-  if (!moved.error.empty()) return Error{ErrorCode::kDisconnected, moved.error};
+  if (!moved.error.empty()) return over(moved);
   written_ += moved.bytes;
   if (written_ < total) return moved.bytes;
   draft_.clear();

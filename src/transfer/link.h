@@ -53,7 +53,8 @@ class Link {
   void push(Outgoing outgoing, int64_t now_ms);
   // Moves bytes both ways as far as that goes now, but not for ever. An error means that the link is over.
   Status step(int64_t now_ms);
-  bool wants_write() const { return is_up() ? !queue_.empty() : written_ < draft_.size(); }
+  bool wants_write() const { return stream_->waits_to_write() || (has_to_write() && !stream_->waits_to_read()); }
+  bool has_more() const { return stream_->has_more(); }  // step() would find something to read
   bool is_busy() const;  // bytes are due
   int fd() const { return stream_->fd(); }
 
@@ -71,6 +72,7 @@ class Link {
   };
 
   bool is_up() const { return stage_ == Stage::kUp; }
+  bool has_to_write() const { return is_up() ? !queue_.empty() : written_ < draft_.size(); }
   Status read(int64_t now_ms);
   Status write(int64_t now_ms);
   Result<size_t> read_once();

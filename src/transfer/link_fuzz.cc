@@ -48,12 +48,12 @@ class FakeStream : public Stream {
     size_t n = std::min(size, in_.size());
     std::copy_n(in_.begin(), n, data);
     in_.erase(in_.begin(), in_.begin() + static_cast<long>(n));
-    return {n, {}};
+    return {n, {}, false};
   }
   Moved write(const uint8_t* data, size_t size, bool) override {
     size_t n = std::min<size_t>(size, 1000);
     out_.append(reinterpret_cast<const char*>(data), n);
-    return {n, {}};
+    return {n, {}, false};
   }
   int fd() const override { return -1; }
 
@@ -88,7 +88,7 @@ class Peer : LinkOut {
       NARKE_CHECK(answer.ok());
       feed(proof_of(Side::kAsker, kToken, hello, answer.value().nonce));
     } else {
-      std::string hello = out_.substr(rpc::kPrefaceBytes);
+      std::string hello = out_;
       NARKE_CHECK(read_asker_hello(hello).ok());
       feed(giver_hello(nonce, proof_of(Side::kGiver, kToken, hello, nonce)));
     }

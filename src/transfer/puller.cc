@@ -98,6 +98,7 @@ void Puller::next_source(Pull& pull) {
 void Puller::ask(Pull& pull, const std::string& address, uint8_t flags) {
   pull.stage = Stage::kAsking;
   pull.from = address;
+  if (config_.through_tunnel) flags |= kDirect;  // elsewhere cannot be dialled
   pull.direct = (flags & kDirect) != 0;
   pull.lost.reset();
   if (address == config_.address) return source_failed(pull, {ErrorCode::kNotFound, "this node does not have it"});

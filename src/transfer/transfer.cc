@@ -8,6 +8,14 @@ namespace {
 
 constexpr auto kTick = std::chrono::milliseconds(100);
 
+// key: shared by the threads that make streams, for as long as they run.
+Wrap wrap_with(std::shared_ptr<const rpc::TlsKey> key) {
+  return [key = std::move(key)](int fd, Side side, const rpc::Preface& preface) {
+    const std::string first = side == Side::kAsker ? rpc::write_preface(preface) : std::string();
+    return preface.tls ? tls_stream(*key, fd, first) : plain_stream(fd, first);
+  };
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Transfers>> Transfers::make(rpc::Reactor& reactor, store::Server& store,
@@ -20,9 +28,9 @@ Result<std::unique_ptr<Transfers>> Transfers::make(rpc::Reactor& reactor, store:
   config.threads = std::max(config.threads, 1);
   config.fan_out = std::max(config.fan_out, 1);
   config.most_pulls = std::max<size_t>(config.most_pulls, 1);
-  if (!config.wrap) config.wrap = [](int fd, Side) { return plain_stream(fd); };
+  if (!config.wrap) config.wrap = wrap_with(std::make_shared<const rpc::TlsKey>(token));
   LinkConfig link{.token = token, .address = config.address, .stall_ms = config.stall_ms};
-  auto io = Io::make(link, config.threads, config.wrap);
+  auto io = Io::make(link, config.threads, config.wrap, config.tls);
   if (!io.ok()) return io.error();
   auto transfers = std::unique_ptr<Transfers>(new Transfers(reactor, store, std::move(config)));
   transfers->start(std::move(io).value());
@@ -52,7 +60,7 @@ Transfers::~Transfers() {
   giver_.reset();
 }
 
-void Transfers::serve(int fd) { io_->adopt(fd); }
+void Transfers::serve(int fd, bool tls) { io_->adopt(fd, {.kind = rpc::LinkKind::kData, .target = {}, .tls = tls}); }
 
 void Transfers::pull(const ObjectId& id, const std::vector<std::string>& sources, uint64_t owner, PullDone done) {
   puller_->pull(id, sources, owner, std::move(done));

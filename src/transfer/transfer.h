@@ -38,8 +38,8 @@ class Transfers {
   Transfers(const Transfers&) = delete;
   Transfers& operator=(const Transfers&) = delete;
 
-  // A connection that was accepted, its preface read. Takes the descriptor over.
-  void serve(int fd);
+  // A connection that was accepted, its preface read; tls: as that says. Takes the descriptor over.
+  void serve(int fd, bool tls);
 
   // Brings the object into this node's store. done is called once, from the reactor, never from within pull():
   // ok when the object is in the store, in memory or on disk, and then it is pinned for keep_ms. Otherwise

@@ -62,7 +62,7 @@ ObjectId object(uint32_t n) {
 
 // A blocking connection; how long that takes does not matter.
 int connect_to(const std::string& address) {
-  int fd = take(dial(address));
+  int fd = take(dial(address)).fd;
   pollfd writable{fd, POLLOUT, 0};
   NARKE_CHECK(poll(&writable, 1, 5000) == 1);
   int error = 0;
@@ -142,7 +142,7 @@ class Node {
     if (fd < 0) return;
     std::string preface(rpc::kPrefaceBytes, '\0');
     NARKE_CHECK(recv(fd, preface.data(), preface.size(), MSG_WAITALL) == static_cast<ssize_t>(preface.size()));
-    if (preface[6] != kRaw) return transfers_->serve(fd);
+    if (preface[6] != kRaw) return transfers_->serve(fd, preface.back() != 0);
     std::thread([this, fd] { send_raw(fd); }).detach();
   }
   void send_raw(int fd) const {
@@ -165,7 +165,7 @@ class Node {
 
 void read_raw(const std::string& from, uint8_t* into, uint64_t size) {
   int fd = connect_to(from);
-  std::string preface = rpc::write_preface({.kind = rpc::LinkKind::kData, .target = {}});
+  std::string preface = rpc::write_preface({.kind = rpc::LinkKind::kData});
   preface[6] = kRaw;
   NARKE_CHECK(write(fd, preface.data(), preface.size()) == static_cast<ssize_t>(preface.size()));
   for (uint64_t at = 0; at < size;) {

@@ -29,6 +29,33 @@ TEST_F(TransferTest, AnObjectArrivesWhole) {
   EXPECT_EQ(b.stats().secondary_objects, 5u);
 }
 
+TEST_F(TransferTest, EncryptedObjectsArriveWhole) {
+  config_.tls = wire::TlsUse::Always;
+  Node &a = add(256 * kMiB), &b = add(256 * kMiB);
+  for (uint64_t size : {uint64_t{0}, uint64_t{1}, uint64_t{100'000}, 4 * kMiB, 60 * kMiB + 5}) {
+    auto id = object(static_cast<uint32_t>(size));
+    a.put(id, size, 3);
+    auto answer = pull(b, id, {a.address()});
+    ASSERT_TRUE(answer->ok()) << answer->message();
+    EXPECT_TRUE(b.holds(id, size, 3)) << size;
+  }
+  std::vector<std::shared_ptr<Answer>> answers;
+  for (uint32_t i = 1; i < 300; ++i) {
+    a.put(object(i * 7), 1000 + i, static_cast<uint8_t>(i));
+    answers.push_back(start(b, object(i * 7), {a.address()}));
+  }
+  ASSERT_TRUE(run([&] { return std::all_of(answers.begin(), answers.end(), [](auto& x) { return x->ok(); }); }));
+}
+
+TEST_F(TransferTest, AnotherClustersNodeFailsTheHandshake) {
+  config_.tls = wire::TlsUse::Always;
+  Node &a = add(64 * kMiB, "another"), &b = add();
+  a.put(object(1), kMiB, 1);
+  auto answer = pull(b, object(1), {a.address()});
+  EXPECT_EQ(answer->code(), ErrorCode::kRefused);
+  EXPECT_THAT(answer->message(), HasSubstr("token"));
+}
+
 TEST_F(TransferTest, ManySmallObjectsShareAConnection) {
   Node &a = add(), &b = add();
   std::vector<std::shared_ptr<Answer>> answers;
@@ -183,7 +210,7 @@ TEST_F(TransferTest, StrangersAreClosedAndTheClusterGoesOn) {
   a.put(object(1), kMiB, 1);
   int ends[2];
   ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-  a.transfers->serve(ends[0]);
+  a.transfers->serve(ends[0], false);
   std::string noise(500, 'n');
   ASSERT_EQ(send(ends[1], noise.data(), noise.size(), 0), 500);
   char byte;

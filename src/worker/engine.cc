@@ -116,6 +116,8 @@ Status Engine::register_here(const EngineConfig& config) {
     self_.node = NodeId::from_wire(reply->node());
     job_ = JobId::from_wire(reply->job());
     if (reply->endpoint() != nullptr && reply->endpoint()->size() > 0) self_.endpoint = reply->endpoint()->str();
+    if (reply->door() != nullptr) door_ = reply->door()->str();
+    reactor_.set_tls_use(reply->tls());
     task_log_.set_job(job_);
     if (reply->config() != nullptr)
       job_config_.assign(reinterpret_cast<const char*>(reply->config()->data()), reply->config()->size());

@@ -274,7 +274,7 @@ class Engine final : public Links,
   void cancel_children(const TaskId& parent, bool force);
   void on_node_frame(rpc::Connection& link, const rpc::Frame& frame);
   void on_node_closed(const Error& why);
-  void on_incoming_link();
+  void on_incoming_link(const rpc::Frame& frame);
   void on_node_gone(const rpc::Frame& frame);
   // An object of another node's store comes to this node's. False: it is on its way; `why`: it cannot be had.
   bool pull(Object& object, std::string* why);
@@ -305,6 +305,7 @@ class Engine final : public Links,
   wire::ProgramKind kind_;
   std::string session_dir_, job_config_;
   Address self_;
+  std::string door_;  // through which other hosts are reached; empty: through their own
   JobId job_;
   rpc::ConnectionPtr node_;
   std::unique_ptr<store::Client> store_;

@@ -23,7 +23,9 @@ static std::string local_endpoint(const WorkerId& worker) { return "@narke-progr
 Result<rpc::ConnectionPtr> Engine::connect(const Address& address) {
   if (address.endpoint[0] == '@') return reactor_.connect(address.endpoint, this);
   if (address.node == self_.node) return reactor_.connect(local_endpoint(address.worker), this);
-  return reactor_.connect_tcp(address.endpoint, rpc::write_preface({rpc::LinkKind::kProgram, address.worker}), this);
+  const rpc::Preface preface{.kind = rpc::LinkKind::kProgram, .target = address.worker};
+  return reactor_.connect_tcp(door_.empty() ? address.endpoint : rpc::routed_endpoint(door_, address.node), preface,
+                              this);
 }
 
 Peer* Engine::peer(const Address& address) {
@@ -195,7 +197,7 @@ void Engine::on_node_frame(rpc::Connection& link, const rpc::Frame& frame) {
       leaving_ = true;
       executor_.set_leaving();
       return executor_.give_back_queued();
-    case wire::MessageType::IncomingLink: return on_incoming_link();
+    case wire::MessageType::IncomingLink: return on_incoming_link(frame);
     case wire::MessageType::NodeGone: return on_node_gone(frame);
     case wire::MessageType::ObjectPulled: return on_pulled(frame);
     case wire::MessageType::LogLines: return on_log_lines(frame);
@@ -205,9 +207,10 @@ void Engine::on_node_frame(rpc::Connection& link, const rpc::Frame& frame) {
   }
 }
 
-void Engine::on_incoming_link() {
+void Engine::on_incoming_link(const rpc::Frame& frame) {
+  const auto* message = frame.as<wire::IncomingLink>();
   int fd = node_->take_fd();
-  if (fd >= 0) reactor_.adopt(fd, true, this);
+  if (fd >= 0 && message != nullptr) reactor_.adopt_guest(fd, message->tls(), this);
 }
 
 // Links to a host that is gone may stay open for long: they end now.

@@ -47,6 +47,9 @@ class GatedStream : public Stream {
     return moved;
   }
   int fd() const override { return inner_->fd(); }
+  bool waits_to_read() const override { return inner_->waits_to_read(); }
+  bool waits_to_write() const override { return inner_->waits_to_write(); }
+  bool has_more() const override { return inner_->has_more(); }
 
  private:
   std::unique_ptr<Stream> inner_;
@@ -61,12 +64,16 @@ class Node {
     auto opened = rpc::Door::open(reactor, "127.0.0.1", 0, [this](const rpc::Preface& preface, int fd) {
       EXPECT_EQ(preface.kind, rpc::LinkKind::kData);
       ++accepted;
-      transfers->serve(fd);
+      transfers->serve(fd, preface.tls);
     });
     EXPECT_TRUE(opened.ok()) << opened.error().message;
     door = std::move(opened).value();
     config.address = address_ = rpc::host_port_text("127.0.0.1", door->port());
-    config.wrap = [this](int fd, Side) { return std::make_unique<GatedStream>(plain_stream(fd), gate); };
+    config.wrap = [this, key = std::make_shared<rpc::TlsKey>(token)](int fd, Side side, const rpc::Preface& preface) {
+      const std::string first = side == Side::kAsker ? rpc::write_preface(preface) : std::string();
+      auto inner = preface.tls ? tls_stream(*key, fd, first) : plain_stream(fd, first);
+      return std::make_unique<GatedStream>(std::move(inner), gate);
+    };
     config.log = [this](const std::string& message) { logs.push_back(message); };
     auto made = Transfers::make(reactor, *store.server, token, config);
     EXPECT_TRUE(made.ok()) << made.error().message;
