@@ -18,6 +18,8 @@
 #include "gateway/pages.h"
 #include "gateway/serve_routes.h"
 #include "gateway/state_routes.h"
+#include "gateway/tls_front.h"
+#include "rpc/tcp.h"
 
 namespace asio = boost::asio;
 namespace fs = std::filesystem;
@@ -98,7 +100,8 @@ class Program {
     serve_routes_.add_to(gateway_.router());
     pages_.add_to(gateway_);
     learn_session();
-    server_.serve(std::atoi(options_["web-fd"].c_str()), false);
+    if (const auto fronted = make_front(); !fronted.ok()) return fail(fronted.error().message);
+    server_.serve(std::atoi(options_["web-fd"].c_str()), false, front_.get());
     server_.serve(std::atoi(options_["metrics-fd"].c_str()), true);
     signals_.async_wait([this](auto, int) { stop(0); });
     await_node();
@@ -110,6 +113,25 @@ class Program {
  private:
   static std::string beside(const char* program) { return fs::read_symlink("/proc/self/exe").parent_path() / program; }
   std::string files_dir() { return beside("../dashboard"); }
+
+  // Where the dashboard listens on loopback alone, nothing leaves the host.
+  narke::Status make_front() {
+    const std::string use = options_["tls"];
+    if (use == "off" || (use != "on" && narke::rpc::is_loopback(options_["web-host"]))) return narke::ok_status();
+    TlsFiles files{options_["tls-cert"], options_["tls-key"]};
+    if (files.certificate.empty()) {
+      const std::set<std::string> hosts = own_hosts();
+      std::vector<std::string> names(hosts.begin(), hosts.end());
+      names.push_back(options_["address"]);
+      const auto own = own_certificate(session_ + "/tls", names);
+      if (!own.ok()) return own.error();
+      files = own.value();
+    }
+    auto made = TlsFront::make(files, use == "on");
+    if (!made.ok()) return made.error();
+    front_ = std::move(made).value();
+    return narke::ok_status();
+  }
 
   JobsConfig jobs_config() {
     JobsConfig out;
@@ -184,6 +206,7 @@ class Program {
   Commands commands_;
   ServeRoutes serve_routes_;
   Pages pages_;
+  std::unique_ptr<TlsFront> front_;  // null: clients talk in the clear
   HttpServer server_;
   asio::signal_set signals_;
   asio::posix::stream_descriptor node_;

@@ -128,8 +128,9 @@ Response Guard::login(const Request& request) const {
   Response out;
   out.content_type = "application/json";
   out.body = R"({"status":"authenticated","message":"Token is valid"})";
-  out.headers.emplace_back(
-      "Set-Cookie", std::string(kCookieName) + "=" + cookie_ + "; Path=/; Max-Age=2592000; HttpOnly; SameSite=Strict");
+  out.headers.emplace_back("Set-Cookie", std::string(kCookieName) + "=" + cookie_ +
+                                             "; Path=/; Max-Age=2592000; HttpOnly; SameSite=Strict" +
+                                             (request.is_secure ? "; Secure" : ""));
   return out;
 }
 

@@ -24,6 +24,7 @@ struct Request {
   bool wants_websocket = false;
   std::string body;       // unless it went into a file
   std::string body_file;  // path of that file; the handler moves it away or it is removed
+  bool is_secure = false;     // came in TLS
   bool is_open_port = false;  // came in where only metrics and health are served
 
   const std::string& header(const std::string& name) const;

@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "gateway/tls_front.h"
 #include "gateway/url.h"
 
 namespace narke::gateway {
@@ -44,11 +45,12 @@ using StatePtr = std::shared_ptr<HttpServer::State>;
 namespace {
 
 template <class T>
-Request request_of(const http::message<true, T>& message, bool is_open) {
+Request request_of(const http::message<true, T>& message, bool is_open, bool is_secure) {
   Request out;
   out.method = std::string(message.method_string());
   out.target = std::string(message.target());
   out.is_open_port = is_open;
+  out.is_secure = is_secure;
   for (const auto& field : message) {
     std::string name(field.name_string());
     for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
@@ -182,8 +184,8 @@ asio::awaitable<void> serve_websocket(beast::tcp_stream stream, http::request<ht
 
 class Session {
  public:
-  Session(StatePtr state, tcp::socket socket, bool is_open)
-      : state_(std::move(state)), stream_(std::move(socket)), is_open_(is_open) {}
+  Session(StatePtr state, tcp::socket socket, bool is_open, bool is_secure)
+      : state_(std::move(state)), stream_(std::move(socket)), is_open_(is_open), is_secure_(is_secure) {}
 
   asio::awaitable<void> run() {
     while (!state_->stopping && co_await serve_one()) {
@@ -209,7 +211,7 @@ class Session {
               error != http::error::end_of_stream
           ? co_await refuse(parser, text_response(400, "The request is not HTTP."))
           : false;
-    Request request = request_of(parser.get(), is_open_);
+    Request request = request_of(parser.get(), is_open_, is_secure_);
     auto target = parse_target(request.target);
     if (!target) co_return co_await refuse(parser, text_response(400, "The request's path or query is malformed."));
     request.path = std::move(target->path);
@@ -300,22 +302,30 @@ class Session {
   StatePtr state_;
   beast::tcp_stream stream_;
   beast::flat_buffer buffer_{256 * 1024};
-  bool is_open_;
+  bool is_open_, is_secure_;
 };
 
-asio::awaitable<void> serve_client(StatePtr state, tcp::socket socket, bool is_open) {
+asio::awaitable<void> serve_client(StatePtr state, tcp::socket socket, bool is_open, TlsFront* front) {
   const int fd = socket.native_handle();
   state->sockets.insert(fd);
   try {
-    Session session(state, std::move(socket), is_open);
-    co_await session.run();
+    std::optional<TlsFront::Passed> passed;
+    if (front != nullptr)
+      passed = co_await front->pass(std::move(socket));
+    else
+      passed = TlsFront::Passed{std::move(socket)};
+    if (passed) {
+      Session session(state, std::move(passed->socket), is_open, passed->is_secure);
+      co_await session.run();
+    }
   } catch (const std::exception& error) {  // one client's trouble is not the others'
     std::fprintf(stderr, "narke-gateway: a request failed: %s\n", error.what());
   }
   state->sockets.erase(fd);
 }
 
-asio::awaitable<void> accept_clients(StatePtr state, std::shared_ptr<tcp::acceptor> acceptor, bool is_open) {
+asio::awaitable<void> accept_clients(StatePtr state, std::shared_ptr<tcp::acceptor> acceptor, bool is_open,
+                                     TlsFront* front) {
   while (!state->stopping) {
     if (state->sockets.size() + kPausedConnections > state->limits.connections) {
       asio::steady_timer pause(state->io, std::chrono::milliseconds(20));
@@ -329,7 +339,7 @@ asio::awaitable<void> accept_clients(StatePtr state, std::shared_ptr<tcp::accept
       co_await pause.async_wait(kToken);
       continue;
     }
-    asio::co_spawn(state->io, serve_client(state, std::move(socket), is_open), asio::detached);
+    asio::co_spawn(state->io, serve_client(state, std::move(socket), is_open, front), asio::detached);
   }
 }
 
@@ -340,14 +350,14 @@ HttpServer::HttpServer(asio::io_context& io, App& app, ServerLimits limits)
 
 HttpServer::~HttpServer() { stop(); }
 
-void HttpServer::serve(int listening_fd, bool is_open) {
+void HttpServer::serve(int listening_fd, bool is_open, TlsFront* front) {
   sockaddr_storage address{};
   socklen_t size = sizeof(address);
   getsockname(listening_fd, reinterpret_cast<sockaddr*>(&address), &size);
   const auto protocol = address.ss_family == AF_INET6 ? tcp::v6() : tcp::v4();
   auto acceptor = std::make_shared<tcp::acceptor>(state_->io, protocol, listening_fd);
   state_->acceptors.push_back(acceptor);
-  asio::co_spawn(state_->io, accept_clients(state_, acceptor, is_open), asio::detached);
+  asio::co_spawn(state_->io, accept_clients(state_, acceptor, is_open, front), asio::detached);
 }
 
 void HttpServer::stop() {

@@ -21,12 +21,15 @@ struct ServerLimits {
   std::chrono::seconds write{60};      // for each piece of an answer
 };
 
+class TlsFront;
+
 class HttpServer {
  public:
   HttpServer(boost::asio::io_context& io, App& app, ServerLimits limits = {});
   ~HttpServer();
-  // Serves a socket that listens already; takes it over. is_open: see Request::is_open_port.
-  void serve(int listening_fd, bool is_open);
+  // Serves a socket that listens already; takes it over. is_open: see Request::is_open_port; its clients talk in the
+  // clear. front: for all others; null: they do, too. Outlives the server.
+  void serve(int listening_fd, bool is_open, TlsFront* front = nullptr);
   // No further connections are taken and the open ones end.
   void stop();
 
