@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Any
 
-from narke._private import init_options, session, sessions_dir
+from narke._private import init_options, outside, session, sessions_dir
 
 __all__ = ["auto_init", "init", "is_initialized", "shutdown"]
 
@@ -52,7 +52,8 @@ def init(
 
     Args:
         address: None joins the cluster named by RAY_ADDRESS or made by ``narke start`` and starts one otherwise;
-            ``"auto"`` joins or fails; ``"local"`` always starts; else the cluster's address.
+            ``"auto"`` joins or fails; ``"local"`` always starts; ``"narke://host:port"`` or ``"ray://host:port"``
+            also reaches a cluster from a machine that can reach nothing but that port; else the cluster's address.
         num_cpus: CPUs the new node offers; as many as this process may use by default.
         num_gpus: GPUs it offers.
         resources: further resources by name.
@@ -72,8 +73,9 @@ def init(
         enable_resource_isolation, cgroup_path, system_reserved_cpu, system_reserved_memory: accepted; workers are
             contained as the machine allows anyway.
         proxy_server_url: accepted; no proxy is needed.
-        kwargs: ``_temp_dir`` (folder for sessions), ``_memory``, ``_node_ip_address``, ``object_spilling_directory``,
-            ``_system_config`` (its ``object_spilling_config`` counts) and others.
+        kwargs: ``_temp_dir`` (folder for sessions), ``_token`` (the cluster's, for ``narke://``), ``_memory``,
+            ``_node_ip_address``, ``object_spilling_directory``, ``_system_config`` (its ``object_spilling_config``
+            counts) and others.
 
     Returns:
         a `RayContext`: the connection's facts, and a context manager that disconnects.
@@ -81,7 +83,8 @@ def init(
     Raises:
         TypeError, ValueError: a parameter is wrong; it is named.
         RuntimeError: connected already, a keyword is unknown, or the node did not start.
-        ConnectionError: the cluster is not there.
+        ConnectionError: the cluster is not there, or refuses this program; the text says why.
+        narke.exceptions.AuthenticationError: the token of a cluster that is to be dialled is not known.
     """
     options = dict(locals())
     with session.lock:
@@ -110,7 +113,10 @@ def _connect(options: dict[str, Any]) -> Any:
     job = _job_of(options)
     target = _find_cluster(options)
     node = None
-    if target is None:
+    if isinstance(target, outside.Outside):
+        init_options.refuse_orders(options, target.host_port)
+        node, target = outside.start_node(target, options["kwargs"], _load_engine)
+    elif target is None:
         node, target = _start_local(options)
     else:
         init_options.refuse_orders(options, target)
@@ -120,7 +126,7 @@ def _connect(options: dict[str, Any]) -> Any:
         if node is not None:
             node.stop(wait=True)
         raise
-    if node is not None:
+    if node is not None and node.options.grace_ms is None:
         _await_first_worker()
     _configure_logging(options)
     _install_hooks()
@@ -203,8 +209,8 @@ def _clashes(given: dict[str, Any], own: dict[str, Any]) -> list[str]:
 # ---- where to connect --------------------------------------------------------------------------------------
 
 
-def _find_cluster(options: dict[str, Any]) -> str | None:
-    """The session folder of the cluster to join; None to start one.
+def _find_cluster(options: dict[str, Any]) -> str | outside.Outside | None:
+    """The session folder of the cluster to join, or where to dial it; None to start one.
 
     Raises:
         ConnectionError: a cluster is asked for and not there.
@@ -219,7 +225,7 @@ def _find_cluster(options: dict[str, Any]) -> str | None:
         return _latest_unless_ordered(base, options)
     if wanted in (None, "auto"):
         return _newest_or_fail(base)
-    return _by_address(base, wanted)
+    return _by_scheme(base, wanted) or _by_address(base, wanted)
 
 
 def _latest_unless_ordered(base: str, options: dict[str, Any]) -> str | None:
@@ -237,6 +243,21 @@ def _newest_or_fail(base: str) -> str:
             "flag or `RAY_ADDRESS` environment variable, or start one with `narke start --head`."
         )
     return found
+
+
+def _by_scheme(base: str, address: str) -> str | outside.Outside | None:
+    """What ``narke://`` or ``ray://`` names: a cluster of this host if it is one, else one to be dialled."""
+    far = outside.address_of(address) if not os.path.isabs(address.partition("://")[2]) else None
+    if far is None:
+        return None
+    found = sessions_dir.find_by_address(base, far.host_port)
+    own_names = {
+        "localhost",
+        "127.0.0.1",
+        "[::1]",
+        sessions_dir.read_info(found).get("ip") if found else None,
+    }
+    return found if found and far.host_port.rpartition(":")[0] in own_names else far
 
 
 def _by_address(base: str, address: str) -> str:
@@ -355,7 +376,7 @@ def _driver_config(options: dict[str, Any], job: Any, namespace: str, session_di
 def _address_info(session_dir: str, info: dict[str, Any]) -> dict[str, Any]:
     """What `RayContext.address_info` shows of a session."""
     known = sessions_dir.read_info(session_dir)
-    address = known.get("address", session_dir)
+    address = known.get("address") or known.get("outside_of") or session_dir
     return {
         "node_ip_address": known.get("ip", "127.0.0.1"),
         "redis_address": None,

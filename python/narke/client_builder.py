@@ -1,6 +1,6 @@
 """``client(address).namespace(...).connect()``, the way programs written for the client API connect.
 
-A program here always speaks to its cluster directly, near or far, so this only calls `narke.init`.
+A program here is a driver like any other, near or far, so this only calls `narke.init`.
 """
 
 from __future__ import annotations
@@ -70,7 +70,10 @@ class ClientBuilder:
         Raises:
             ConnectionError: no cluster answers at the address.
         """
-        context = narke.init(address=self.address, **self._arguments)
+        address = self.address
+        if address not in (None, "local", "auto") and "://" not in str(address):
+            address = f"ray://{address}"  # a client needs no more than that port
+        context = narke.init(address=address, **self._arguments)
         return ClientContext(
             dashboard_url=getattr(context, "dashboard_url", None),
             python_version=context.python_version,

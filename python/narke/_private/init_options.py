@@ -28,6 +28,7 @@ HIDDEN_OPTIONS = (
     "_skip_env_hook",
     "_system_config",
     "_temp_dir",
+    "_token",
     "_tracing_startup_hook",
     "allow_multiple",
     "object_spilling_directory",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import select
 import subprocess
 import sys
@@ -59,6 +60,11 @@ class NodeOptions(NamedTuple):
         spill_dir: folder of its own for objects when memory is short; ``spill`` of its session by default.
         journal: file in which a head keeps the cluster's state; None to keep none.
         dashboard: where to serve HTTP; None for nowhere.
+        tls: which links are encrypted: "auto" (those that leave the host), "on" or "off"; None for $NARKE_TLS, or
+            else "auto".
+        tls_cert, tls_key: files for HTTPS; None for a certificate of the cluster's own.
+        client_port: a second port for programs outside of the cluster's network, if it is free.
+        grace_ms: the node is such a program's, whose line to the head may be broken for so long; None: it is not.
     """
 
     session_dir: str
@@ -73,6 +79,11 @@ class NodeOptions(NamedTuple):
     spill_dir: str | None = None
     journal: str | None = None
     dashboard: DashboardOptions | None = None
+    tls: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    client_port: int | None = None
+    grace_ms: int | None = None
 
     def arguments(self) -> list[str]:
         """The command line after the program's name."""
@@ -92,9 +103,17 @@ class NodeOptions(NamedTuple):
             ("--join", self.join),
             ("--spill-dir", self.spill_dir),
             ("--journal", self.journal),
+            ("--tls", self.tls or os.environ.get("NARKE_TLS") or None),
+            ("--tls-cert", self.tls_cert),
+            ("--tls-key", self.tls_key),
+            ("--client-port", self.client_port),
+            ("--grace-ms", self.grace_ms),
+            ("--python-version", platform.python_version()),
         ):
             if value is not None:
                 words += [option, str(value)]
+        if self.grace_ms is not None:
+            words.append("--outside")
         if self.dashboard is not None:
             words += self.dashboard.arguments()
         return words

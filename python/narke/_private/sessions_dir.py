@@ -281,8 +281,14 @@ def newest(base: str) -> str | None:
     """The running session that ``"auto"`` means: the one `latest` tells, else the youngest that a program's own
     ``init`` started; None without one."""
     return latest(base) or next(
-        (path for path in sessions(base) if read_info(path) and is_here(path) and is_alive(path)), None
+        (path for path in sessions(base) if _is_of_cluster(path) and is_here(path) and is_alive(path)), None
     )
+
+
+def _is_of_cluster(path: str) -> bool:
+    """Whether it is a cluster's, and not that of one program which is connected from outside."""
+    info = read_info(path)
+    return bool(info) and "outside_of" not in info
 
 
 def sessions(base: str) -> list[str]:

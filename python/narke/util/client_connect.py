@@ -51,7 +51,8 @@ def connect(
         arguments["namespace"] = namespace
     if job_config is not None:
         arguments["job_config"] = job_config
-    context = narke.init(address=conn_str, **arguments)
+    address = conn_str if "://" in conn_str else f"ray://{conn_str}"
+    context = narke.init(address=address, **arguments)
     return {
         "num_clients": 1,
         "python_version": context.python_version,

@@ -29,7 +29,7 @@ def inits(monkeypatch):
 
 @pytest.mark.parametrize(
     ("address", "expected"),
-    [(None, None), ("local", "local"), ("ray://h:10001", "h:10001"), ("h:6379", "h:6379")],
+    [(None, None), ("local", "local"), ("ray://h:10001", "ray://h:10001"), ("h:6379", "ray://h:6379")],
 )
 def test_builder(inits, address, expected):
     context = client_builder.client(address).namespace("n").env({"env_vars": {}}).connect()
@@ -44,7 +44,7 @@ def test_address_of_an_unknown_module():
 
 def test_connect(inits):
     info = client_connect.connect("h:1", namespace="n", ray_init_kwargs={"log_to_driver": False})
-    assert inits == [{"address": "h:1", "namespace": "n", "log_to_driver": False}]
+    assert inits == [{"address": "ray://h:1", "namespace": "n", "log_to_driver": False}]
     assert info["num_clients"] == 1 and info["ray_version"] == "2"
 
 

@@ -13,6 +13,8 @@ from typing import Any
 __all__ = ["main", "parse"]
 
 _DEFAULT_PORT = 6379
+_CLIENT_PORT = 10_001  # as Ray's client server has it
+_LOOPBACKS = ("127.0.0.1", "localhost", "::1")
 _JOURNAL = "journal.db"
 # Options of `ray start` for what a node here does not have (it listens on one port alone); they change nothing.
 _IGNORED_VALUES = (
@@ -48,12 +50,11 @@ def main(argv: list[str]) -> int:
     except (AuthenticationError, RuntimeError, ValueError) as error:
         print(f"narke start: {error}", file=sys.stderr)
         return 1
-    print(
-        _joined(address)
-        if options.address
-        else _greeting(address, node.dashboard_info().get("dashboard_url")),
-        flush=True,
-    )
+    if options.address:
+        print(_joined(address), flush=True)
+    else:
+        url = node.dashboard_info().get("dashboard_url")
+        print(_greeting(address, f"{_scheme(options)}://{url}" if url else None), flush=True)
     return _stay(node) if options.block else 0
 
 
@@ -82,7 +83,21 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--token-file", help="file with the cluster's token; default: the environment's, or a new one"
     )
-    parser.add_argument("--ray-client-server-port", type=int, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--tls",
+        choices=("auto", "on", "off"),
+        help="encrypt links to other hosts: auto (those that leave this one; the default), on (all) or off (none)",
+    )
+    parser.add_argument(
+        "--tls-cert", help="certificate chain for HTTPS (PEM); the cluster issues its own by default"
+    )
+    parser.add_argument("--tls-key", help="its key (PEM)")
+    parser.add_argument(
+        "--ray-client-server-port",
+        type=int,
+        default=_CLIENT_PORT,
+        help=f"a second port for ray:// programs, if it is free; {_CLIENT_PORT} by default, 0 for none",
+    )
     parser.add_argument("--num-cpus", type=float, help="CPUs to offer; all by default")
     parser.add_argument("--num-gpus", type=float, help="GPUs to offer; all by default")
     parser.add_argument("--memory", type=float, help="memory to offer, in bytes")
@@ -112,6 +127,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         parser.error("give either --head to begin a cluster or --address=HOST:PORT to join one")
     if options.port is not None and not 0 <= options.port <= 65535:
         parser.error(f"--port must be from 0 to 65535, not {options.port}")
+    if (options.tls_cert is None) != (options.tls_key is None):
+        parser.error("a certificate and its key come together: give --tls-cert and --tls-key")
     return options
 
 
@@ -177,6 +194,10 @@ def _start(options: argparse.Namespace) -> tuple[Any, str]:
             spill_dir=sessions_dir.spill_dir(session_dir, options.object_spilling_directory),
             journal=os.path.join(session_dir, _JOURNAL) if options.head else None,
             dashboard=_dashboard(options),
+            tls=options.tls,
+            tls_cert=options.tls_cert,
+            tls_key=options.tls_key,
+            client_port=(options.ray_client_server_port or None) if options.head else None,
         )
     )
     if left:
@@ -232,16 +253,23 @@ def _dashboard(options: argparse.Namespace) -> Any:
     )
 
 
+def _scheme(options: argparse.Namespace) -> str:
+    """How other hosts talk to the dashboard."""
+    use = options.tls or os.environ.get("NARKE_TLS") or "auto"
+    return "https" if use == "on" or (use == "auto" and options.dashboard_host not in _LOOPBACKS) else "http"
+
+
 def _greeting(address: str, dashboard_url: str | None) -> str:
     dashboard = (
-        f"The dashboard and the Jobs API are at http://{dashboard_url}; `narke dashboard` prints a link that logs in.\n"
+        f"The dashboard and the Jobs API are at {dashboard_url}; `narke dashboard` prints a link that logs in.\n"
         if dashboard_url
         else ""
     )
     return (
         f"Narke runtime started at {address}.\n\n"
         f"Programs on this machine join it with narke.init(), or ray.init(address={address!r}) under `narke run`.\n"
-        f"Other machines join with `narke start --address={address} --token-file FILE`.\n"
+        f"Other machines join with `narke start --address={address} --token-file FILE`; programs that reach this port "
+        f"alone connect with init('narke://{address}').\n"
         f"{dashboard}`narke status` shows it, `narke stop` ends it."
     )
 
