@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from narke._version import __version__
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "command_of", "main"]
 
-_COMMANDS = {
+COMMANDS = {
     "run": "run a Python program; `import ray` in it gives Narke",
     "dashboard": "print a link to the dashboard that logs in",
     "serve": "deploy and look after Serve applications",
@@ -26,29 +26,46 @@ _COMMANDS = {
     "logs": "list log files, or show one",
     "timeline": "write what ran when, for Chrome's trace viewer",
     "history": "list the tasks of a session from its folder; the cluster may be gone",
+    "debug": "list breakpoints where programs wait, and enter one",
+    "doctor": "check this machine and its cluster, and say what to fix",
+    "health-check": "exit with 0 when a cluster runs and answers",
+    "get-auth-token": "print the token of a cluster",
+    "kill-actor": "end a named actor",
+    "local-dump": "pack this machine's logs and state into an archive",
+    "completion": "print a script that completes commands in bash, zsh or fish",
 }
 _TABLES = ("list", "get", "summary", "history")
+_SMALL = ("health-check", "get-auth-token", "kill-actor", "local-dump")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words and words[0] in _COMMANDS:
-        if words[0] in _TABLES:
-            return int(importlib.import_module("narke._private.cli.tables").main(words[1:], words[0]))
-        return int(importlib.import_module(f"narke._private.cli.{words[0]}").main(words[1:]))
+    if words and words[0] in COMMANDS:
+        module, arguments = command_of(words)
+        return int(importlib.import_module(module).main(*arguments))
     parser = argparse.ArgumentParser(
         prog="narke",
         description="Distributed tasks, actors and objects; runs Ray programs unchanged.",
-        epilog="commands:\n" + "\n".join(f"  {name:9} {text}" for name, text in _COMMANDS.items()),
+        epilog="commands:\n" + "\n".join(f"  {name:14} {text}" for name, text in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"narke {__version__}")
     parser.add_argument(
-        "command", choices=list(_COMMANDS), help="what to do; `narke COMMAND --help` says more"
+        "command", choices=list(COMMANDS), help="what to do; `narke COMMAND --help` says more"
     )
     parser.parse_args(words)
     return 0
+
+
+def command_of(words: list[str]) -> tuple[str, list[object]]:
+    """The module that runs a command, and what its `main` is called with."""
+    name, rest = words[0], words[1:]
+    if name in _TABLES:
+        return "narke._private.cli.tables", [rest, name]
+    if name in _SMALL:
+        return "narke._private.cli.small", [rest, name]
+    return f"narke._private.cli.{name.replace('-', '_')}", [rest]
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -45,6 +46,14 @@ assert sum(ray.get(refs, timeout=60)) == sum(range(int(sys.argv[2]))) * 2
 late = Counter.remote()
 print("after", ray.get([kept.add.remote(), mine.add.remote(), late.add.remote()], timeout=60), flush=True)
 """
+
+
+def wait_for(condition, what: str, seconds: float = 30.0) -> None:
+    """Return once `condition()` is true; fails after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what}: this did not come about within {seconds} s"
+        time.sleep(0.02)
 
 
 class Host:
@@ -118,7 +127,8 @@ def test_everything_goes_on_when_the_head_is_killed_and_started_again(host, tmp_
     )
     assert driver.stdout.readline().split(maxsplit=1)[0] == "ready", driver.stderr.read()
     host.kill_head()
-    time.sleep(0.5)
+    log = pathlib.Path(member, "logs", "narke-node.log")
+    wait_for(lambda: "the head is away" in log.read_text(), what="the member misses the head")
     host.head()
     out, err = driver.communicate("go\n", timeout=90)
     assert out.strip() == "after [2, 2, 1]", err

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import time
+import uuid
 
 import numpy as np
 import pytest
@@ -21,8 +23,10 @@ def where() -> str:
 
 
 @ray.remote
-def slow_where() -> str:
-    time.sleep(0.5)
+def meet(folder: str, count: int) -> str:
+    """Where it runs; it ends once so many run at the same time."""
+    pathlib.Path(folder, uuid.uuid4().hex).touch()
+    until(lambda: len(os.listdir(folder)) >= count)
     return ray.get_runtime_context().get_node_id()
 
 
@@ -74,15 +78,15 @@ def test_resources_of_all_nodes_add_up_and_decide_where_tasks_run(cluster):
         assert ray.get(where.options(resources={name: 1}).remote()) == node.node_id
 
 
-def test_tasks_spill_over_to_other_nodes_when_one_is_full(cluster):
+def test_tasks_spill_over_to_other_nodes_when_one_is_full(cluster, tmp_path):
     cluster.add_node(num_cpus=2)
-    assert set(ray.get([slow_where.remote() for _ in range(4)])) == living()
+    assert set(ray.get([meet.remote(str(tmp_path), 4) for _ in range(4)])) == living()
 
 
-def test_spread_uses_every_node(cluster):
+def test_spread_uses_every_node(cluster, tmp_path):
     cluster.add_node(num_cpus=2)
-    spread = slow_where.options(scheduling_strategy="SPREAD")
-    assert set(ray.get([spread.remote() for _ in range(4)])) == living()
+    spread = meet.options(scheduling_strategy="SPREAD")
+    assert set(ray.get([spread.remote(str(tmp_path), 4) for _ in range(4)])) == living()
 
 
 def test_what_no_node_can_run_runs_when_one_that_can_joins(cluster):

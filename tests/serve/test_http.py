@@ -64,6 +64,7 @@ class Api:
 @serve.deployment(max_ongoing_requests=20)
 class Anything:
     def __init__(self):
+        self.slow = 0
         self.cancelled = 0
 
     async def __call__(self, request: Request):
@@ -90,7 +91,10 @@ class Anything:
             return JSONResponse({}, headers={"x": "a\r\nset-cookie: evil"})
         if kind == "cancelled":
             return self.cancelled
+        if kind == "begun":
+            return self.slow
         if kind == "slow":
+            self.slow += 1
             try:
                 await asyncio.sleep(60)
             except asyncio.CancelledError:
@@ -261,11 +265,13 @@ class TestConnections:
         assert got.split(b" ")[1] == status
 
     def test_a_client_that_leaves_cancels_its_request(self, served):
-        before = ask(served, "cancelled").json()
+        begun, before = ask(served, "begun").json(), ask(served, "cancelled").json()
+        deadline = time.monotonic() + 30
         with socket.create_connection(("127.0.0.1", served.port)) as sock:
             sock.sendall(b"GET /?kind=slow HTTP/1.1\r\nHost: x\r\n\r\n")
-            time.sleep(0.3)
-        deadline = time.monotonic() + 30
+            while ask(served, "begun").json() == begun:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
         while ask(served, "cancelled").json() == before:
             assert time.monotonic() < deadline
             time.sleep(0.02)

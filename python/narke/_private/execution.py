@@ -108,6 +108,10 @@ def encode_exception(exc: BaseException, function_name: str, actor_repr: str | N
     """
     from narke._private.serialization import cloud_pickle
 
+    if os.environ.get("RAY_DEBUG_POST_MORTEM") is not None:
+        from narke._private import debugging
+
+        debugging.post_mortem(exc)
     if isinstance(exc, KeyboardInterrupt):
         exc = _cancelled(exc)
     error = task_error(exc, function_name, actor_repr)

@@ -24,6 +24,7 @@ _EVERY_WORKER = (
     "narke.job_config",
     "narke._native",
     "narke._private.actor_creation",
+    "narke._private.debugging",
     "narke._private.execution",
     "narke._private.generators",
     "narke._private.machine",
@@ -68,9 +69,10 @@ def _end_with_parent() -> None:
 
 
 def _open_output() -> None:
-    from narke._private import process, worker_main
+    from narke._private import debugging, process, worker_main
 
     process.open_output()
+    debugging.install()
     worker_main.replace_hot_functions()
 
 

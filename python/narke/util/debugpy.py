@@ -10,7 +10,7 @@ from typing import Any
 
 from narke.util.annotations import DeveloperAPI
 
-__all__ = ["POST_MORTEM_ERROR_UUID", "set_trace"]
+__all__ = ["POST_MORTEM_ERROR_UUID", "set_trace", "stop"]
 
 POST_MORTEM_ERROR_UUID = "post_mortem_error_uuid"
 _LOOPBACK = "127.0.0.1"
@@ -34,6 +34,11 @@ def set_trace(breakpoint_uuid: str | None = None) -> None:
     Raises:
         ImportError: the package ``debugpy`` is not installed.
     """
+    stop(breakpoint_uuid)
+
+
+def stop(breakpoint_uuid: str | None = None) -> None:
+    """`set_trace` for callers in the package: the editor stops in the first frame outside of it."""
     debugpy = _debugpy()
     with _lock:
         address = _address_of.get(os.getpid()) or debugpy.listen((_LOOPBACK, 0))
@@ -42,6 +47,10 @@ def set_trace(breakpoint_uuid: str | None = None) -> None:
     print(
         f"narke debugger: breakpoint{label}: attach an editor to {address[0]}:{address[1]}", file=sys.stderr
     )
+    from narke.util import rpdb
+
+    key = os.urandom(16).hex().encode()
+    rpdb.announce(key, f"{address[0]}:{address[1]}", label.strip() or "breakpoint", "waits for an editor", "")
     giving_up = threading.Timer(
         float(os.environ.get(_TIMEOUT_VARIABLE, _DEFAULT_TIMEOUT_S)), debugpy.wait_for_client.cancel
     )
@@ -51,6 +60,7 @@ def set_trace(breakpoint_uuid: str | None = None) -> None:
         debugpy.wait_for_client()
     finally:
         giving_up.cancel()
+        rpdb.withdraw(key)
     if debugpy.is_client_connected():
         debugpy.breakpoint()
 

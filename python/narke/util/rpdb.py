@@ -16,7 +16,7 @@ from typing import IO, Any
 import narke
 from narke.util.annotations import DeveloperAPI
 
-__all__ = ["set_trace"]
+__all__ = ["post_mortem", "set_trace", "stop_at"]
 
 _KV_NAMESPACE = b"debugger"
 _LOOPBACK = "127.0.0.1"
@@ -24,13 +24,14 @@ _TIMEOUT_VARIABLE = "NARKE_DEBUGGER_TIMEOUT_S"
 _DEFAULT_TIMEOUT_S = 3600.0
 _CODE_TIMEOUT_S = 30.0
 _LONGEST_CODE_LINE = 100
+_LONGEST_WHY = 200
 
 
 class _SocketPdb(pdb.Pdb):
     """The standard debugger with a connection in place of the terminal."""
 
     def __init__(self, connection: socket.socket, commands: IO[str], answers: IO[str]) -> None:
-        super().__init__(stdin=commands, stdout=answers, skip=["narke.*"])
+        super().__init__(stdin=commands, stdout=answers, skip=["narke.*"], nosigint=True)
         self._connection: socket.socket | None = connection
         self.use_rawinput = False
         self.prompt = "(narke-pdb) "
@@ -67,40 +68,63 @@ class _SocketPdb(pdb.Pdb):
 def set_trace(breakpoint_uuid: bytes | None = None) -> None:
     """Stop here until somebody has connected to this process and lets it go on.
 
-    The address is written to standard error and listed for ``narke debug``; it accepts connections from this
-    host only, and only with the code that stands beside it. Without a connection within
+    It is listed for ``narke debug`` (without a cluster the address and a code go to standard error); it accepts
+    connections from this host only, and only with the code. Without a connection within
     ``NARKE_DEBUGGER_TIMEOUT_S`` seconds (3600) the program goes on.
 
     Args:
         breakpoint_uuid: name of the breakpoint in the list; None for a new one.
     """
-    frame = sys._getframe(1)
-    key = breakpoint_uuid or os.urandom(16).hex().encode()
-    _stop_at(frame, key, float(os.environ.get(_TIMEOUT_VARIABLE, _DEFAULT_TIMEOUT_S)))
+    stop_at(sys._getframe(1), breakpoint_uuid)
 
 
-def _stop_at(frame: FrameType, key: bytes, timeout_s: float) -> None:
-    debugger = _connected(frame, key, timeout_s)
+def stop_at(frame: FrameType, breakpoint_uuid: bytes | None = None) -> None:
+    """`set_trace` at the line where `frame` is."""
+    debugger = _connected(f"{frame.f_code.co_filename}:{frame.f_lineno}", "breakpoint", breakpoint_uuid)
     if debugger is not None:
         debugger.set_trace(frame)
 
 
-def _connected(frame: FrameType, key: bytes, timeout_s: float) -> _SocketPdb | None:
+def post_mortem(exc: BaseException) -> None:
+    """Wait, as `set_trace` does, for somebody who looks at where an exception was raised; the program goes on after.
+
+    Args:
+        exc: the exception, with its traceback.
+    """
+    traceback = exc.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return
+    where = f"{traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
+    debugger = _connected(where, f"failure: {type(exc).__name__}: {exc}"[:_LONGEST_WHY], None)
+    if debugger is not None:
+        debugger.reset()
+        debugger.interaction(None, exc.__traceback__)
+
+
+def _timeout_s() -> float:
+    return float(os.environ.get(_TIMEOUT_VARIABLE, _DEFAULT_TIMEOUT_S))
+
+
+def _connected(where: str, why: str, breakpoint_uuid: bytes | None) -> _SocketPdb | None:
     """A debugger that somebody connected to, None after the timeout."""
-    where, code = f"{frame.f_code.co_filename}:{frame.f_lineno}", secrets.token_hex(8)
+    key, timeout_s = breakpoint_uuid or os.urandom(16).hex().encode(), _timeout_s()
+    code = secrets.token_hex(16)
     with socket.create_server((_LOOPBACK, 0)) as listener:
         port = listener.getsockname()[1]
-        _say(f"breakpoint at {where} in process {os.getpid()}: `nc {_LOOPBACK} {port}`, then the code {code}")
-        address = f"{_LOOPBACK}:{port}"
-        entry = {"address": address, "code": code, "pid": os.getpid(), "where": where, "time": time.time()}
-        _announce(key, entry)
+        if narke.is_initialized():
+            _say(f"{why} at {where} in process {os.getpid()}: run `narke debug` on this host")
+        else:
+            _say(f"{why} at {where} in process {os.getpid()}: `nc {_LOOPBACK} {port}`, then the code {code}")
+        announce(key, f"{_LOOPBACK}:{port}", where, why, code)
         try:
             return _accept(listener, code, time.monotonic() + timeout_s)
         except TimeoutError:
             _say(f"nobody connected to the breakpoint at {where} within {timeout_s:g} s; going on")
             return None
         finally:
-            _withdraw(key)
+            withdraw(key)
 
 
 def _accept(listener: socket.socket, code: str, deadline_s: float) -> _SocketPdb:
@@ -131,19 +155,40 @@ def _knows(commands: IO[str], code: str) -> bool:
     return hmac.compare_digest(given.encode(), code.encode())
 
 
+def _task_name() -> str:
+    """What this process is running, for the list of breakpoints."""
+    if not narke.is_initialized():
+        return ""
+    from narke import _native
+
+    return str(_native.speaker() or "")
+
+
 def _say(text: str) -> None:
     print(f"narke debugger: {text}", file=sys.stderr, flush=True)
 
 
-def _announce(key: bytes, breakpoint: dict[str, Any]) -> None:
-    """Put the breakpoint where ``narke debug`` looks for it; without a cluster the message has to do."""
-    if narke.is_initialized():
-        from narke._private import kv
+def announce(key: bytes, address: str, where: str, why: str, code: str) -> None:
+    """List a place where this process waits for ``narke debug``; without a cluster nothing is listed.
 
-        kv.put(key, json.dumps(breakpoint).encode(), namespace=_KV_NAMESPACE)
+    Args:
+        key: its name in the list.
+        address: where it is reached.
+        where: file and line.
+        why: what stopped it.
+        code: what lets a person in; "" when an editor is waited for.
+    """
+    if not narke.is_initialized():
+        return
+    from narke._private import kv
+
+    entry = {"address": address, "code": code, "pid": os.getpid(), "where": where, "why": why}
+    entry.update(time=time.time(), host=socket.gethostname(), task=_task_name())
+    kv.put(key, json.dumps(entry).encode(), namespace=_KV_NAMESPACE)
 
 
-def _withdraw(key: bytes) -> None:
+def withdraw(key: bytes) -> None:
+    """Take it off the list."""
     if narke.is_initialized():
         from narke._private import kv
 

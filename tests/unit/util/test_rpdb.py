@@ -69,7 +69,9 @@ def test_breakpoints_are_listed_while_they_wait(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "narke._private.kv", Store)
     monkeypatch.setattr(narke._private, "kv", Store, raising=False)
-    rpdb._announce(b"k", {"address": "a"})
-    assert table == {b"k": {"address": "a"}}
-    rpdb._withdraw(b"k")
+    monkeypatch.setattr(rpdb, "_task_name", lambda: "task")
+    rpdb.announce(b"k", "a:1", "file:3", "breakpoint", "code")
+    entry = table[b"k"]
+    assert (entry["address"], entry["where"], entry["task"]) == ("a:1", "file:3", "task")
+    rpdb.withdraw(b"k")
     assert table == {}

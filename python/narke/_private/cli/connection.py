@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-__all__ = ["CommandError", "connected", "run"]
+__all__ = ["CommandError", "connected", "run", "session_of"]
 
 
 class CommandError(Exception):
@@ -24,30 +24,21 @@ def connected(address: str | None) -> Iterator[str]:
     Raises:
         CommandError: there is no such cluster.
     """
-    from narke import _native
-    from narke._private import session, sessions_dir
+    from narke._private import observer, session, sessions_dir
 
-    folder = _session_dir(address)
-    known = sessions_dir.read_info(folder)
-    info = _native.connect_driver(
-        sessions_dir.socket_path(folder), sessions_dir.token_of(folder), folder, {"observer": True}
-    )
-    own = known.get("address", folder)
-    here = session.Session(
-        session.SCRIPT_MODE,
-        info,
-        "",
-        address_info={"address": own, "gcs_address": own, "session_dir": folder},
-    )
-    session.open_session(here)
-    try:
-        yield own
-    finally:
-        session.close()
-        _native.disconnect()
+    folder = session_of(address)
+    with observer.observing(folder) as info:
+        own = sessions_dir.read_info(folder).get("address", folder)
+        facts = {"address": own, "gcs_address": own, "session_dir": folder}
+        session.open_session(session.Session(session.SCRIPT_MODE, info, "", address_info=facts))
+        try:
+            yield own
+        finally:
+            session.close()
 
 
-def _session_dir(address: str | None) -> str:
+def session_of(address: str | None) -> str:
+    """The folder of a running cluster of this machine; parameters and errors as for `connected`."""
     from narke._private import sessions_dir
 
     wanted = (

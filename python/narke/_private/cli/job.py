@@ -54,7 +54,11 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--no-wait", action="store_true", help="do not wait for its end")
         if name == "logs":
             command.add_argument("-f", "--follow", action="store_true", help="go on until it is over")
-    commands.add_parser("list", parents=[common], help="show all jobs").set_defaults(run=_list)
+        if name == "status":
+            command.add_argument("--json", action="store_true", help="all that is known of it, as JSON")
+    listing = commands.add_parser("list", parents=[common], help="show all jobs")
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    listing.set_defaults(run=_list)
     return parser
 
 
@@ -184,6 +188,9 @@ def _show_status(client: Any, job: str) -> str:
 
 
 def _status(options: argparse.Namespace) -> int:
+    if options.json:
+        print(json.dumps(_client(options).get_job_info(options.job_id).model_dump(), indent=2, default=str))
+        return 0
     _show_status(_client(options), options.job_id)
     return 0
 
@@ -217,6 +224,10 @@ def _logs(options: argparse.Namespace) -> int:
 
 
 def _list(options: argparse.Namespace) -> int:
-    for job in _client(options).list_jobs():
+    jobs = _client(options).list_jobs()
+    if options.json:
+        print(json.dumps([job.model_dump() for job in jobs], indent=2, default=str))
+        return 0
+    for job in jobs:
         print(job)
     return 0

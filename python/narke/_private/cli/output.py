@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["FORMATS", "render", "table"]
+__all__ = ["FORMATS", "add_format", "paint", "render", "table"]
 
 FORMATS = ("default", "json", "yaml", "table")
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_/.<>()")
+
+_CODES = {"red": 31, "green": 32, "yellow": 33, "bold": 1}
+
+
+def add_format(parser: argparse.ArgumentParser, forms: Sequence[str] = FORMATS) -> None:
+    """Let a command take --format, and --json for short."""
+    parser.add_argument("--format", choices=forms, default="default", help="how to print")
+    parser.add_argument("--json", action="store_const", dest="format", const="json", help="as JSON")
+
+
+def paint(text: str, color: str) -> str:
+    """Text in a color on a terminal, and as it is elsewhere or with NO_COLOR set."""
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return text
+    return f"\x1b[{_CODES[color]}m{text}\x1b[0m"
 
 
 def render(records: Any, form: str) -> str:

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from narke._private.cli.connection import connected, run
+from narke._private.cli.output import add_format, paint
 
 __all__ = ["main", "report"]
 
@@ -15,9 +16,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="narke status", description=__doc__)
     parser.add_argument("--address", help="the cluster's address; the latest by default")
     parser.add_argument("-v", "--verbose", action="store_true", help="with each node's resources")
-    parser.add_argument(
-        "--format", choices=("default", "json", "yaml"), default="default", help="how to print"
-    )
+    add_format(parser, ("default", "json", "yaml"))
     return run("status", _show, parser.parse_args(argv))
 
 
@@ -38,7 +37,7 @@ def _show(options: argparse.Namespace) -> None:
     print(report(address, sum(node["Alive"] for node in nodes), total, free))
     if options.verbose:
         for node in nodes:
-            state_text = "alive" if node["Alive"] else "dead"
+            state_text = "alive" if node["Alive"] else paint("dead", "red")
             print(f"\nNode {node['NodeID'][:16]} at {node['NodeManagerAddress']}: {state_text}")
             print(
                 "\n".join(
@@ -53,7 +52,7 @@ def _demand_text(demand: list[dict[str, Any]]) -> str:
         return "Demands:\n  (none)"
     lines = []
     for row in demand:
-        note = ", can never be met as things are" if row["infeasible"] else ""
+        note = paint(", can never be met as things are", "red") if row["infeasible"] else ""
         lines.append(f"  {row['shape']}: {row['count']} pending{note}")
     return "\n".join(["Demands:", *lines])
 

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from narke._private.cli.connection import CommandError, connected, run
-from narke._private.cli.output import FORMATS, render
+from narke._private.cli.output import add_format, render
 
 __all__ = ["main"]
 
@@ -49,7 +49,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
         parser.add_argument("-f", "--filter", action="append", default=[], help="key=value or key!=value")
         parser.add_argument("--limit", type=int, default=100, help="at most so many (100)")
         parser.add_argument("--detail", action="store_true", help="with all fields")
-    parser.add_argument("--format", choices=FORMATS, default="default", help="how to print")
+    add_format(parser)
     return parser
 
 

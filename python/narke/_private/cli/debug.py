@@ -1,0 +1,136 @@
+"""``narke debug``: the breakpoints where programs of a cluster wait, and a debugger in one of them."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import selectors
+import socket
+import sys
+import time
+from typing import Any
+
+from narke._private.cli.connection import CommandError, connected, run
+from narke._private.cli.output import table
+
+__all__ = ["main"]
+
+_NAMESPACE = b"debugger"
+_CONNECT_S = 10.0
+
+
+def main(words: list[str]) -> int:
+    """List breakpoints, and enter one; returns 0, 1 for a failure, 2 for wrong usage."""
+    parser = argparse.ArgumentParser(
+        prog="narke debug",
+        description="Lists where programs wait at breakpoint() or, with RAY_DEBUG_POST_MORTEM=1, at a failure; a "
+        "number enters one of them, an empty line lists them again, q leaves.",
+    )
+    parser.add_argument("--address", help="the cluster; the latest one by default")
+    parser.add_argument("--list", action="store_true", help="only list them")
+    parser.add_argument("-v", "--verbose", action="store_true", help="with processes and times")
+    return run("debug", _debug, parser.parse_args(words))
+
+
+def _debug(options: argparse.Namespace) -> None:
+    while True:
+        with connected(options.address):
+            found = _breakpoints()
+        _print(found, options.verbose)
+        if options.list:
+            return
+        chosen = _choose(found)
+        if chosen is None:
+            return
+        if chosen:
+            _enter(chosen)
+
+
+def _breakpoints() -> list[dict[str, Any]]:
+    """What waits, the longest first."""
+    from narke._private import kv
+
+    entries = [kv.get(key, namespace=_NAMESPACE) for key in kv.keys(b"", namespace=_NAMESPACE)]
+    return sorted((json.loads(entry) for entry in entries if entry), key=lambda entry: entry["time"])
+
+
+def _print(found: list[dict[str, Any]], verbose: bool) -> None:
+    if not found:
+        print("Nothing waits at a breakpoint.", flush=True)
+        return
+    columns = ["index", "what", "where", "task"] + (["host", "pid", "since"] if verbose else [])
+    rows = [
+        [i, each["why"], each["where"], each["task"]] + _more(each, verbose) for i, each in enumerate(found)
+    ]
+    print(table(columns, rows), flush=True)
+
+
+def _more(each: dict[str, Any], verbose: bool) -> list[Any]:
+    since = time.strftime("%H:%M:%S", time.localtime(each["time"]))
+    return [each["host"], each["pid"], since] if verbose else []
+
+
+def _choose(found: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The breakpoint that is asked for; {} to list them again, None to leave."""
+    print("Number of a breakpoint, empty to look again, q to leave: ", end="", flush=True)
+    line = _input().readline()
+    text = line.decode(errors="replace").strip()
+    if not line or text.lower() in ("q", "quit", "exit"):
+        return None
+    if not text:
+        return {}
+    if not text.isdigit() or int(text) >= len(found):
+        print(f"{text!r} is none of them.")
+        return {}
+    return found[int(text)]
+
+
+def _input() -> io.FileIO:
+    """The standard input without a buffer: what is not read yet is seen by select()."""
+    return io.FileIO(sys.stdin.fileno(), closefd=False)
+
+
+def _enter(chosen: dict[str, Any]) -> None:
+    """Talk to a debugger until it goes on.
+
+    Raises:
+        CommandError: it cannot be reached from here.
+    """
+    if chosen["host"] != socket.gethostname():
+        raise CommandError(f"that program runs on {chosen['host']}; run `narke debug` there.")
+    if not chosen["code"]:
+        print(f"It waits for an editor: attach one (debugpy) to {chosen['address']}.")
+        return
+    host, _, port = chosen["address"].rpartition(":")
+    try:
+        link = socket.create_connection((host, int(port)), timeout=_CONNECT_S)
+    except OSError as error:
+        print(f"It does not wait there any more ({error}).")
+        return
+    with link:
+        link.settimeout(None)
+        link.sendall(f"{chosen['code']}\n".encode())
+        _talk(link)
+
+
+def _talk(link: socket.socket) -> None:
+    """Carry lines there and answers back until the other side hangs up or the input ends."""
+    lines = _input()
+    with selectors.DefaultSelector() as ready:
+        ready.register(link, selectors.EVENT_READ)
+        ready.register(lines, selectors.EVENT_READ)
+        while True:
+            for key, _ in ready.select():
+                if key.fileobj is link:
+                    data = link.recv(65536)
+                    if not data:
+                        return
+                    print(data.decode(errors="replace"), end="", flush=True)
+                    continue
+                line = lines.readline()
+                if line:
+                    link.sendall(line)
+                else:  # the program goes on
+                    ready.unregister(lines)
+                    link.shutdown(socket.SHUT_WR)
