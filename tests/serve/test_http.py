@@ -212,6 +212,38 @@ class TestWebSocket:
             connect(f"ws://127.0.0.1:{served.port}/api/other")
 
 
+def test_routes_of_a_class_that_is_sent_by_value(served):
+    """Its name within a function does not survive; methods get `self` all the same."""
+    from fastapi import FastAPI, WebSocket
+
+    app = FastAPI()
+
+    @serve.deployment(ray_actor_options={"num_cpus": 0.1})
+    @serve.ingress(app)
+    class Inner:
+        @app.get("/x")
+        def get(self, number: int):
+            return number + 1
+
+        @app.websocket("/ws")
+        async def talk(self, socket: WebSocket):
+            await socket.accept()
+            await socket.send_text(await socket.receive_text())
+
+        @app.websocket("/refused")
+        async def refused(self, socket: WebSocket, needed: int):
+            await socket.accept()
+
+    serve.run(Inner.bind(), name="inner", route_prefix="/inner")
+    assert requests.get(f"{served.url}/inner/x?number=1", timeout=30).json() == 2
+    with connect(f"ws://127.0.0.1:{served.port}/inner/ws") as ws:
+        ws.send("text")
+        assert ws.recv(timeout=30) == "text"
+    with pytest.raises(Exception, match="403"):
+        connect(f"ws://127.0.0.1:{served.port}/inner/refused")
+    serve.delete("inner")
+
+
 class TestConnections:
     def raw(self, served, text, wait_for=b"", timeout=10):
         with socket.create_connection(("127.0.0.1", served.port), timeout) as sock:

@@ -45,7 +45,7 @@ def _bind_routes(router: Any, target: type, instance: Any) -> None:
     """Give the routes that were declared in the class's body `self`, in a router and those it includes."""
     from fastapi.routing import APIRoute, APIWebSocketRoute
 
-    names = {cls.__qualname__ for cls in target.__mro__}
+    names = {cls.__name__ for cls in target.__mro__}  # pickling by value keeps no qualified name
     for index, route in enumerate(router.routes):
         if hasattr(route, "original_router"):
             _bind_routes(route.original_router, target, instance)
@@ -65,7 +65,7 @@ def _with_endpoint(route: Any, endpoint: Any) -> Any:
 def _is_method(endpoint: Any, class_names: set[str]) -> bool:
     if not inspect.isfunction(endpoint):
         return False
-    owner = endpoint.__qualname__.rpartition(".")[0]
+    owner = endpoint.__qualname__.rpartition(".")[0].rpartition(".")[2]
     first = next(iter(inspect.signature(endpoint).parameters), None)
     return owner in class_names and first == "self"
 

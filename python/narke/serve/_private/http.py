@@ -18,6 +18,7 @@ _TEXT = ((b"content-type", b"text/plain; charset=utf-8"),)
 _BYTES = ((b"content-type", b"text/plain"),)
 _JSON = ((b"content-type", b"application/json"),)
 _TEXT_HEAD, _BYTES_HEAD, _JSON_HEAD = (wire.head_of(headers) for headers in (_TEXT, _BYTES, _JSON))
+_MOST_REASON_BYTES = 123
 _ASGI_VERSIONS = {"version": "3.0", "spec_version": "2.4"}
 
 
@@ -177,11 +178,8 @@ class HttpCall:
         elif kind == "websocket.send":
             await self._send_message(message)
         elif kind == "websocket.close":
-            self._end(
-                wire.pack(
-                    wire.CLOSE, message.get("code") or 1000, 0, b"", (message.get("reason") or "").encode()
-                )
-            )
+            reason = _close_reason(message.get("reason"))
+            self._end(wire.pack(wire.CLOSE, message.get("code") or 1000, 0, b"", reason))
         else:
             raise RuntimeError(f"ASGI messages of type {kind!r} are not known to this server")
 
@@ -327,6 +325,12 @@ def _server(headers: list[tuple[bytes, bytes]], scheme: str) -> tuple[str, int]:
                 return host, int(port)
             return value.decode("latin-1"), 443 if scheme in ("https", "wss") else 80
     return "", 80
+
+
+def _close_reason(reason: Any) -> bytes:
+    """What a close frame can hold of a reason (RFC 6455, 5.5); FastAPI gives a list of errors."""
+    text = reason if isinstance(reason, str) else json.dumps(reason) if reason else ""
+    return text.encode()[:_MOST_REASON_BYTES].decode("utf-8", "ignore").encode()
 
 
 def _subprotocols(headers: list[tuple[bytes, bytes]]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from typing import Any
 
@@ -12,6 +13,7 @@ from narke.serve._private.common import NAMESPACE, PROXY_NAME
 
 __all__ = ["Proxies"]
 
+logger = logging.getLogger("ray.serve")
 _LOOK_EVERY_S = 5.0
 _DRAIN_S = 30.0
 
@@ -42,10 +44,10 @@ class Proxies:
         return [here, *(node for node in nodes if node != here)]
 
     async def reconcile(self) -> None:
-        """Have a proxy on each node that shall have one.
+        """Have a proxy on each node that shall have one; one that fails elsewhere is started again at the next look.
 
         Raises:
-            RuntimeError: one cannot listen; the text says why.
+            RuntimeError: this node's cannot listen; the text says why.
         """
         wanted = self._wanted()
         for node in wanted:
@@ -61,7 +63,11 @@ class Proxies:
             except Exception as error:
                 with contextlib.suppress(Exception):
                     narke.kill(self._actors.pop(node))
-                raise RuntimeError(str(getattr(error, "cause", None) or error) or repr(error)) from None
+                self._facts.pop(node, None)
+                why = str(getattr(error, "cause", None) or error) or repr(error)
+                if node == wanted[0]:
+                    raise RuntimeError(why) from None
+                logger.error("The proxy of node %s does not serve: %s", node, why)
 
     def _start(self, node: str) -> Any:
         from narke.serve._private.proxy_actor import ProxyActor
