@@ -74,6 +74,7 @@ size_t Mux::room(StreamId stream) const {
 }
 
 void Mux::send(StreamId stream, Bytes bytes) {
+  if (bytes.empty()) return;
   NARKE_CHECK(bytes.size() <= room(stream));
   flows_.at(stream).may_send -= bytes.size();
   while (!bytes.empty()) {

@@ -76,6 +76,7 @@ struct Pipe {
   int fd;
   ByteBuffer pending;  // for the descriptor
   size_t written = 0;
+  size_t own = 0;      // of what is pending: bytes that did not come over the stream
   bool ended = false;  // the other side has closed it: what is pending is all
   size_t unwritten() const { return pending.size() - written; }
 };
@@ -90,6 +91,7 @@ struct Tunnels::Session : MuxOut {
   void add(StreamId stream, int fd, const std::string& first) {
     Pipe& pipe = pipes.emplace(stream, Pipe{fd, {}}).first->second;
     pipe.pending.append(first.data(), first.size());
+    pipe.own = first.size();
     home.reactor_.watch(fd, [this, stream] {
       ++home.depth_;
       move(stream);
@@ -113,8 +115,11 @@ struct Tunnels::Session : MuxOut {
       const ssize_t n =
           send(pipe.fd, pipe.pending.data() + pipe.written, pipe.unwritten(), MSG_NOSIGNAL | MSG_DONTWAIT);
       if (n < 0) return errno == EAGAIN || errno == EINTR;
-      pipe.written += static_cast<size_t>(n);
-      mux.used(stream, static_cast<size_t>(n));
+      const auto written = static_cast<size_t>(n);
+      const size_t own = std::min(written, pipe.own);
+      pipe.written += written;
+      pipe.own -= own;
+      mux.used(stream, written - own);
     }
     pipe.pending.clear();
     pipe.pending.shrink_above(kKeepBytes);
@@ -346,11 +351,11 @@ void Tunnels::close_line(Line& line) {
 // A session goes on without a line for a while; not when it never had one, or when it was refused.
 void Tunnels::lose_line(Line& line, const Error& why) {
   Session* session = line.session;
-  const bool dials = line.dials;
+  const bool dials = line.dials, was_up = line.up;
   close_line(line);
   if (session == nullptr) return log_("a tunnel was not let in: " + why.message);
   session->line = nullptr;
-  session->broken_ms = clock_ms();
+  if (was_up) session->broken_ms = clock_ms();  // not at each vain attempt
   session->broken_why = why.message;
   const bool is_final = why.code == ErrorCode::kRefused || (dials && !session->was_up);
   if (is_final && session->over.empty()) session->over = why.message;

@@ -220,8 +220,12 @@ TEST_F(TunnelsTest, links_go_both_ways_and_say_what_they_are_for) {
 
 TEST_F(TunnelsTest, megabytes_arrive_as_they_were_sent) {
   ASSERT_EQ(dial(), "");
+  head_.greeting = "words of the head's own ahead of all others";
   const auto [near, far] = link(away_, head_, rpc::head_alias());
   const std::string text = noise(9'000'001);
+  char greeting[100];
+  ASSERT_TRUE(turn_until([&, to = far] { return recv(to, greeting, head_.greeting.size(), MSG_PEEK) > 0; }));
+  ASSERT_EQ(recv(far, greeting, head_.greeting.size(), 0), static_cast<ssize_t>(head_.greeting.size()));
   EXPECT_TRUE(pass(near, far, text) == text);
   EXPECT_TRUE(pass(far, near, text) == text);
 }

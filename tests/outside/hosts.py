@@ -159,10 +159,15 @@ class Network:
         self._forwarder = self.gate.popen(sys.executable, "-c", FORWARDER, GATE_OUT, HEAD, str(PORT))
         assert self._forwarder.stdout.readline() == "ready\n"
 
-    def cut(self) -> None:
-        """End that, with all that passes there."""
+    @contextlib.contextmanager
+    def broken(self) -> Iterator[None]:
+        """Nothing passes there meanwhile, and what did has ended."""
         self._forwarder.kill()
         self._forwarder.wait()
+        try:
+            yield
+        finally:
+            self.plug_in()
 
     def end(self) -> None:
         """End all programs."""
