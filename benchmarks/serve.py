@@ -242,7 +242,9 @@ def update_of_20_replicas(serve: Any, port: int) -> float:
         async def __call__(self, request: Any) -> str:
             return str(self.word)
 
-    made = Configured.options(version="1")
+    made = (
+        Configured.options(version="1") if ENGINE == "narke" else Configured
+    )  # Ray finds versions by itself
     serve.run(made.options(user_config={"word": "old"}).bind(), name="bench", route_prefix="/")
 
     def update(word: str) -> None:
