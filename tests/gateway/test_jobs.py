@@ -118,7 +118,10 @@ def test_a_package_that_leads_out_of_its_folder_is_refused(client, tmp_path):
 def test_links_that_lead_out_are_not_uploaded(client, tmp_path):
     (tmp_path / "secret").symlink_to("/etc/passwd")
     (tmp_path / "plain").write_text("x")
-    job = client.submit_job(entrypoint="ls", runtime_env={"working_dir": str(tmp_path)})
+    with pytest.raises(ValueError, match="secret is a link that leads out"):
+        client.submit_job(entrypoint="ls", runtime_env={"working_dir": str(tmp_path)})
+    env = {"working_dir": str(tmp_path), "excludes": ["secret"]}
+    job = client.submit_job(entrypoint="ls", runtime_env=env)
     finish(client, job)
     assert client.get_job_logs(job).split() == ["plain"]
 

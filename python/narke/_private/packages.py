@@ -12,9 +12,19 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 
-__all__ = ["MAX_PACKAGE_BYTES", "ignore_rules", "package_folder", "unpack", "walk"]
+__all__ = [
+    "MAX_PACKAGE_BYTES",
+    "MAX_REMOTE_BYTES",
+    "fingerprint",
+    "ignore_rules",
+    "package",
+    "package_folder",
+    "unpack",
+    "walk",
+]
 
 MAX_PACKAGE_BYTES = 500 << 20
+MAX_REMOTE_BYTES = 8 << 30
 _MAX_UNPACKED_BYTES = 8 << 30
 _EPOCH = (
     1980,
@@ -24,7 +34,7 @@ _EPOCH = (
     0,
     0,
 )  # the earliest time that a zip file can hold; the same content gives the same bytes
-_ALWAYS_LEFT_OUT = (".git", "__pycache__", ".venv", "venv")
+_LEFT_OUT = ".git,.venv,venv,__pycache__"
 
 
 class _Rule:
@@ -73,28 +83,40 @@ def ignore_rules(lines: Iterable[str]) -> list[_Rule]:
 def walk(folder: str, excludes: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
     """Files of a folder that go into its package: (path, path within the package), in order.
 
-    Left out are what `excludes` and .gitignore (unless RAY_RUNTIME_ENV_IGNORE_GITIGNORE=1) say, version control and
-    caches, links that lead out of the folder, and what is no plain file.
+    Left out are what `excludes`, .rayignore and .gitignore (the last unless RAY_RUNTIME_ENV_IGNORE_GITIGNORE=1) say,
+    the names of RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES (version control, virtual environments, caches by default),
+    and what is no plain file.
+
+    Raises:
+        ValueError: a link leads out of the folder.
     """
     rules = ignore_rules(excludes)
-    ignore_file = os.path.join(folder, ".gitignore")
-    if os.path.isfile(ignore_file) and os.environ.get("RAY_RUNTIME_ENV_IGNORE_GITIGNORE") != "1":
-        with open(ignore_file, encoding="utf-8", errors="replace") as file:
-            rules = ignore_rules(file) + rules
-    yield from _walk_below(os.path.realpath(folder), "", rules)
+    is_git_ignored = os.environ.get("RAY_RUNTIME_ENV_IGNORE_GITIGNORE") == "1"
+    for name in [".rayignore"] if is_git_ignored else [".rayignore", ".gitignore"]:
+        ignore_file = os.path.join(folder, name)
+        if os.path.isfile(ignore_file):
+            with open(ignore_file, encoding="utf-8", errors="replace") as file:
+                rules = ignore_rules(file) + rules
+    left_out = os.environ.get("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", _LEFT_OUT).split(",")
+    yield from _walk_below(os.path.realpath(folder), "", rules, frozenset(left_out))
 
 
-def _walk_below(root: str, inner: str, rules: list[_Rule]) -> Iterator[tuple[str, str]]:
+def _walk_below(
+    root: str, inner: str, rules: list[_Rule], left_out: frozenset[str]
+) -> Iterator[tuple[str, str]]:
     with os.scandir(os.path.join(root, inner)) as found:
         entries = sorted(found, key=lambda entry: entry.name)
     for entry in entries:
         path = f"{inner}{entry.name}"
-        if entry.name in _ALWAYS_LEFT_OUT or _is_ignored(path, entry.is_dir(), rules):
+        if entry.name in left_out or _is_ignored(path, entry.is_dir(), rules):
             continue
         if entry.is_symlink() and not os.path.realpath(entry.path).startswith(root + os.sep):
-            continue
+            raise ValueError(
+                f"{entry.path} is a link that leads out of {root}, to {os.path.realpath(entry.path)}. Leave it out "
+                "with 'excludes' or .gitignore, or put what it points to in its place."
+            )
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk_below(root, f"{path}/", rules)
+            yield from _walk_below(root, f"{path}/", rules, left_out)
         elif entry.is_file():
             yield entry.path, path
 
@@ -130,21 +152,72 @@ def package_folder(folder: str, target_dir: str, excludes: Iterable[str] = (), t
             for path, name in walk(folder, excludes):
                 _add(archive, path, f"{top}/{name}" if top else name, digest)
                 sizes.append((os.path.getsize(path), name))
-        if os.path.getsize(draft) > MAX_PACKAGE_BYTES:
-            largest = ", ".join(
-                f"{name} ({size >> 20} MiB)" for size, name in sorted(sizes, reverse=True)[:5]
-            )
-            raise ValueError(
-                f"Package size ({os.path.getsize(draft) >> 20} MiB) of {folder} exceeds the maximum size of "
-                f"{MAX_PACKAGE_BYTES >> 20} MiB. Leave files out with the 'excludes' option of runtime_env or a "
-                f".gitignore file; the largest are {largest}."
-            )
+                if out.tell() > MAX_PACKAGE_BYTES:
+                    raise _too_large(folder, sizes)
         target = os.path.join(target_dir, f"_ray_pkg_{digest.hexdigest()[:32]}.zip")
         os.replace(draft, target)
         return target
     except BaseException:
         os.unlink(draft)
         raise
+
+
+def _too_large(folder: str, sizes: list[tuple[int, str]]) -> ValueError:
+    largest = ", ".join(f"{name} ({size >> 20} MiB)" for size, name in sorted(sizes, reverse=True)[:5])
+    return ValueError(
+        f"The package of {folder} exceeds the maximum size of {MAX_PACKAGE_BYTES >> 20} MiB. Leave files out with the "
+        "'excludes' option of runtime_env or a .gitignore file, or give the URI of an archive; the largest files so "
+        f"far are {largest}."
+    )
+
+
+def package(path: str, target_dir: str, excludes: Iterable[str] = (), *, as_module: bool = False) -> str:
+    """The package of what a local path of a runtime environment names; returns its file.
+
+    Args:
+        path: a directory; an archive or wheel, which is its own package; for modules also a .py file.
+        target_dir: where to write a package that is made.
+        excludes: lines as in a .gitignore file.
+        as_module: it is to be imported by its name.
+
+    Raises:
+        ValueError: it is none of these, is too large, or holds links that lead out of it.
+    """
+    path = os.path.abspath(os.path.expanduser(path))
+    if os.path.isdir(path):
+        return package_folder(path, target_dir, excludes, top=os.path.basename(path) if as_module else "")
+    if os.path.isfile(path) and path.endswith((".zip", ".whl", ".jar", ".tar.gz", ".tgz", ".tar.xz")):
+        return _copy_by_content(path, target_dir)
+    if as_module and path.endswith(".py") and os.path.isfile(path):
+        with tempfile.TemporaryDirectory(dir=target_dir) as folder:
+            shutil.copy2(path, folder)
+            return package_folder(folder, target_dir)
+    kinds = "a directory, an archive or a .py file" if as_module else "a directory or an archive"
+    raise ValueError(f"{path!r} is not {kinds} that exists")
+
+
+def _copy_by_content(path: str, target_dir: str) -> str:
+    if os.path.getsize(path) > MAX_PACKAGE_BYTES:
+        raise _too_large(path, [(os.path.getsize(path), os.path.basename(path))])
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else None
+        if digest is None:  # Python 3.10
+            digest = hashlib.sha256(file.read()).hexdigest()
+    name = os.path.basename(path)
+    # A wheel's name says what it is; others need only their ending.
+    ending = next(e for e in (".whl", ".tar.gz", ".tgz", ".tar.xz", ".jar", ".zip") if name.endswith(e))
+    kept = f"{digest[:16]}-{name}" if ending == ".whl" else f"_ray_pkg_{digest[:32]}{ending}"
+    target = os.path.join(target_dir, kept)
+    shutil.copyfile(path, target)
+    return target
+
+
+def fingerprint(path: str, excludes: Iterable[str] = ()) -> tuple[object, ...]:
+    """What changes when a local path's content does: names, sizes and times of its files."""
+    path = os.path.abspath(os.path.expanduser(path))
+    files = list(walk(path, excludes)) if os.path.isdir(path) else [(path, "")]
+    stats = [(name, os.stat(file)) for file, name in files]
+    return (path, *((name, info.st_size, info.st_mtime_ns, info.st_mode) for name, info in stats))
 
 
 def _add(archive: zipfile.ZipFile, path: str, name: str, digest: hashlib._Hash) -> None:
@@ -160,22 +233,22 @@ def _add(archive: zipfile.ZipFile, path: str, name: str, digest: hashlib._Hash) 
 
 
 def unpack(package: str, target: str, *, strip_single_folder: bool = False) -> str:
-    """Unpack a zip file into `target`, in one step; returns `target`. Present already: nothing is done.
+    """Unpack an archive into `target`, in one step; returns `target`. Present already: nothing is done.
 
     Args:
-        package: the zip file.
+        package: a zip file (wheels and jars are such), or a tar file by its name.
         target: the folder to make.
         strip_single_folder: when all lies in one folder, that folder's content becomes `target`.
 
     Raises:
-        ValueError: it is no zip file, leads out of its folder, or is too large unpacked.
+        ValueError: it is no archive, leads out of its folder, or is too large unpacked.
     """
     if os.path.isdir(target):
         return target
     os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
     draft = tempfile.mkdtemp(dir=os.path.dirname(target))
     try:
-        _extract(package, draft)
+        (_extract_tar if ".tar." in package or package.endswith(".tgz") else _extract)(package, draft)
         inner = os.listdir(draft)
         single = os.path.join(draft, inner[0]) if strip_single_folder and len(inner) == 1 else ""
         os.rename(single if single and os.path.isdir(single) else draft, target)
@@ -220,3 +293,22 @@ def _extract_one(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: str)
         shutil.copyfileobj(source, to, 1 << 20)
     if mode & 0o111:
         os.chmod(path, 0o700)
+
+
+def _extract_tar(package: str, folder: str) -> None:
+    import tarfile
+
+    try:
+        with tarfile.open(package) as archive:
+            members = archive.getmembers()
+            if sum(member.size for member in members) > _MAX_UNPACKED_BYTES:
+                raise ValueError(
+                    f"{os.path.basename(package)} is larger than {_MAX_UNPACKED_BYTES >> 30} GiB unpacked"
+                )
+            archive.extractall(folder, members, filter="data")
+    except tarfile.FilterError as error:
+        raise ValueError(
+            f"the package {os.path.basename(package)} leads out of its folder: {error}"
+        ) from error
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise ValueError(f"{os.path.basename(package)} cannot be unpacked: {error}") from error

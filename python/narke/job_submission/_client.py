@@ -191,18 +191,8 @@ class JobSubmissionClient:
     def _upload(self, path: str, excludes: Any, as_module: bool = False) -> str:
         from narke._private import packages
 
-        path = os.path.abspath(os.path.expanduser(path))
-        if path.endswith((".zip", ".whl")) and os.path.isfile(path):
-            return self._upload_file(path, _content_name(path))
-        if not os.path.isdir(path):
-            raise ValueError(
-                f"{path!r} is neither a directory nor a zip file; runtime_env needs one that exists"
-            )
-        is_package = as_module and os.path.exists(os.path.join(path, "__init__.py"))
-        with tempfile.TemporaryDirectory() as folder:
-            package = packages.package_folder(
-                path, folder, excludes, top=os.path.basename(path) if is_package else ""
-            )
+        with tempfile.TemporaryDirectory(prefix="narke-package-") as folder:
+            package = packages.package(path, folder, excludes, as_module=as_module)
             return self._upload_file(package, os.path.basename(package))
 
     def _upload_file(self, path: str, name: str) -> str:
@@ -222,16 +212,6 @@ def _quoted(job_id: str) -> str:
 
 def _is_local(value: Any) -> bool:
     return bool(value) and "://" not in str(value)
-
-
-def _content_name(path: str) -> str:
-    import hashlib
-
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return f"_ray_pkg_{digest.hexdigest()[:32]}{os.path.splitext(path)[1]}"
 
 
 def _locate(address: str | None, create: bool) -> tuple[str, str]:
