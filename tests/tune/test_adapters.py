@@ -23,6 +23,7 @@ LIBRARIES = {
     "ax": ("ax", {}, FLOATS),
     "bohb": ("hpbandster", {}, MIXED),
     "hebo": ("hebo", {}, MIXED),
+    "skopt": ("skopt", {}, MIXED),
 }
 INSTALLED = [name for name, (package, _, _) in LIBRARIES.items() if importlib.util.find_spec(package)]
 MISSING = [name for name in LIBRARIES if name not in INSTALLED]

@@ -1,6 +1,7 @@
 """What Narke promises beyond Ray: processes that are shared, requests that cannot be met, the record for pages."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -161,3 +162,42 @@ def test_a_searcher_may_suggest_the_same_again(fit):
     )
     assert [result.metrics["loss"] for result in grid] == [1, 1, 1, 1]
     assert len({result.path for result in grid}) == 4
+
+
+def test_a_syncer_of_the_program_copies_the_experiment(cluster, tmp_path, monkeypatch):
+    from narke.tune.syncer import Syncer, get_node_to_storage_syncer
+
+    class ByHand(Syncer):
+        def sync_up(self, local_dir, remote_dir, exclude=None):
+            self.failed = not hasattr(self, "failed")
+            shutil.copytree(local_dir, remote_dir.replace("hand://", str(tmp_path)), dirs_exist_ok=True)
+            self.last = (local_dir, remote_dir)
+            return True
+
+        def sync_down(self, remote_dir, local_dir, exclude=None):
+            raise NotImplementedError
+
+        def delete(self, remote_dir):
+            raise NotImplementedError
+
+        def wait(self):
+            if getattr(self, "failed", False):
+                raise OSError("once")
+
+        def retry(self):
+            self.failed = False
+            self.sync_up(*self.last)
+
+    syncer = ByHand()
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    config = tune.SyncConfig(upload_dir="hand:///there", syncer=syncer)
+    tune.run(
+        lambda config: {"x": 1}, name="e", storage_path=str(tmp_path / "here"), sync_config=config, verbose=0
+    )
+    assert list((tmp_path / "there" / "e").glob("*/result.json"))
+    with pytest.raises(ValueError, match="upload_dir"):
+        tune.run(lambda config: {"x": 1}, sync_config=tune.SyncConfig(syncer=syncer), verbose=0)
+    auto = get_node_to_storage_syncer(tune.SyncConfig())
+    assert auto.sync_up(str(tmp_path / "there"), str(tmp_path / "copy"), exclude=["*.csv"])
+    assert not list((tmp_path / "copy").rglob("*.csv")) and list((tmp_path / "copy").rglob("result.json"))
+    assert auto.delete(str(tmp_path / "copy")) and not (tmp_path / "copy").exists()

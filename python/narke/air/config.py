@@ -289,7 +289,7 @@ class RunConfig:
         from narke.train._config import SyncConfig
 
         if self.storage_path is None:
-            upload = getattr(self.sync_config, "upload_dir", None)
+            upload = getattr(self.sync_config, "storage_folder", None)
             self.storage_path = upload or self.local_dir or default_storage_path()
         if isinstance(self.storage_path, os.PathLike):
             self.storage_path = os.fspath(self.storage_path)

@@ -29,7 +29,9 @@ class SyncConfig:
         sync_artifacts: whether files in a trial's working folder are uploaded.
         sync_artifacts_on_checkpoint: upload them with each checkpoint.
         upload_dir: old name of ``RunConfig(storage_path=)``.
-        syncer, sync_on_checkpoint: of the time when syncers could be chosen; "auto" is the only one.
+        syncer: "auto" writes to the storage straight; a `narke.tune.syncer.Syncer` copies a local experiment's folder
+            to `upload_dir`.
+        sync_on_checkpoint: of the time when checkpoints could stay on their nodes.
     """
 
     sync_period: int = 300
@@ -39,6 +41,18 @@ class SyncConfig:
     upload_dir: str | None = None
     syncer: Any = "auto"
     sync_on_checkpoint: bool = True
+
+    @property
+    def storage_folder(self) -> str | None:
+        """Where files are written: `upload_dir`, unless a syncer copies them there."""
+        return self.upload_dir if self.syncer in (None, "auto") else None
+
+    def validate_upload_dir(self) -> bool:
+        """Whether the syncer knows `upload_dir`; raises ValueError if it does not."""
+        from narke.tune.syncer import get_node_to_storage_syncer
+
+        syncer = get_node_to_storage_syncer(self)
+        return self.upload_dir is None or syncer is None or type(syncer).validate_upload_dir(self.upload_dir)
 
 
 @dataclass

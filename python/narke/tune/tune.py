@@ -29,6 +29,7 @@ from narke.tune.search.searcher import Searcher
 from narke.tune.search.util import set_search_properties_backwards_compatible
 from narke.tune.search.variant_generator import has_unresolved_values
 from narke.tune.stopper import CombinedStopper, Stopper
+from narke.tune.syncer import upload_callbacks
 from narke.tune.utils.callback import default_callbacks
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ class _Run:
         _check_storage(self.storage)
         self.record = ProgressRecord(experiments[0], metric, getattr(scheduler, "_mode", None))
         chosen = default_callbacks(callbacks, list(loggers) if loggers is not None else None)
-        self.callbacks = [*chosen, self.record]
+        self.callbacks = [*chosen, *upload_callbacks(self.storage), self.record]
         self.journal = Journal(self.local_path, _fresh_stamp(self.local_path))
         trainables = {each.run_identifier: get_trainable_cls(each.run_identifier) for each in experiments}
         fresh = os.environ.get("TUNE_FRESH_PROCESS_PER_TRIAL") == "1"

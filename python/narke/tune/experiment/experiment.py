@@ -84,7 +84,10 @@ class Experiment:
         _check_samples(num_samples)
         self._run_identifier = self.register_if_needed(run)
         given = (
-            storage_path or getattr(sync_config, "upload_dir", None) or local_dir or default_storage_path()
+            storage_path
+            or getattr(sync_config, "storage_folder", None)
+            or local_dir
+            or default_storage_path()
         )
         chosen = name or f"{self._run_identifier}_{dirname_stamp(time.time())}"
         self.storage = StorageContext(

@@ -81,6 +81,14 @@ class TV_SquaredExp(Kernel):
         # In the order of the names, as scikit-learn has them.
         return kernel, np.dstack([by_epsilon, by_length, kernel])
 
+    def K(self, X: Any, X2: Any) -> Any:
+        """The kernel matrix, under its name of older programs."""
+        return self(X, X2)
+
+    def Kdiag(self, X: Any) -> Any:
+        """`diag`, under its name of older programs."""
+        return self.diag(X)
+
     def diag(self, X: Any) -> Any:
         """The kernel of each point with itself."""
         return np.full(np.atleast_2d(X).shape[0], float(self.variance))

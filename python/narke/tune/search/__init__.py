@@ -64,6 +64,7 @@ SEARCH_ALG_IMPORT: dict[str, Callable[[], type]] = {
     "optuna": _importer("optuna", "OptunaSearch"),
     "zoopt": _importer("zoopt", "ZOOptSearch"),
     "hebo": _importer("hebo", "HEBOSearch"),
+    "skopt": _importer("skopt", "SkOptSearch"),
 }
 
 

@@ -28,7 +28,7 @@ __all__ = [
 
 _MODULES = (
     "ax basic_variant bayesopt bohb concurrency_limiter hebo hyperopt nevergrad optuna repeater sample "
-    "search_algorithm search_generator searcher util variant_generator zoopt"
+    "search_algorithm search_generator searcher skopt util variant_generator zoopt"
 ).split()
 
 

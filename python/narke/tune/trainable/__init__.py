@@ -14,4 +14,8 @@ def __getattr__(name: str) -> object:
         from narke.tune.trainable import _legacy
 
         return getattr(_legacy, name)
+    if name == "Session":
+        from narke.tune.trainable._session import Session
+
+        return Session
     raise AttributeError(f"narke.tune.trainable has no {name!r}")

@@ -67,6 +67,8 @@ class Session:
         checkpoint: what it begins from.
     """
 
+    loaded_checkpoint: Checkpoint | None = None
+
     def __init__(
         self, info: TrialInfo, checkpoint: Checkpoint | None = None, storage: StorageContext | None = None
     ) -> None:
@@ -79,6 +81,33 @@ class Session:
         self._stopped = False
         self._thread: threading.Thread | None = None
         self.legacy_checkpoint: Any = None
+
+    # ---- what older programs ask the session
+
+    @property
+    def experiment_name(self) -> str | None:
+        """The experiment's name."""
+        return self.info.experiment_name
+
+    @property
+    def trial_name(self) -> str | None:
+        """The trial's name."""
+        return self.info.trial_name
+
+    @property
+    def trial_id(self) -> str | None:
+        """The trial's identifier."""
+        return self.info.trial_id
+
+    @property
+    def trial_resources(self) -> PlacementGroupFactory | None:
+        """What the trial holds."""
+        return self.info.resources
+
+    @property
+    def trial_dir(self) -> str | None:
+        """The trial's folder in the storage."""
+        return self.info.trial_dir
 
     # ---- in the function's thread
 
