@@ -210,3 +210,33 @@ def test_functions_survive_pauses_of_a_population(fit):
     )
     grid = fit(walker, {"rate": tune.grid_search([0.01, 1.0])}, scheduler=pbt, metric="score", mode="max")
     assert not grid.errors and min(result.metrics["score"] for result in grid) > 0.5
+
+
+def test_a_population_larger_than_the_cluster_comes_to_its_end(fit):
+    def runs(config):
+        checkpoint, done = tune.get_checkpoint(), 0
+        if checkpoint:
+            with checkpoint.as_directory() as folder, open(os.path.join(folder, "step")) as file:
+                done = int(file.read())
+        for step in range(done + 1, 13):
+            with tempfile.TemporaryDirectory() as folder:
+                with open(os.path.join(folder, "step"), "w") as file:
+                    file.write(str(step))
+                tune.report({"rate": config["rate"]}, checkpoint=Checkpoint.from_directory(folder))
+
+    population = schedulers.PopulationBasedTraining(
+        time_attr="training_iteration",
+        metric="rate",
+        mode="max",
+        perturbation_interval=3,
+        # What is changed is the worst again, and is set back to the time of the best.
+        hyperparam_mutations={"rate": lambda: 0.0},
+        resample_probability=1.0,
+        log_config=False,
+    )
+    grid = fit(
+        tune.with_resources(runs, {"cpu": 2}),
+        {"rate": tune.grid_search([0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9])},
+        scheduler=population,
+    )
+    assert grid.num_errors == 0 and grid.num_terminated == 8

@@ -38,6 +38,7 @@ class _Member:
         self.last_perturbation_time = 0.0
         self.last_train_time = 0.0
         self.last_result: dict[str, Any] | None = None
+        self.turn = 0  # at which it was looked at last
 
 
 class PopulationBasedTraining(ComparingScheduler):
@@ -107,6 +108,7 @@ class PopulationBasedTraining(ComparingScheduler):
         self._trial_state: dict[Trial, _Member] = {}
         self._num_checkpoints = 0
         self._num_perturbations = 0
+        self._turn = 0
 
     # ---- what happens
 
@@ -157,6 +159,8 @@ class PopulationBasedTraining(ComparingScheduler):
         member.last_score = None if math.isnan(score) else score
         member.last_train_time = now
         member.last_result = result
+        self._turn += 1
+        member.turn = self._turn
 
     def _judge(self, controller: TuneController, trial: Trial) -> str:
         lower, upper = self._quantiles()
@@ -302,7 +306,13 @@ class PopulationBasedTraining(ComparingScheduler):
             for trial in tune_controller.candidates()
             if not self._synch or self._trial_state[trial].last_train_time < self._next_perturbation_sync
         ]
-        return min(waiting, key=lambda trial: self._trial_state[trial].last_train_time, default=None)
+        return min(waiting, key=self._place_in_line, default=None)
+
+    def _place_in_line(self, trial: Trial) -> tuple[float, int]:
+        """Least time first; of equals the one that has waited longest: those that are set back again and again would
+        otherwise keep the better ones, whose time they get, from going on for ever."""
+        member = self._trial_state[trial]
+        return member.last_train_time, member.turn
 
     def on_trial_complete(
         self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]
