@@ -124,7 +124,7 @@ print("nothing was lost")
 WAITS = """
 import sys, time
 import narke as ray
-ray.init(sys.argv[1], log_to_driver=False, namespace="waits")
+ray.init(sys.argv[1], namespace="waits")
 @ray.remote
 class Mine:
     def here(self):
