@@ -17,6 +17,7 @@ __all__ = ["auto_init", "init", "is_initialized", "shutdown"]
 _FIRST_WORKER_S = 1.0
 _FIRST_WORKER_LOOK_S = 0.004
 _hooks_installed = False
+_ENV_HOOK = "RAY_RUNTIME_ENV_HOOK"
 _env_address = ("NARKE_ADDRESS", "RAY_ADDRESS")
 
 
@@ -126,7 +127,7 @@ def _connect(options: dict[str, Any]) -> Any:
         if node is not None:
             node.stop(wait=True)
         raise
-    if node is not None and node.options.grace_ms is None:
+    if node is not None and node.options.grace_ms is None and not _setup_of(job.plain_runtime_env):
         _await_first_worker()
     _configure_logging(options)
     _install_hooks()
@@ -161,6 +162,8 @@ def _job_of(options: dict[str, Any]) -> Any:
         raise TypeError(f"job_config must be a JobConfig, got {type(job)}")
     if options["runtime_env"] is not None:
         job.set_runtime_env(options["runtime_env"])
+    if os.environ.get(_ENV_HOOK):
+        job.set_runtime_env(_hooked(job.runtime_env))
     if options["namespace"]:
         job.set_ray_namespace(options["namespace"])
     if options["logging_config"] is not None:
@@ -168,6 +171,14 @@ def _job_of(options: dict[str, Any]) -> Any:
     _take_submission(job)
     job.plain_runtime_env = runtime_envs.normalize(job.runtime_env) if job.runtime_env else {}
     return job
+
+
+def _hooked(runtime_env: Any) -> Any:
+    """The environment that the function of RAY_RUNTIME_ENV_HOOK (``module.function``) makes of this one."""
+    import importlib
+
+    module, _, name = os.environ[_ENV_HOOK].rpartition(".")
+    return getattr(importlib.import_module(module), name)(dict(runtime_env or {}))
 
 
 def _take_submission(job: Any) -> None:
@@ -330,6 +341,7 @@ def _join(session_dir: str, options: dict[str, Any], job: Any, node: Any) -> ses
     from narke._private import log_view, worker_main
 
     namespace = job.ray_namespace or _random_namespace()
+    _publish_environment(job, session_dir)
     info = _native.connect_driver(
         sessions_dir.socket_path(session_dir),
         sessions_dir.token_of(session_dir),
@@ -352,6 +364,20 @@ def _join(session_dir: str, options: dict[str, Any], job: Any, node: Any) -> ses
     return here
 
 
+def _publish_environment(job: Any, session_dir: str) -> None:
+    """Bring the local files of the job's environment to the cluster, before the job begins with it."""
+    from narke import _native
+    from narke._private import observer, runtime_envs
+
+    places = [job.plain_runtime_env.get("working_dir"), *(job.plain_runtime_env.get("py_modules") or ())]
+    if not any(place and "://" not in place for place in places):
+        return
+    with observer.observing(session_dir):
+        job.plain_runtime_env = runtime_envs.publish(
+            job.plain_runtime_env, lambda method, **body: _native.control(method, body)
+        )
+
+
 def _random_namespace() -> str:
     digits = os.urandom(16).hex()
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
@@ -364,6 +390,7 @@ def _driver_config(options: dict[str, Any], job: Any, namespace: str, session_di
         "sys_path": [os.path.abspath(entry) if entry else os.getcwd() for entry in sys.path],
         "cwd": os.getcwd(),
         "runtime_env": job.plain_runtime_env,
+        **_setup_of(job.plain_runtime_env),
         "log_to_driver": options["log_to_driver"] is not False,
         "metadata": dict(job.metadata),
         "default_actor_lifetime": job._default_actor_lifetime,
@@ -371,6 +398,16 @@ def _driver_config(options: dict[str, Any], job: Any, namespace: str, session_di
         "address_info": _address_info(session_dir, {}),
         "logging_config": job.py_logging_config.to_dict() if job.py_logging_config else None,
     }
+
+
+def _setup_of(env: dict[str, Any]) -> dict[str, Any]:
+    """What the node must know of an environment that it has to set up."""
+    from narke._private import runtime_envs
+
+    if not runtime_envs.needs_setup(env):
+        return {}
+    is_lazy = (env.get("config") or {}).get("eager_install") is False
+    return {"environment": runtime_envs.text_of(env), "lazy_environment": is_lazy}
 
 
 def _address_info(session_dir: str, info: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copyreg
 import functools
 import inspect
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -186,7 +185,6 @@ def _max_retries(options: dict[str, Any]) -> int:
 
 def inherited_env(runtime_env: Any) -> str:
     """The JSON of the runtime environment of a task or actor: its own over what this program runs in."""
-    from narke._private.runtime_envs import inherit
+    from narke._private.runtime_envs import inherit, text_of
 
-    merged = inherit(runtime_env)
-    return json.dumps(merged, sort_keys=True) if merged else ""
+    return text_of(inherit(runtime_env))

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <set>
 
 #include <fcntl.h>
 #include <signal.h>
@@ -23,6 +24,8 @@ namespace fs = std::filesystem;
 static constexpr int64_t kStartLimitMs = 900'000;  // for its resources to become free
 static constexpr int64_t kGroupWaitMs = 15'000;    // each time that is asked
 static constexpr size_t kGroupIdBytes = 18;
+static constexpr int64_t kSetupLimitS = 600;        // unless the environment says otherwise
+static constexpr int64_t kAnyLimitS = 7 * 86'400;   // "as long as it takes"
 static constexpr char kWaitingText[] =
     "Job has not started yet. It may be waiting for resources (CPUs, GPUs, memory, custom resources) to become "
     "available. It may be waiting for the runtime environment to be set up.";
@@ -228,10 +231,20 @@ json::object Jobs::environment_of(const JobRecord& record) const {
   return out;
 }
 
+// Fields that nothing has to be made for; all others, those of plugins among them, are set up.
 static bool needs_setup(const json::object& runtime_env) {
-  for (const char* field : {"working_dir", "py_modules", "pip", "uv", "conda", "image_uri", "container"})
-    if (const json::value* value = runtime_env.if_contains(field); value && !value->is_null()) return true;
+  static const std::set<std::string_view> kPlain = {"env_vars", "config", "excludes", "worker_process_setup_hook"};
+  for (const auto& [field, value] : runtime_env)
+    if (!value.is_null() && !kPlain.contains(field)) return true;
   return false;
+}
+
+static int64_t setup_limit_s(const json::object& runtime_env) {
+  const json::value* config = runtime_env.if_contains("config");
+  if (config == nullptr || !config->is_object()) return kSetupLimitS;
+  const int64_t given = number_at(config->get_object(), "setup_timeout_seconds", 0);
+  if (given < 0) return kAnyLimitS;
+  return given > 0 ? given : kSetupLimitS;
 }
 
 json::object Jobs::launch_order(const JobRecord& record) const {
@@ -249,7 +262,7 @@ json::object Jobs::launch_order(const JobRecord& record) const {
             {"session_dir", config_.session_dir},
             {"metadata", record.metadata},
             {"submission_id", record.submission_id}}},
-          {"setup_limit_s", 600},
+          {"setup_limit_s", setup_limit_s(record.runtime_env)},
           {"stop_grace_s", 3}};
 }
 

@@ -69,6 +69,11 @@ Response json_response(int status, const json::value& value) {
   return out;
 }
 
+json::array array_at(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  return value && value->is_array() ? value->get_array() : json::array();
+}
+
 std::string text_at(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);
   return value && value->is_string() ? std::string(value->get_string()) : std::string();

@@ -27,6 +27,8 @@ Response json_response(int status, const json::value& value);
 
 // The text under a key; "" when it is absent or something else.
 std::string text_at(const json::object& object, std::string_view key);
+// The list under a key; an empty one when it is absent or something else.
+json::array array_at(const json::object& object, std::string_view key);
 bool flag_at(const json::object& object, std::string_view key);
 int64_t number_at(const json::object& object, std::string_view key, int64_t otherwise);
 // An integer or double; 0 otherwise.

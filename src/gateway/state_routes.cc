@@ -14,11 +14,6 @@ static Response refused(int status, const std::string& message) {
   return json_response(status, enveloped(false, message, nullptr));
 }
 
-static json::array array_at(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value && value->is_array() ? value->get_array() : json::array();
-}
-
 static json::object object_at(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);
   return value && value->is_object() ? value->get_object() : json::object();
@@ -58,6 +53,7 @@ static json::array environment_rows(const json::array& workers) {
   for (const auto& [key, count] : uses) {
     auto env = parse_json(key.first);
     json::object shown = env && env->is_object() ? redacted(env->get_object()) : json::object();
+    shown.erase("_setup");  // the engine's own mark
     out.push_back({{"runtime_env", std::move(shown)},
                    {"success", true},
                    {"creation_time_ms", nullptr},
@@ -508,6 +504,9 @@ void StateRoutes::add_to(Router& router) {
   add("/api/cluster_status", "Resources in use and asked for.", &StateRoutes::cluster_status,
       {{"format", "string", "1: as text"}});
   add("/timeline", "Finished tasks as Chrome's trace events.", &StateRoutes::timeline);
+  add("/events", "What a person should know of.", &StateRoutes::events, {{"job_id", "string", "of one job"}});
+  add("/api/component_activities", "Whether drivers use the cluster.", &StateRoutes::activities);
+  add("/cluster_id", "Which cluster this is.", &StateRoutes::cluster_id);
   add("/api/narke/overview", "What the first page shows.", &StateRoutes::overview);
   add("/api/narke/progress/{namespace}", "What a library tells of its progress.", &StateRoutes::kv,
       {{"prefix", "string", "of the keys"}});

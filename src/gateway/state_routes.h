@@ -29,6 +29,9 @@ class StateRoutes {
   void cluster_status(Call call);
   void timeline(Call call);
   void overview(Call call);
+  void events(Call call);
+  void activities(Call call);
+  void cluster_id(Call call);
   void kv(Call call);
   // The chosen rows of a table, or an answer that says why there are none.
   void fetch(const Table& table, const Query& query, const Request& request, Reply reply, Rows then);

@@ -24,7 +24,7 @@ Cluster::Cluster(NodeConfig config, controller::Node self, bool is_head, Cluster
 
 const controller::Job& Cluster::start_job(const WorkerId& driver, const NodeId& node, int pid, std::string config) {
   const controller::Job& job = controller_.start_job(driver, node, pid, std::move(config));
-  if (node == self() && !is_observer(job)) core_.prestart(job.id);
+  if (node == self() && wants_prestart(job)) core_.prestart(job.id);
   return job;
 }
 
@@ -47,7 +47,7 @@ void Cluster::copy_job(controller::Job job) {
   if (known != nullptr && known->running && !running) return finish_job(id, "has left");
   if (known != nullptr) return;
   controller_.jobs.copy(std::move(job));
-  if (here && running && !is_observer(*controller_.jobs.find(id))) core_.prestart(id);
+  if (here && running && wants_prestart(*controller_.jobs.find(id))) core_.prestart(id);
 }
 
 // ---- leases ------------------------------------------------------------------------------------------------

@@ -53,6 +53,7 @@ class ClusterOut {
   virtual void group_changed(const controller::PlacementGroup& group) = 0;
 
   virtual void start_worker(const Worker& worker) = 0;
+  virtual EnvironmentState environment(const JobId& job, const std::string& runtime_env) = 0;
   virtual void stop_worker(const Worker& worker, StopKind kind, const std::string& reason) = 0;
   virtual void start_actor(const Worker& worker, const controller::Actor& actor) = 0;
   virtual void lease_ended(const Worker& worker) = 0;
@@ -77,6 +78,7 @@ class ClusterOut {
 // Of a cluster that is this node alone: nothing is ever sent to another.
 class OneHostOut : public ClusterOut {
  private:
+  EnvironmentState environment(const JobId&, const std::string&) override { return {}; }
   void send_place_actor(const NodeId&, const controller::Actor&) override { NARKE_CHECK(false); }
   void send_end_actor(const NodeId&, const ActorId&, bool) override { NARKE_CHECK(false); }
   void send_reserve(const NodeId&, const controller::PlacementGroup&, const std::vector<size_t>&) override {
@@ -194,6 +196,9 @@ class Cluster : private controller::Out, private node::Out {
     out_.notice(job, kind, text);
   }
   void start_worker(const Worker& worker) override { out_.start_worker(worker); }
+  EnvironmentState environment(const JobId& job, const std::string& runtime_env) override {
+    return out_.environment(job, runtime_env);
+  }
   void stop_worker(const Worker& worker, StopKind kind, const std::string& reason) override {
     out_.stop_worker(worker, kind, reason);
   }

@@ -11,11 +11,12 @@ namespace narke::node {
 static constexpr int64_t kFateWaitMs = 1'000;  // the link of a dying worker breaks before its process is seen to end
 
 Control::Control(Cluster& cluster, ControlConfig config, const History& history, const history::TaskTable& tasks,
-                 StoreOf store, Reply reply)
+                 PackageFiles& packages, StoreOf store, Reply reply)
     : cluster_(cluster),
       config_(std::move(config)),
       history_(history),
       tasks_(tasks),
+      packages_(packages),
       store_(std::move(store)),
       reply_(std::move(reply)) {}
 
@@ -84,6 +85,9 @@ const std::unordered_map<std::string, Control::Method>& Control::methods() {
       {"kv_del", &Control::kv_del},
       {"kv_keys", &Control::kv_keys},
       {"kv_exists", &Control::kv_exists},
+      {"package_size", &Control::package_size},
+      {"package_put", &Control::package_put},
+      {"package_get", &Control::package_get},
   };
   return table;
 }
@@ -328,6 +332,32 @@ Control::Failure Control::kv_keys(Call& call) {
 
 Control::Failure Control::kv_exists(Call& call) {
   call.out.Bool("exists", cluster_.controller().kv.get(call.bytes("namespace"), call.bytes("key")) != nullptr);
+  return {};
+}
+
+// ---- packages ----------------------------------------------------------------------------------------------
+
+Control::Failure Control::package_size(Call& call) {
+  const auto size = packages_.size(call.text("name"));
+  call.out.Int("size", size.ok() ? static_cast<int64_t>(size.value()) : -1);
+  return {};
+}
+
+Control::Failure Control::package_put(Call& call) {
+  const int64_t offset = call.number("offset", -1);
+  if (offset < 0) return {"ValueError", "package_put needs offset, 0 or more"};
+  const Status put = packages_.put(call.caller.id, call.text("name"), static_cast<uint64_t>(offset), call.bytes("data"),
+                                   call.flag("last"));
+  return put.ok() ? Failure{} : Failure{"ValueError", put.error().message};
+}
+
+Control::Failure Control::package_get(Call& call) {
+  const int64_t offset = call.number("offset", -1), size = call.number("size", -1);
+  if (offset < 0 || size < 0) return {"ValueError", "package_get needs offset and size, 0 or more"};
+  const auto piece = packages_.get(call.text("name"), static_cast<uint64_t>(offset), static_cast<uint64_t>(size));
+  if (!piece.ok()) return {"ValueError", piece.error().message};
+  call.out.Key("data");
+  call.out.Blob(piece.value().data(), piece.value().size());
   return {};
 }
 

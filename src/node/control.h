@@ -14,6 +14,7 @@
 #include "history/query.h"
 #include "node/cluster.h"
 #include "node/history.h"
+#include "node/package_files.h"
 #include "node/program.h"
 #include "node/rows.h"
 
@@ -37,7 +38,7 @@ class Control {
   using StoreOf = std::function<const store::ProgramStore*()>;
 
   Control(Cluster& cluster, ControlConfig config, const History& history, const history::TaskTable& tasks,
-          StoreOf store, Reply reply);
+          PackageFiles& packages, StoreOf store, Reply reply);
 
   void handle(const Program& caller, uint32_t call_id, const std::string& method, const flexbuffers::Map& body);
   // Those who wait for it are answered.
@@ -106,6 +107,10 @@ class Control {
   Failure kv_del(Call& call);
   Failure kv_keys(Call& call);
   Failure kv_exists(Call& call);
+  // packages
+  Failure package_size(Call& call);
+  Failure package_put(Call& call);
+  Failure package_get(Call& call);
 
   using AddRow = std::function<void(const Rows::Put&)>;
   // The answer `key`: those of the rows that `each` adds which the body's filters and page ask for.
@@ -128,6 +133,7 @@ class Control {
   ControlConfig config_;
   const History& history_;
   const history::TaskTable& tasks_;
+  PackageFiles& packages_;
   StoreOf store_;
   Reply reply_;
   std::unordered_multimap<PgId, Waiter> group_waiters_;

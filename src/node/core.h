@@ -190,6 +190,7 @@ class Core {
   void take_idle(Worker& worker);
   void set_state(Worker& worker, WorkerState state);
   void start_workers();
+  bool has_environment(Family& family);
   bool start_one(Family& family);
   bool make_room(const Family& wanting);
   bool is_paused();

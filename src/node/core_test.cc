@@ -46,6 +46,9 @@ class FakeOut : public Out {
     say("start");
     started.push_back(worker.id);
   }
+  EnvironmentState environment(const JobId&, const std::string& runtime_env) override {
+    return runtime_env.empty() ? EnvironmentState{} : environment_state;
+  }
   void stop_worker(const Worker& worker, StopKind kind, const std::string&) override {
     say(kind == StopKind::kAsk ? "ask to leave" : "kill");
     stopped = worker.id;
@@ -83,6 +86,7 @@ class FakeOut : public Out {
   uint64_t last_lease = 0;
   std::map<uint32_t, uint64_t> leases;  // by call
   WorkerId last_worker, stopped;
+  EnvironmentState environment_state;  // of all but the job's own
   std::vector<sched::DeviceShares> devices;
   std::deque<WorkerId> started;
   std::string text;
@@ -112,6 +116,15 @@ class CoreTest : public ::testing::Test {
       EXPECT_TRUE(core_.on_registered(worker, 100, "path"));
       core_.settle();
     }
+  }
+  void request_in_environment(uint32_t call) {
+    LeaseRequest request;
+    request.holder = id_of<WorkerId>(1);
+    request.call_id = call;
+    request.job = job_;
+    request.resources = cpu_;
+    request.runtime_env = "{\"pip\": [\"nope\"]}";
+    core_.request_lease(std::move(request));
   }
   void ask(int holder, uint32_t call, ResourceSet resources, PgId group = {}, int bundle = -1) {
     request(holder, call, std::move(resources), group, bundle);
@@ -285,12 +298,7 @@ TEST_F(CoreTest, IgnoresLateAndForeignReturns) {
 }
 
 TEST_F(CoreTest, GivesUpOnWorkersThatNeverStart) {
-  LeaseRequest request;
-  request.holder = id_of<WorkerId>(1);
-  request.call_id = 1;
-  request.job = job_;
-  request.runtime_env = "{\"pip\": [\"nope\"]}";
-  core_.request_lease(std::move(request));
+  request_in_environment(1);
   for (int i = 0; i < 3; ++i) {
     core_.settle();
     ASSERT_FALSE(out_.started.empty());
@@ -300,6 +308,28 @@ TEST_F(CoreTest, GivesUpOnWorkersThatNeverStart) {
   core_.settle();
   out_.expect({"start", "start", "start", "deny 1 RuntimeEnv"});
   EXPECT_NE(out_.text.find("pip failed"), std::string::npos);
+}
+
+TEST_F(CoreTest, StartsNoWorkerBeforeItsEnvironmentIsThere) {
+  request_in_environment(1);
+  out_.environment_state.kind = EnvironmentState::Kind::kPreparing;
+  core_.settle();
+  ask(1, 2, cpu_);  // others do not wait for it
+  out_.expect({"start", "grant 2"});
+  out_.environment_state.kind = EnvironmentState::Kind::kReady;
+  settle();
+  out_.expect({"start", "grant 1"});
+}
+
+TEST_F(CoreTest, SaysWhyAnEnvironmentCannotBeMade) {
+  request_in_environment(1);
+  out_.environment_state = {EnvironmentState::Kind::kPreparing, ""};
+  core_.settle();
+  out_.environment_state = {EnvironmentState::Kind::kFailed, "No matching distribution found for nope"};
+  core_.settle();
+  out_.expect({"deny 1 RuntimeEnv"});
+  EXPECT_EQ(out_.text, "No matching distribution found for nope");
+  EXPECT_EQ(free("CPU"), 2 * kOne);
 }
 
 TEST_F(CoreTest, EndsIdleWorkersBeyondThoseKept) {

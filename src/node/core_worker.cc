@@ -57,6 +57,10 @@ void Core::prestart(const JobId& job) {
 void Core::start_workers() {
   for (auto at = wanting_.begin(); at != wanting_.end();) {
     Family& family = families_.at(*at);
+    if (!has_environment(family)) {
+      at = family.waiting.empty() && family.prestart == 0 ? wanting_.erase(at) : std::next(at);
+      continue;
+    }
     const auto served_now = [&family] { return family.starting >= family.waiting.size() && family.prestart == 0; };
     while (!served_now() && start_one(family)) {
     }
@@ -65,6 +69,15 @@ void Core::start_workers() {
     if (!served && starting_ >= static_cast<size_t>(config_.max_starting)) return;
   }
   if (wanting_.empty() && starting_ == 0) told_full_ = false;
+}
+
+// Those who wait for one that cannot be made are told so.
+bool Core::has_environment(Family& family) {
+  const EnvironmentState state = out_.environment(family.job, family.runtime_env);
+  if (state.kind != EnvironmentState::Kind::kFailed) return state.kind == EnvironmentState::Kind::kReady;
+  family.prestart = 0;
+  while (!family.waiting.empty()) deny(family.waiting.begin(), wire::FailureKind::RuntimeEnv, state.error);
+  return false;
 }
 
 bool Core::start_one(Family& family) {

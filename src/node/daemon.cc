@@ -70,7 +70,10 @@ Status Daemon::start() {
   reactor_ = std::make_unique<rpc::Reactor>(rpc::Identity{token_, cluster_id_, as_program(node_), options_.tls});
   if (Status opened = open_door(); !opened.ok()) return opened;
   service_ = std::make_unique<Service>(*reactor_, service_config(), [this](const std::string& m) { log(m); });
-  ZygoteConfig zygote{options_.zygote, options_.python_path, path("logs")};
+  ZygoteConfig zygote;
+  zygote.command = options_.zygote;
+  zygote.python_path = options_.python_path;
+  zygote.log_dir = path("logs");
   if (zygote.command.empty()) zygote.command = {options_.python, "-m", "narke._private.zygote", "--fd"};
   processes_ = std::make_unique<Processes>(*reactor_, std::move(zygote), *service_);
   if (!options_.outside)  // nothing runs there
@@ -278,6 +281,10 @@ ServiceConfig Daemon::service_config() {
   char host[256] = "localhost";
   gethostname(host, sizeof(host) - 1);
   config.hostname = host;
+  config.setup_command = {options_.python, "-c",
+                          "import sys; sys.path.insert(0, sys.argv[1]); "
+                          "from narke._private.runtime_env import setup; setup.main()",
+                          options_.python_path, options_.session_dir};
   return config;
 }
 

@@ -4,16 +4,14 @@
 #include <cstring>
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-extern char** environ;
+#include "node/spawn.h"
 
 namespace narke::node {
 
@@ -115,52 +113,25 @@ void GatewayProcess::on_client() {
   launch();
 }
 
-static std::vector<char*> pointers(std::vector<std::string>& texts) {
-  std::vector<char*> out;
-  for (std::string& text : texts) out.push_back(text.data());
-  out.push_back(nullptr);
-  return out;
-}
-
-// Returns 0 and the pid, or an errno. `keep` stay open in the child; its signals are as for any program.
-static int spawn(int* pid, std::vector<std::string> command, const std::vector<int>& keep, const std::string& log) {
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attributes;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawnattr_init(&attributes);
-  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_addopen(&actions, 1, log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-  posix_spawn_file_actions_adddup2(&actions, 1, 2);
-  for (const int fd : keep) posix_spawn_file_actions_adddup2(&actions, fd, fd);  // clears close-on-exec
-  sigset_t none, pipe;
-  sigemptyset(&none);
-  sigemptyset(&pipe);
-  sigaddset(&pipe, SIGPIPE);
-  posix_spawnattr_setsigmask(&attributes, &none);
-  posix_spawnattr_setsigdefault(&attributes, &pipe);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  const int error = posix_spawn(pid, command[0].c_str(), &actions, &attributes, pointers(command).data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  posix_spawnattr_destroy(&attributes);
-  return error;
-}
-
 void GatewayProcess::launch() {
   if (stopping_ || pid_ > 0) return;
-  const std::vector<std::string> command = {config_.program,
-                                            "--web-fd=" + std::to_string(web_),
-                                            "--metrics-fd=" + std::to_string(metrics_),
-                                            "--session-dir=" + config_.session_dir,
-                                            "--address=" + config_.address,
-                                            "--python=" + config_.python,
-                                            "--python-path=" + config_.python_path,
-                                            "--web-host=" + config_.host,
-                                            "--tls=" + config_.tls,
-                                            "--tls-cert=" + config_.tls_cert,
-                                            "--tls-key=" + config_.tls_key,
-                                            "--node-pid=" + std::to_string(getpid())};
+  SpawnOrder order;
+  order.command = {config_.program,
+                   "--web-fd=" + std::to_string(web_),
+                   "--metrics-fd=" + std::to_string(metrics_),
+                   "--session-dir=" + config_.session_dir,
+                   "--address=" + config_.address,
+                   "--python=" + config_.python,
+                   "--python-path=" + config_.python_path,
+                   "--web-host=" + config_.host,
+                   "--tls=" + config_.tls,
+                   "--tls-cert=" + config_.tls_cert,
+                   "--tls-key=" + config_.tls_key,
+                   "--node-pid=" + std::to_string(getpid())};
+  order.keep = {web_, metrics_};
+  order.output_path = order.error_path = config_.session_dir + "/logs/gateway.err";
   started_ = rpc::Reactor::Clock::now();
-  const int error = spawn(&pid_, command, {web_, metrics_}, config_.session_dir + "/logs/gateway.err");
+  const int error = spawn(order, &pid_);
   if (error != 0) {
     pid_ = 0;
     log_("the gateway " + config_.program + " cannot be started: " + std::strerror(error));

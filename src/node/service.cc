@@ -56,9 +56,10 @@ Service::Service(rpc::Reactor& reactor, ServiceConfig config, std::function<void
       peers_(reactor, *this),
       logs_(reactor, below(config_.session_dir, "/logs"), *this),
       tasks_(below(config_.session_dir, "/history"), log_),
+      packages_(below(config_.session_dir, "/packages")),
       control_(
           cluster_, {config_.session_dir, config_.socket_path, config_.address, config_.hostname}, history_,
-          tasks_.table(), [this] { return store_; },
+          tasks_.table(), packages_, [this] { return store_; },
           [this](const WorkerId& program, uint32_t call_id, Answer answer) {
             Program* to = find(program);
             if (to == nullptr) return;
@@ -84,6 +85,7 @@ Service::~Service() {
 void Service::attach(WorkerProcesses& processes, store::ProgramStore& store) {
   processes_ = &processes;
   store_ = &store;
+  make_environments();
 }
 
 Program* Service::find(const WorkerId& id) {
@@ -139,6 +141,7 @@ void Service::on_closed(rpc::Connection& link, const Error& why) {
   const std::unique_ptr<Program> gone = std::move(programs_.at(program->id));
   programs_.erase(gone->id);
   by_key_.erase(gone->key);
+  packages_.on_writer_gone(gone->id);
   if (gone->kind == wire::ProgramKind::Observer) return;
   if (gone->kind == wire::ProgramKind::Driver) {
     store_->erase_owned(store::owner_key(gone->id), steady_now_ns());
@@ -565,8 +568,10 @@ void Service::actor_changed(const WorkerId& watcher, const controller::Actor& ac
 void Service::start_worker(const Worker& worker) {
   logs_.follow(worker.id);
   const std::string logs = config_.session_dir + "/logs";
-  processes_->start_worker(worker.id, {fork_config(worker), LogFollower::path(logs, worker.id, false),
-                                       LogFollower::path(logs, worker.id, true)});
+  const Made* made = environments_->find(environment_text(worker.job, worker.runtime_env));
+  processes_->start_worker(worker.id,
+                           {fork_config(worker, made ? made->context : ""), LogFollower::path(logs, worker.id, false),
+                            LogFollower::path(logs, worker.id, true), made ? made->interpreter : Interpreter{}});
 }
 
 static void copy_texts(flexbuffers::Builder& out, const char* key, const flexbuffers::Vector& texts) {
@@ -576,8 +581,9 @@ static void copy_texts(flexbuffers::Builder& out, const char* key, const flexbuf
 }
 
 // The same bytes for all workers of a job in an environment: the zygote prepares itself for them once.
-std::shared_ptr<const std::vector<uint8_t>> Service::fork_config(const Worker& worker) {
-  if (last_fork_.config && last_fork_.job == worker.job && last_fork_.runtime_env == worker.runtime_env)
+std::shared_ptr<const std::vector<uint8_t>> Service::fork_config(const Worker& worker, const std::string& context) {
+  if (last_fork_.config && last_fork_.job == worker.job && last_fork_.runtime_env == worker.runtime_env &&
+      last_fork_.context == context)
     return last_fork_.config;
   const controller::Job& job = *cluster_.controller().jobs.find(worker.job);
   const flexbuffers::Map config = map_of(reinterpret_cast<const uint8_t*>(job.config.data()), job.config.size());
@@ -587,6 +593,7 @@ std::shared_ptr<const std::vector<uint8_t>> Service::fork_config(const Worker& w
     out.String("session_dir", config_.session_dir);
     out.String("token_path", config_.token_path);
     out.String("runtime_env", worker.runtime_env);
+    out.String("environment", context);
     out.String("cwd", config["cwd"].IsString() ? config["cwd"].AsString().str() : "");
     out.Key("job_id");
     out.Blob(worker.job.data(), JobId::kSize);
@@ -601,7 +608,7 @@ std::shared_ptr<const std::vector<uint8_t>> Service::fork_config(const Worker& w
     });
   });
   out.Finish();
-  last_fork_ = {worker.job, worker.runtime_env, std::make_shared<const std::vector<uint8_t>>(out.GetBuffer())};
+  last_fork_ = {worker.job, worker.runtime_env, context, std::make_shared<const std::vector<uint8_t>>(out.GetBuffer())};
   return last_fork_.config;
 }
 
@@ -723,6 +730,7 @@ void Service::send(store::ClientKey client, MessageType type, const Builder& tab
 
 void Service::tick() {
   cluster_.tick();
+  end_unused_environments();
   settle();
   control_.tick();
   finish_goodbyes();

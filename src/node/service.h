@@ -13,6 +13,7 @@
 
 #include "node/cluster.h"
 #include "node/control.h"
+#include "node/environments.h"
 #include "node/log_follower.h"
 #include "node/peers.h"
 #include "node/processes.h"
@@ -41,6 +42,7 @@ struct ServiceConfig {
   int64_t grace_ms = 0;    // how long the line may be broken
   int64_t head_wait_ms = 300'000;  // a node whose head is away goes on for so long
   std::function<WorkerId()> new_worker_id;  // empty: ids that nobody can guess
+  std::vector<std::string> setup_command;  // makes what runtime environments name (environments.h)
 };
 
 int64_t steady_now_ns();
@@ -143,6 +145,7 @@ class Service : public rpc::Handler,
   void actor_changed(const WorkerId& watcher, const controller::Actor& actor) override;
   void group_changed(const controller::PlacementGroup& group) override;
   void start_worker(const Worker& worker) override;
+  EnvironmentState environment(const JobId& job, const std::string& runtime_env) override;
   void stop_worker(const Worker& worker, StopKind kind, const std::string& reason) override;
   void start_actor(const Worker& worker, const controller::Actor& actor) override;
   void lease_ended(const Worker&) override {}
@@ -233,7 +236,10 @@ class Service : public rpc::Handler,
   // LogOut
   void on_lines(const std::vector<LogText>& lines) override;
 
-  std::shared_ptr<const std::vector<uint8_t>> fork_config(const Worker& worker);
+  std::shared_ptr<const std::vector<uint8_t>> fork_config(const Worker& worker, const std::string& context);
+  void make_environments();
+  void end_unused_environments();
+  std::string environment_text(const JobId& job, const std::string& runtime_env) const;
   Program* find(const WorkerId& id);
   Program* driver_of(const JobId& job);
   Builder& fresh();
@@ -272,10 +278,12 @@ class Service : public rpc::Handler,
   LogFollower logs_;
   History history_;
   TaskHistory tasks_;
+  PackageFiles packages_;
   Control control_;
+  std::unique_ptr<Environments> environments_;
   struct LastFork {
     JobId job;
-    std::string runtime_env;
+    std::string runtime_env, context;
     std::shared_ptr<const std::vector<uint8_t>> config;
   };
   LastFork last_fork_;

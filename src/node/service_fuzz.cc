@@ -45,7 +45,7 @@ class Target {
   explicit Target(const std::string& folder)
       : reactor_({"token", "cluster", WorkerId()}),
         service_(reactor_, config(folder), [](const std::string&) {}),
-        processes_(reactor_, {{"/bin/false"}, "", folder}, service_) {
+        processes_(reactor_, {{"/bin/false"}, "", folder, "zygote", ""}, service_) {
     store::ServerConfig store;
     store.capacity_bytes = 1 << 20;
     store.warm = false;

@@ -108,6 +108,13 @@ struct Grant {
   int bundle = -1;
 };
 
+// How far the making of what workers run in has come; Core::settle() is due when that changes.
+struct EnvironmentState {
+  enum class Kind : uint8_t { kReady, kPreparing, kFailed };
+  Kind kind = Kind::kReady;
+  std::string error;  // kFailed: why, in the installer's own words
+};
+
 enum class StopKind : uint8_t {
   kAsk,   // ExitWorker: after what it runs
   kKill,  // at once
@@ -143,6 +150,8 @@ class Out {
 
   // To workers. start: answered by Core::on_registered, or on_start_failed, or on_worker_gone.
   virtual void start_worker(const Worker& worker) = 0;
+  // What such workers need besides: the first question begins its making.
+  virtual EnvironmentState environment(const JobId& job, const std::string& runtime_env) = 0;
   virtual void stop_worker(const Worker& worker, StopKind kind, const std::string& reason) = 0;
   virtual void start_actor(const Worker& worker) = 0;
   // worker.lease is about to go.

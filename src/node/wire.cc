@@ -20,10 +20,14 @@ flexbuffers::Map map_of(const uint8_t* data, size_t size) {
   return root.IsMap() ? root.AsMap() : flexbuffers::Map::EmptyMap();
 }
 
-bool is_observer(const controller::Job& job) {
+static bool says(const controller::Job& job, const char* what) {
   const flexbuffers::Map config = map_of(reinterpret_cast<const uint8_t*>(job.config.data()), job.config.size());
-  return config["observer"].IsBool() && config["observer"].AsBool();
+  return config[what].IsBool() && config[what].AsBool();
 }
+
+bool is_observer(const controller::Job& job) { return says(job, "observer"); }
+
+bool wants_prestart(const controller::Job& job) { return !is_observer(job) && !says(job, "lazy_environment"); }
 
 std::string id_text(const flexbuffers::Reference& value) {
   if (value.IsBlob()) {

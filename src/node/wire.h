@@ -52,6 +52,8 @@ Wire wired(const IdType& id) {
 
 // A driver that only looks (the command line): no workers are begun for it, and it is no row among the jobs.
 bool is_observer(const controller::Job& job);
+// Whether workers are begun for it before it asks for any.
+bool wants_prestart(const controller::Job& job);
 
 // A valid FlexBuffers map, or an empty one.
 flexbuffers::Map map_of(const uint8_t* data, size_t size);

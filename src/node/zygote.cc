@@ -2,12 +2,10 @@
 
 #include <cstring>
 
-#include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "node/spawn.h"
 #include "node/wire.h"
 
 extern char** environ;
@@ -31,66 +29,28 @@ static std::vector<std::string> environment(const std::string& python_path) {
   return out;
 }
 
-static std::vector<char*> pointers(std::vector<std::string>& texts) {
-  std::vector<char*> out;
-  for (std::string& text : texts) out.push_back(text.data());
-  out.push_back(nullptr);
-  return out;
-}
-
-namespace {
-
-// The child's descriptors and signals: `fd` stays open, the logs are its output, no signal is blocked.
-class SpawnPlan {
- public:
-  SpawnPlan(int fd, const std::string& log_dir) {
-    posix_spawn_file_actions_init(&actions_);
-    posix_spawnattr_init(&attributes_);
-    posix_spawn_file_actions_adddup2(&actions_, fd, fd);  // onto itself: clears close-on-exec
-    add_output(1, log_dir + "/zygote.out");
-    add_output(2, log_dir + "/zygote.err");
-    posix_spawn_file_actions_addopen(&actions_, 0, "/dev/null", O_RDONLY, 0);
-    sigset_t none;
-    sigemptyset(&none);
-    posix_spawnattr_setsigmask(&attributes_, &none);
-    posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK);
-  }
-  ~SpawnPlan() {
-    posix_spawn_file_actions_destroy(&actions_);
-    posix_spawnattr_destroy(&attributes_);
-  }
-  SpawnPlan(const SpawnPlan&) = delete;
-  SpawnPlan& operator=(const SpawnPlan&) = delete;
-
-  int run(int* pid, std::vector<std::string> command, std::vector<std::string> env) {
-    return posix_spawnp(pid, command[0].c_str(), &actions_, &attributes_, pointers(command).data(),
-                        pointers(env).data());
-  }
-
- private:
-  void add_output(int fd, const std::string& path) {
-    posix_spawn_file_actions_addopen(&actions_, fd, path.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
-  }
-  posix_spawn_file_actions_t actions_;
-  posix_spawnattr_t attributes_;
-};
-
-}  // namespace
-
 Zygote::~Zygote() {
-  if (link_) link_->set_handler(nullptr);
+  if (!link_) return;
+  link_->set_handler(nullptr);
+  link_->close({ErrorCode::kDisconnected, "the zygote is not needed any more"});
 }
 
 Status Zygote::start() {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return failed("socketpair", errno);
-  std::vector<std::string> command = config_.command;
-  command.push_back(std::to_string(ends[1]));
-  const int error = SpawnPlan(ends[1], config_.log_dir).run(&pid_, command, environment(config_.python_path));
+  SpawnOrder order;
+  order.command = config_.command;
+  order.command.push_back(std::to_string(ends[1]));
+  order.environment = environment(config_.python_path);
+  order.cwd = config_.cwd;
+  order.keep = {ends[1]};
+  order.output_path = config_.log_dir + "/" + config_.name + ".out";
+  order.error_path = config_.log_dir + "/" + config_.name + ".err";
+  const int error = spawn(order, &pid_);
   close(ends[1]);
   if (error != 0) {
     close(ends[0]);
-    return failed("cannot execute " + command[0] + " (option --python)", error);
+    return failed("cannot execute " + order.command[0] + " (option --python)", error);
   }
   link_ = reactor_.adopt(ends[0], true, this, true);
   return ok_status();

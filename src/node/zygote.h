@@ -20,11 +20,22 @@ struct ZygoteConfig {
   std::vector<std::string> command;  // the descriptor's number is appended
   std::string python_path;           // goes in front of PYTHONPATH
   std::string log_dir;
+  std::string name = "zygote";  // of its files in log_dir
+  std::string cwd;              // empty: the node's
+};
+
+// An environment's own interpreter: the words in front of the zygote's arguments, and where it runs.
+struct Interpreter {
+  std::vector<std::string> command;
+  std::string cwd;
+  bool operator==(const Interpreter&) const = default;
+  auto operator<=>(const Interpreter&) const = default;
 };
 
 struct ForkRequest {
   std::shared_ptr<const std::vector<uint8_t>> config;  // FlexBuffers map, see ForkWorker
   std::string stdout_path, stderr_path;
+  Interpreter interpreter;  // no words: the node's
 };
 
 class ZygoteOut {

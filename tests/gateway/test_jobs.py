@@ -107,6 +107,40 @@ def test_an_environment_that_cannot_be_made_is_the_jobs_failure(client):
     assert "none.zip" in info.message and "not uploaded" in info.message
 
 
+def test_packages_are_there_for_the_entry_point_and_its_tasks(client, tmp_path):
+    wheel = tmp_path / "nk_job-1.0-py3-none-any.whl"
+    files = {
+        "nk_job.py": "value = 11\n",
+        "nk_job-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: nk_job\nVersion: 1.0\n",
+        "nk_job-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "nk_job-1.0.dist-info/RECORD": "",
+    }
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "driver.py").write_text(
+        "import nk_job, ray\n"
+        "ray.init()\n"
+        "@ray.remote\n"
+        "def value():\n"
+        "    import nk_job\n"
+        "    return nk_job.value\n"
+        "print(nk_job.value + ray.get(value.remote()))\n"
+    )
+    env = {
+        "working_dir": str(project),
+        "pip": {"packages": [str(wheel)], "pip_install_options": ["--no-index"]},
+    }
+    job = client.submit_job(entrypoint="python driver.py", runtime_env=env)
+    info = finish(client, job)
+    assert info.status == JobStatus.SUCCEEDED and "22" in client.get_job_logs(job), client.get_job_logs(job)
+    missing = {"pip": {"packages": ["nk-nowhere"], "pip_install_options": ["--no-index"]}}
+    info = finish(client, client.submit_job(entrypoint="true", runtime_env=missing))
+    assert info.error_type == "RUNTIME_ENV_SETUP_FAILURE" and "No matching distribution" in info.message
+
+
 def test_a_package_that_leads_out_of_its_folder_is_refused(client, tmp_path):
     package = tmp_path / "evil.zip"
     with zipfile.ZipFile(package, "w") as archive:

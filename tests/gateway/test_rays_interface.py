@@ -1,4 +1,4 @@
-"""How much of Ray's command line is here: counted, with the facts of Ray 2.60 in a table."""
+"""How much of Ray's command line and REST interface is here: counted, with the facts of Ray 2.60 in a table."""
 
 from __future__ import annotations
 
@@ -48,6 +48,70 @@ RAYS_COMMANDS = {
     "drain-node": "--address --node-id --reason --reason-message --deadline-remaining-seconds",
 }
 
+# Routes that programs and people use. Not here: those of Ray's own tests (/test/dump, /api/v0/delay), of the agents
+# that Ray's processes report to (/report_events, /api/task_events), of profilers for other devices, and those that look
+# for Grafana and Prometheus, which this dashboard draws no chart from.
+RAYS_ROUTES = """
+GET /
+GET /favicon.ico
+GET /timezone
+GET /api/authentication_mode
+POST /api/authenticate
+GET /events
+GET /api/v0/cluster_events
+POST /api/job_agent/jobs/
+POST /api/job_agent/jobs/{}/stop
+DELETE /api/job_agent/jobs/{}
+GET /api/job_agent/jobs/{}/logs
+GET /api/job_agent/jobs/{}/logs/tail
+GET /api/version
+GET /api/packages/{}/{}
+PUT /api/packages/{}/{}
+POST /api/jobs/
+POST /api/jobs/{}/stop
+DELETE /api/jobs/{}
+GET /api/jobs/{}
+GET /api/jobs/
+GET /api/jobs/{}/logs
+GET /api/jobs/{}/logs/tail
+GET /api/component_activities
+GET /nodes
+GET /nodes/{}
+GET /logical/actors
+GET /logical/actors/{}
+GET /api/local_raylet_healthz
+GET /api/healthz
+GET /api/v0/cluster_metadata
+GET /api/cluster_status
+GET /api/gcs_healthz
+GET /api/prometheus/sd
+GET /api/ray/version
+GET /api/serve/applications/
+DELETE /api/serve/applications/
+PUT /api/serve/applications/
+GET /api/v0/actors
+GET /api/v0/jobs
+GET /api/v0/nodes
+GET /api/v0/placement_groups
+GET /api/v0/workers
+GET /api/v0/tasks
+GET /api/v0/objects
+GET /api/v0/runtime_envs
+GET /api/v0/runtime_env_redaction
+GET /api/v0/logs
+GET /api/v0/logs/{}
+GET /api/v0/tasks/summarize
+GET /api/v0/actors/summarize
+GET /api/v0/objects/summarize
+GET /api/v0/tasks/timeline
+GET /task/traceback
+GET /task/cpu_profile
+GET /worker/traceback
+GET /worker/cpu_profile
+GET /usage_stats_enabled
+GET /cluster_id
+"""
+
 
 def test_nine_tenths_of_the_options_are_taken():
     have = {" ".join(each.words): set(each.options) for each in describe.commands(list(COMMANDS))}
@@ -62,3 +126,29 @@ def test_nine_tenths_of_the_options_are_taken():
     }
     missing = sorted(wanted - here)
     assert len(here) >= 0.9 * len(wanted), f"{len(here)} of {len(wanted)}; missing: {missing}"
+
+
+def test_nine_tenths_of_the_routes_are_served(head):
+    document = head.ask("GET", "/api/openapi.json").json()
+    have = {
+        (method.upper(), _plain(path)) for path, methods in document["paths"].items() for method in methods
+    }
+    wanted = {(method, _plain(path)) for method, path in map(str.split, RAYS_ROUTES.strip().splitlines())}
+    missing = sorted(route for route in wanted - have if not _answers(head, route))
+    assert len(missing) <= 0.1 * len(wanted), f"{len(missing)} of {len(wanted)} are missing: {missing}"
+
+
+def _plain(path: str) -> str:
+    """A path with all parameters alike."""
+    parts = ["{}" if part.startswith("{") else part for part in path.strip("/").split("/")]
+    return "/" + "/".join(parts)
+
+
+def _answers(head, route) -> bool:
+    """Whether a route that is described under a pattern, or a page, is there."""
+    method, path = route
+    if method != "GET" or "{}" in path:
+        return False
+    answer = head.ask(method, path)
+    is_page = path in ("/", "/favicon.ico")
+    return answer.status == 200 and (is_page or "json" in answer.headers.get("content-type", ""))

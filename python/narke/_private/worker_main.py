@@ -7,6 +7,8 @@ module path and session already when it forks.
 from __future__ import annotations
 
 import functools
+import glob
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -23,6 +25,7 @@ class _Origin:
     def __init__(self) -> None:
         self._variables = dict(os.environ)
         self._path = list(sys.path)
+        self._interpreter = (sys.executable, sys.prefix, sys.exec_prefix)
 
     def restore(self) -> None:
         for name in [name for name in os.environ if name not in self._variables]:
@@ -31,6 +34,7 @@ class _Origin:
             if os.environ.get(name) != value:
                 os.environ[name] = value
         sys.path[:] = self._path
+        sys.executable, sys.prefix, sys.exec_prefix = self._interpreter
 
 
 @functools.cache
@@ -44,7 +48,8 @@ def prepare(config: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
     Nothing of the user's runs here, and what was prepared before is undone.
 
     Args:
-        config: the node's description: node_socket, session_dir, token_path, env, cwd, sys_path, runtime_env.
+        config: the node's description: node_socket, session_dir, token_path, env, cwd, sys_path, runtime_env, and
+            environment: what was made for it (`runtime_env.setup.Made.context`).
         job: what the driver said of the job.
 
     Returns:
@@ -58,19 +63,20 @@ def prepare(config: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
     os.environ.update(config.get("env") or {})
     _look_for_modules(config.get("sys_path") or [])
     env = runtime_envs.merge(job.get("runtime_env") or {}, _own_env(config))
+    made = json.loads(config.get("environment") or "{}")
     # Programs that a task starts join this cluster unless they are told otherwise.
     address = (job.get("address_info") or {}).get("address")
     if address:
         os.environ.setdefault("RAY_ADDRESS", address)
     here = _session(config, job, env)
     session.open_session(here)
-    runtime_envs.enter(env)
-    set_up = _set_up(job, env)
+    runtime_envs.enter(env, made)
+    set_up = _set_up(job, env, made)
     return {
         "node_socket": config["node_socket"],
         "token": _token(config["token_path"]),
         "session_dir": config["session_dir"],
-        "cwd": env.get("working_dir") or config.get("cwd"),
+        "cwd": made.get("cwd") or config.get("cwd"),
         "session": here,
         "set_up": set_up,
         # What runs in a worker before its first call may change the variables.
@@ -79,9 +85,9 @@ def prepare(config: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _own_env(config: dict[str, Any]) -> dict[str, Any]:
-    import json
-
-    return json.loads(config.get("runtime_env") or "{}")
+    env = json.loads(config.get("runtime_env") or "{}")
+    env.pop("_setup", None)
+    return env
 
 
 def _token(path: str) -> bytes:
@@ -114,9 +120,11 @@ def _job_config(job: dict[str, Any]) -> Any:
     return config
 
 
-def _set_up(job: dict[str, Any], env: dict[str, Any]) -> Callable[[], None] | None:
+def _set_up(job: dict[str, Any], env: dict[str, Any], made: dict[str, Any]) -> Callable[[], None] | None:
     """What cannot be undone, or is the user's own: done in each worker."""
     steps: list[Callable[[], None]] = []
+    if any(glob.glob(os.path.join(glob.escape(folder), "*.pth")) for folder in made.get("site", ())):
+        steps.append(functools.partial(runtime_envs.run_path_files, made["site"]))
     if job.get("as_ray") or os.environ.get("NARKE_AS_RAY") == "1":
         os.environ["NARKE_AS_RAY"] = "1"
         if "ray" not in sys.modules:

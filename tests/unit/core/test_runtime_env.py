@@ -74,7 +74,18 @@ def test_merge_unites_variables_and_replaces_the_rest():
     assert runtime_envs.merge(parent, child) == {"env_vars": {"A": "1", "B": "2"}, "working_dir": "/b"}
 
 
-@pytest.mark.parametrize("field, value", [("pip", ["a"]), ("conda", "base"), ("image_uri", "image")])
+def test_another_installer_replaces_the_parents():
+    assert runtime_envs.merge({"pip": ["a"], "env_vars": {}}, {"uv": ["b"]}) == {"uv": ["b"], "env_vars": {}}
+
+
+def test_only_what_must_be_made_is_marked():
+    assert runtime_envs.text_of({}) == ""
+    assert runtime_envs.text_of({"env_vars": {"_setup": "1"}}) == '{"env_vars": {"_setup": "1"}}'
+    assert runtime_envs.text_of({"pip": ["a"]}) == '{"_setup": true, "pip": ["a"]}'
+    assert runtime_envs.needs_setup({"a_plugins_field": 1})
+
+
+@pytest.mark.parametrize("field, value", [("container", {"image": "x"}), ("image_uri", "image")])
 def test_what_cannot_be_set_up_is_refused_early(field, value):
     with pytest.raises(RuntimeEnvSetupError, match=field):
         runtime_envs.normalize({field: value})
@@ -93,24 +104,21 @@ class TestEnter:
 
     def test_variables_may_refer_to_others(self, monkeypatch):
         os.environ["HERE"] = "x"
-        runtime_envs.enter({"env_vars": {"THERE": "${HERE}/y", "PLAIN": "z"}})
+        runtime_envs.enter({"env_vars": {"THERE": "${HERE}/y", "PLAIN": "z"}}, {})
         assert os.environ["PLAIN"] == "z"
 
     def test_modules_are_imported_from_the_working_dir(self, tmp_path):
-        runtime_envs.enter({"working_dir": str(tmp_path)})
+        runtime_envs.enter({}, {"cwd": str(tmp_path), "sys_path": [str(tmp_path)]})
         assert sys.path[0] == str(tmp_path)
 
     def test_a_working_dir_that_is_gone_is_named(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="nowhere"):
-            runtime_envs.enter({"working_dir": str(tmp_path / "nowhere")})
+            runtime_envs.enter({}, {"cwd": str(tmp_path / "nowhere")})
 
-    def test_packages_are_importable_by_their_name(self, tmp_path):
-        (tmp_path / "some_package").mkdir()
-        (tmp_path / "some_package" / "__init__.py").write_text("value = 5\n")
-        runtime_envs.enter(runtime_envs.normalize({"py_modules": [str(tmp_path / "some_package")]}))
-        import some_package
-
-        assert some_package.value == 5
+    def test_installed_packages_come_after_the_drivers_folders_and_before_the_interpreters(self):
+        sys.path[:] = ["/driver", "/lib/site-packages"]
+        runtime_envs.enter({}, {"sys_path": ["/dir"], "site": ["/env"]})
+        assert sys.path == ["/dir", "/driver", "/env", "/lib/site-packages"]
 
 
 def test_a_hook_that_was_given_as_a_function_runs(tmp_path):

@@ -40,9 +40,12 @@ def test_a_job_has_its_drivers_modules_namespace_and_cluster(config):
 
 
 def test_an_environment_goes_over_its_jobs(config, tmp_path):
-    env = f'{{"working_dir": "{tmp_path}", "env_vars": {{"B": "own"}}}}'
+    env = '{"_setup": true, "working_dir": "gcs://x.zip", "env_vars": {"B": "own"}}'
+    made = f'{{"cwd": "{tmp_path}", "sys_path": ["{tmp_path}"]}}'
     job = {"runtime_env": {"env_vars": {"A": "job", "B": "job"}}}
-    prepared = worker_main.prepare({**config, "runtime_env": env, "env": {"A": "job", "B": "job"}}, job)
+    prepared = worker_main.prepare(
+        {**config, "runtime_env": env, "environment": made, "env": {"A": "job", "B": "job"}}, job
+    )
     assert (os.environ["A"], os.environ["B"]) == ("job", "own")
     assert prepared["cwd"] == sys.path[0] == str(tmp_path)
 

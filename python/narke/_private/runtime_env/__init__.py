@@ -1,0 +1,1 @@
+"""Making what runtime environments name."""
