@@ -29,6 +29,7 @@ APT_PACKAGES = (
     "libflatbuffers-dev",
     "libgmock-dev",
     "libgtest-dev",
+    "libhiredis-dev",
     "libsqlite3-dev",
     "libssl-dev",
     "libxxhash-dev",
@@ -37,6 +38,7 @@ APT_PACKAGES = (
     "ninja-build",
     "python3-dev",
     "python3-venv",
+    "redis-server",
 )
 
 LAUNCHER = """#!{python}

@@ -27,6 +27,8 @@ class SqliteJournal : public Journal {
   Status open(bool sync);
   Status load(const Visit& visit) override;
   Status apply(const std::vector<Change>& changes) override;
+  Status erase() override { return run("DELETE FROM records"); }
+  bool outlives_head() const override { return false; }
 
  private:
   Status run(const char* sql);
@@ -119,6 +121,7 @@ Status SqliteJournal::apply(const std::vector<Change>& changes) {
 }  // namespace
 
 Result<std::unique_ptr<Journal>> Journal::open(const std::string& where, bool sync) {
+  if (where.starts_with(kRedisScheme)) return open_redis(where);
   auto journal = std::make_unique<SqliteJournal>(where);
   if (Status opened = journal->open(sync); !opened) return opened.error();
   return std::unique_ptr<Journal>(std::move(journal));
