@@ -130,6 +130,53 @@ PyObject* native_put(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObjec
   return object ? new_ref(*session, object, true) : nullptr;
 }
 
+PyObject* actor_is_gone(const ActorId& id) {
+  return raise("ActorDiedError", "the actor " + id.hex() +
+                                     ", which was to own the value, is dead; put it without _owner, or for another "
+                                     "actor");
+}
+
+// put() for an actor that shall own the value.
+PyObject* native_put_for(PyObject*, PyObject* args) {
+  PyObject* value;
+  const char* bytes;
+  Py_ssize_t size;
+  if (!PyArg_ParseTuple(args, "Oy#", &value, &bytes, &size)) return nullptr;
+  Session* session = require_session();
+  if (session == nullptr) return nullptr;
+  if (size != static_cast<Py_ssize_t>(ActorId::kSize)) return PyErr_Format(PyExc_ValueError, "not an actor's id");
+  const ActorId actor = ActorId::from_bytes({bytes, static_cast<size_t>(size)});
+  Engine& engine = *session->engine;
+  Encoded encoded;
+  if (!encode(value, &encoded)) return nullptr;
+  Waited waited;
+  worker::Address owner;
+  {
+    GilRelease free;
+    owner = engine.actor_address(actor, &waited);
+  }
+  if (waited != Waited::kReady) return raise_waited(*session, waited, "the actor that is to own the value"), nullptr;
+  if (owner.worker.is_nil()) return actor_is_gone(actor);
+  const ObjectId id = engine.new_object_id();
+  worker::ValuePtr small;
+  if (encoded.total_size() <= worker::kInlineLimit) {
+    small = worker::ValuePtr(worker::Value::make(encoded.total_size()));
+    encoded.write_to(small->data());
+  } else {
+    bool exists = false;
+    if (!write_stored(*session, encoded, id, owner.worker, &exists)) return nullptr;
+    engine.seal(id);
+  }
+  ObjectPtr object;
+  {
+    std::vector<ObjectPtr> contained = contained_objects(encoded);
+    GilRelease free;
+    object = engine.hand_over(id, owner, small, encoded.total_size(), std::move(contained), &waited);
+  }
+  if (waited != Waited::kReady) return raise_waited(*session, waited, "the actor that is to own the value"), nullptr;
+  return object ? new_ref(*session, object, true) : actor_is_gone(actor);
+}
+
 // ---- get ----
 
 bool are_all_refs(PyObject* list) {
@@ -367,6 +414,8 @@ PyMethodDef methods[] = {
      "Store a value and return an ObjectRef to it.\n\nThe value is copied once; large ones go to shared memory, where "
      "get() reads them in place.\n\nRaises:\n    TypeError: the value is an ObjectRef or cannot be pickled.\n"
      "    ObjectStoreFullError: no space can be made for it."},
+    {"put_for", native_put_for, METH_VARARGS,
+     "put_for(value, actor_id, /)\n--\n\nStore a value that an actor shall own, and return an ObjectRef to it."},
     {"get", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(native_get)), METH_FASTCALL | METH_KEYWORDS,
      "get(object_refs, *, timeout=None, _use_object_store=False)\n--\n\n"
      "The value of an ObjectRef, or the list of values of a list of them; waits until they exist.\n\n"
@@ -446,7 +495,7 @@ ObjectPtr put_encoded(Session& session, const Encoded& value) {
   ObjectId id = session.engine->new_object_id();
   bool exists = false;
   if (!write_stored(session, value, id, session.engine->self().worker, &exists)) return {};
-  return session.engine->put_stored(id, std::move(contained));
+  return session.engine->put_stored(id, value.total_size(), std::move(contained));
 }
 
 bool encode_outcome(Session& session, PyObject* value, const ObjectId& id, const WorkerId& owner,

@@ -17,6 +17,7 @@ COMMANDS = {
     "serve": "deploy and look after Serve applications",
     "job": "submit programs to a cluster, and watch them",
     "start": "start a node of this machine",
+    "drain-node": "have a node go when what it does is moved or over",
     "stop": "stop the nodes that `narke start` started here",
     "status": "show what a running cluster of this machine has and what is in use",
     "list": "list actors, tasks, objects, nodes, workers, jobs and so on",

@@ -393,6 +393,7 @@ def _driver_config(options: dict[str, Any], job: Any, namespace: str, session_di
         **_setup_of(job.plain_runtime_env),
         "log_to_driver": options["log_to_driver"] is not False,
         "metadata": dict(job.metadata),
+        "cap": init_options.cap_of(job.metadata),
         "default_actor_lifetime": job._default_actor_lifetime,
         "as_ray": os.environ.get("NARKE_AS_RAY") == "1" or "ray" in sys.modules,
         "address_info": _address_info(session_dir, {}),

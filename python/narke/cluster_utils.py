@@ -171,7 +171,8 @@ class Cluster:
 
         Args:
             node: which one.
-            allow_graceful: ask it; otherwise it is killed as by a crash.
+            allow_graceful: ask it; its work and objects may then go to other nodes, which takes seconds at most.
+                Otherwise it is killed as by a crash.
         """
         if allow_graceful:
             node.stop()
@@ -212,7 +213,9 @@ class Cluster:
         return all(node.process.process.poll() is None for node in self.list_all_nodes())
 
     def shutdown(self) -> None:
-        """End all nodes, the head last. A program connected by `connect` is to be disconnected first."""
+        """End all nodes at once. A program connected by `connect` is to be disconnected first."""
+        for node in self.list_all_nodes():
+            node.process.stop(wait=False)  # without their head, the others have nobody to leave their work to
         for node in list(self.worker_nodes):
             self.remove_node(node)
         if self.head_node is not None:

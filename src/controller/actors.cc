@@ -137,11 +137,11 @@ void Actors::place(Actor& actor) {
   const sched::Choice choice = nodes_.choose(actor.spec.placement, actor.spec.strategy, actor.spec.owner.node);
   if (choice.kind != sched::Choice::Kind::kInfeasible) return send_to(actor, nodes_.all()[choice.node].id);
   const sched::Strategy& strategy = actor.spec.strategy;
-  const bool pinned = strategy.kind == sched::Strategy::Kind::kAffinity && !strategy.soft;
-  if (pinned && nodes_.find(strategy.node) == nullptr) {
+  const Node* pinned = strategy.is_bound() ? nodes_.find(strategy.node) : nullptr;
+  if (strategy.is_bound() && (pinned == nullptr || pinned->is_draining())) {
     die(actor, DeathCause::Unschedulable,
         "The " + actor_text(actor) + " must run on node " + strategy.node.hex() +
-            ", which is not in the cluster. Use a live node's id (ray.nodes()) or soft=True.");
+            ", which is not in the cluster or is being drained. Use a live node's id (ray.nodes()) or soft=True.");
     return;
   }
   actor.stuck = true;  // it waits at the first node, shown as demand that nothing can serve
@@ -186,18 +186,46 @@ void Actors::on_group_created(const PlacementGroup& group) {
     if (Actor& actor = *get(id); waits(actor) && actor.node.is_nil()) place(actor);
 }
 
-void Actors::on_node_gone(const NodeId& node, const std::string& why) {
-  std::vector<ActorId> lost;
+std::vector<ActorId> Actors::living_at(const NodeId& node) const {
+  std::vector<ActorId> out;
   for (const auto& [id, actor] : actors_)
-    if (actor.node == node && actor.state != ActorState::Dead) lost.push_back(id);
+    if (actor.node == node && actor.state != ActorState::Dead) out.push_back(id);
+  return out;
+}
+
+void Actors::on_node_gone(const NodeId& node, const std::string& why, bool drained) {
   Fate fate;
   fate.message = "Its node " + node.hex() + " is gone: " + why;
-  for (const ActorId& id : lost) {
+  for (const ActorId& id : living_at(node)) {
     Actor& actor = *get(id);
     if (actor.spec.pg.is_nil() && waits(actor))
       place(actor);  // it had not begun: no restart is used up
+    else if (drained && !actor.ending && actor.spec.max_restarts != 0)
+      restart(actor, fate, Counted::kNo);
+    else if (drained && !actor.ending)
+      die(actor, DeathCause::NodeDrained,
+          "The " + actor_text(actor) + " died because its node was drained. " + fate.message);
     else
       on_gone(id, actor.incarnation, fate);
+  }
+}
+
+bool Actors::has_other_place(const Actor& actor) {
+  return nodes_.choose(actor.spec.placement, actor.spec.strategy, actor.spec.owner.node).kind !=
+         sched::Choice::Kind::kInfeasible;
+}
+
+// One in a placement group stays with its bundle, until the node has gone.
+void Actors::on_node_draining(const NodeId& node) {
+  for (const ActorId& id : living_at(node)) {
+    Actor& actor = *get(id);
+    if (actor.ending || actor.moving || !actor.spec.pg.is_nil() || !has_other_place(actor)) continue;
+    if (waits(actor)) {
+      place_anew(actor);
+    } else if (actor.spec.max_restarts != 0) {
+      actor.moving = true;
+      out_.end_actor(node, id, EndKind::kGraceful);
+    }
   }
 }
 
@@ -242,9 +270,14 @@ void Actors::on_gone(const ActorId& id, int incarnation, const Fate& fate) {
     die(*actor, actor->cause, actor->message);
     return;
   }
+  if (actor->moving) {
+    Fate moved = fate;
+    moved.message = "Its node " + actor->node.hex() + " is being drained.";
+    return restart(*actor, moved, Counted::kNo);
+  }
   const int allowed = actor->spec.max_restarts;
   if (allowed < 0 || actor->restarts < allowed) {
-    restart(*actor, fate);
+    restart(*actor, fate, Counted::kYes);
     return;
   }
   const bool oom = fate.cause == Fate::Cause::kOutOfMemory;
@@ -253,9 +286,10 @@ void Actors::on_gone(const ActorId& id, int incarnation, const Fate& fate) {
   die(*actor, oom ? DeathCause::OutOfMemory : DeathCause::WorkerDied, message);
 }
 
-void Actors::restart(Actor& actor, const Fate& fate) {
-  ++actor.restarts;
+void Actors::restart(Actor& actor, const Fate& fate, Counted counted) {
+  ++(counted == Counted::kYes ? actor.restarts : actor.moves);
   ++actor.incarnation;
+  actor.moving = false;
   actor.state = ActorState::Restarting;
   actor.address = {};
   actor.pid = 0;
@@ -273,11 +307,13 @@ void Actors::on_unplaceable(const ActorId& id, DeathCause cause, const std::stri
     die(*actor, cause, "The " + actor_text(*actor) + " cannot run. " + message);
 }
 
-void Actors::kill(const ActorId& id, bool no_restart) {
+void Actors::kill(const ActorId& id, bool no_restart, uint64_t key) {
   Actor* actor = get(id);
   if (!actor || actor->state == ActorState::Dead) return;
   const bool may_restart = actor->spec.max_restarts < 0 || actor->restarts < actor->spec.max_restarts;
   if (!no_restart && may_restart) {
+    if (key != 0 && std::exchange(actor->last_kill, key) == key) return;
+    touch(*actor);
     if (actor->state == ActorState::Alive) out_.end_actor(actor->node, id, EndKind::kKill);
     return;  // one that is not alive yet will begin afresh anyway
   }

@@ -38,8 +38,9 @@ class Actors {
   // It can never be placed again.
   void on_unplaceable(const ActorId& id, wire::DeathCause cause, const std::string& message);
 
-  // From programs. kill: with no_restart, Dead at once.
-  void kill(const ActorId& id, bool no_restart);
+  // From programs. kill: with no_restart, Dead at once. key: tells it from other kills, so that it is done once however
+  // often it is said; 0: nobody repeats it.
+  void kill(const ActorId& id, bool no_restart, uint64_t key = 0);
   void out_of_scope(const ActorId& id);
   void exiting(const ActorId& id);
   const Actor* watch(const ActorId& id, const WorkerId& watcher);  // null: unknown
@@ -47,7 +48,10 @@ class Actors {
   void on_program_gone(const WorkerId& program, wire::DeathCause cause, const std::string& message);
   void on_group_removed(const PlacementGroup& group);
   void on_group_created(const PlacementGroup& group);
-  void on_node_gone(const NodeId& node, const std::string& why);
+  // drained: the node was to go, so restarts are not counted.
+  void on_node_gone(const NodeId& node, const std::string& why, bool drained);
+  // The node is to go: what waits there waits elsewhere, what may be restarted ends there and begins elsewhere.
+  void on_node_draining(const NodeId& node);
   // Programs of that node are gone: what they own ends.
   void on_owners_gone(const NodeId& node, const std::string& why);
   // As it was kept by a journal.
@@ -73,7 +77,10 @@ class Actors {
   void touch(const Actor& actor) { out_.touched(Table::kActors, std::string(actor.spec.id.view())); }
   void send_to(Actor& actor, const NodeId& node);
   bool waits(const Actor& actor) const;
-  void restart(Actor& actor, const Fate& fate);
+  enum class Counted { kYes, kNo };
+  void restart(Actor& actor, const Fate& fate, Counted counted);
+  bool has_other_place(const Actor& actor);
+  std::vector<ActorId> living_at(const NodeId& node) const;
   void end(Actor& actor, wire::DeathCause cause, const std::string& message, EndKind kind);
   void die(Actor& actor, wire::DeathCause cause, const std::string& message);
   void free_name(const Actor& actor);
@@ -87,7 +94,7 @@ class Actors {
   std::unordered_map<ActorId, Actor> actors_;
   std::set<ActorId> waiting_;  // not started yet
   std::unordered_map<std::string, ActorId> names_;  // "namespace\0name"
-  std::unordered_map<WorkerId, std::set<ActorId>> owned_;     // those that live and end with their owner
+  std::unordered_map<WorkerId, std::set<ActorId>> owned_;  // those that live and end with their owner
   std::unordered_map<PgId, std::set<ActorId>> in_group_;
   std::unordered_map<WorkerId, std::set<ActorId>> watched_;
   std::deque<ActorId> dead_;  // oldest first

@@ -38,11 +38,19 @@ void Controller::on_node_gone(const NodeId& id, const std::string& why) {
   on_node_lost(id, why);
 }
 
+bool Controller::drain_node(const NodeId& id, Drain drain) {
+  if (!nodes.drain(id, std::move(drain))) return false;
+  out_.touched(Table::kNodes, std::string(id.view()));
+  actors.on_node_draining(id);
+  return true;
+}
+
 void Controller::on_node_lost(const NodeId& id, const std::string& why) {
   out_.touched(Table::kNodes, std::string(id.view()));
+  const Node* ended = nodes.find_ended(id);
   actors.on_owners_gone(id, why);
   groups.on_node_gone(id);  // first: an actor of a group that lost its place waits for the group
-  actors.on_node_gone(id, why);
+  actors.on_node_gone(id, why, ended != nullptr && ended->is_draining());
 }
 
 void Controller::on_node_back(const NodeId& id, const Present& present) {

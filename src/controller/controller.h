@@ -27,6 +27,8 @@ class Controller {
   void on_worker_gone(const WorkerId& worker, const std::string& who);
   // A host is there, with what it has; what could not run before may now.
   void add_node(Node node);
+  // A host is to go: nothing new is placed there, what can begin anew elsewhere does. False: no such host.
+  bool drain_node(const NodeId& id, Drain drain);
   // A host is gone with all that ran on it: actors are restarted elsewhere or dead, groups look for other places.
   void on_node_gone(const NodeId& id, const std::string& why);
   // What another host says it still runs when it comes back to a head that was started again: its actors (id and

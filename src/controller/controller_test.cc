@@ -189,6 +189,56 @@ TEST_F(ControllerTest, KillEndsAtOnceOrRestarts) {
   controller_.actors.kill(id, true);
 }
 
+TEST_F(ControllerTest, AKillThatIsSaidTwiceIsDoneOnce) {
+  ActorSpec wanted = spec('a');
+  wanted.max_restarts = -1;
+  const ActorId id = alive(std::move(wanted));
+  controller_.actors.kill(id, false, 7);
+  out_.expect({"kill"});
+  controller_.actors.on_gone(id, 0, killed());
+  out_.expect({"Restarting", "place Counter #1"});
+  controller_.actors.on_started(id, 1, {}, 124);
+  out_.expect({"Alive"});
+  controller_.actors.kill(id, false, 7);
+  controller_.actors.kill(id, false, 8);
+  out_.expect({"kill"});
+}
+
+// ---- nodes that are to go ----
+
+TEST_F(ControllerTest, WhatMayBeRestartedMovesFromADrainingNodeWithoutCounting) {
+  add_other_node('o', 4);
+  ActorSpec wanted = spec('a');
+  wanted.max_restarts = 1;
+  wanted.strategy = {sched::Strategy::Kind::kAffinity, id_of<NodeId>('o'), true, {}, {}, {}};
+  const ActorId mover = create(std::move(wanted));
+  ActorSpec other = spec('b');
+  other.strategy = {sched::Strategy::Kind::kAffinity, id_of<NodeId>('o'), true, {}, {}, {}};
+  const ActorId stays = create(std::move(other));
+  for (const ActorId& id : {mover, stays}) controller_.actors.on_started(id, 0, {}, 5);
+  out_.expect({"Alive", "Alive"});
+  EXPECT_TRUE(controller_.drain_node(id_of<NodeId>('o'), {wire::DrainReason::Preemption, "spot", 0}));
+  out_.expect({"end gracefully"});
+  controller_.actors.on_gone(mover, 0, killed());
+  out_.expect({"Restarting", "place Counter #1"});
+  EXPECT_EQ(controller_.actors.find(mover)->node, id_of<NodeId>('n'));
+  EXPECT_EQ(controller_.actors.find(mover)->restarts, 0);
+  EXPECT_EQ(controller_.actors.find(stays)->node, id_of<NodeId>('o'));
+  controller_.on_node_gone(id_of<NodeId>('o'), "it was drained");
+  out_.expect({"Dead"});
+  EXPECT_EQ(out_.last.cause, DeathCause::NodeDrained);
+}
+
+TEST_F(ControllerTest, WithoutAnotherPlaceAnActorStaysOnADrainingNode) {
+  add_other_node('o', 8);
+  ActorSpec wanted = spec('a');
+  wanted.max_restarts = -1;
+  wanted.placement = {{"CPU", 8 * kOne}};
+  const ActorId id = alive(std::move(wanted));
+  EXPECT_TRUE(controller_.drain_node(id_of<NodeId>('o'), {wire::DrainReason::Preemption, "", 0}));
+  EXPECT_EQ(controller_.actors.find(id)->state, ActorState::Alive);
+}
+
 TEST_F(ControllerTest, LeavingOnPurposeIsNotRestarted) {
   ActorSpec wanted = spec('a');
   wanted.max_restarts = -1;

@@ -47,6 +47,12 @@ void NodeTable::charge(const NodeId& id, const sched::ResourceSet& amounts) {
   if (Node* node = get(id); node && node->mirror) node->mirror->take_back(amounts);
 }
 
+bool NodeTable::drain(const NodeId& id, Drain drain) {
+  Node* node = get(id);
+  if (node != nullptr) node->drain = std::move(drain);
+  return node != nullptr;
+}
+
 bool NodeTable::remove(const NodeId& id, const std::string& why) {
   const auto at = std::find_if(nodes_.begin(), nodes_.end(), [&](const Node& node) { return node.id == id; });
   if (at == nodes_.end()) return false;
@@ -61,7 +67,8 @@ bool NodeTable::remove(const NodeId& id, const std::string& why) {
 std::vector<sched::NodeView> NodeTable::views() const {
   std::vector<sched::NodeView> views;
   views.reserve(nodes_.size());
-  for (const Node& node : nodes_) views.push_back({node.id, node.pool, &node.labels, node.outside});
+  for (const Node& node : nodes_)
+    views.push_back({node.id, node.pool, &node.labels, node.outside || node.is_draining()});
   return views;
 }
 

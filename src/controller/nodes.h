@@ -17,6 +17,8 @@ class NodeTable {
   void set_pool(const NodeId& id, sched::ResourceSet total, sched::ResourceSet available);
   // Counts on what was just placed there, until the node says more.
   void charge(const NodeId& id, const sched::ResourceSet& amounts);
+  // Nothing new goes there. False: it is not among the living.
+  bool drain(const NodeId& id, Drain drain);
   // False: it was not among the living.
   bool remove(const NodeId& id, const std::string& why);
 

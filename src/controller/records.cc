@@ -149,6 +149,8 @@ std::string save(const Actor& actor) {
     out.Int("state", static_cast<int>(actor.state));
     out.Int("incarnation", actor.incarnation);
     out.Int("restarts", actor.restarts);
+    out.Int("moves", actor.moves);
+    out.UInt("last_kill", actor.last_kill);
     put(out, "node", actor.node.view());
     put(out, "address", actor.address);
     out.Int("pid", actor.pid);
@@ -177,6 +179,8 @@ bool load(const std::string& bytes, Actor* out) {
   out->state = static_cast<wire::ActorState>(map["state"].AsInt32());
   out->incarnation = map["incarnation"].AsInt32();
   out->restarts = map["restarts"].AsInt32();
+  out->moves = map["moves"].AsInt32();
+  out->last_kill = map["last_kill"].AsUInt64();
   out->node = id_of<NodeId>(map["node"]);
   out->address = address_of(map["address"].AsMap());
   out->pid = map["pid"].AsInt32();
@@ -244,6 +248,9 @@ std::string save(const Node& node) {
     out.String("endpoint", node.endpoint);
     out.String("hostname", node.hostname);
     out.Bool("head", node.head);
+    out.Int("drain", static_cast<int>(node.drain.reason));
+    out.String("drain_message", node.drain.message);
+    out.Int("drain_deadline_ms", node.drain.deadline_ms);
   });
 }
 
@@ -254,6 +261,9 @@ bool load(const std::string& bytes, Node* out) {
   out->endpoint = map["endpoint"].AsString().str();
   out->hostname = map["hostname"].AsString().str();
   out->head = map["head"].AsBool();
+  out->drain.reason = static_cast<wire::DrainReason>(map["drain"].AsInt32());
+  out->drain.message = map["drain_message"].AsString().str();
+  out->drain.deadline_ms = map["drain_deadline_ms"].AsInt64();
   return !out->id.is_nil();
 }
 

@@ -57,15 +57,18 @@ struct Actor {
   wire::ActorState state = wire::ActorState::Pending;
   int incarnation = 0;
   int restarts = 0;
+  int moves = 0;    // further restarts, because its node was drained: they do not count
   NodeId node;      // where it was placed; nil: nowhere yet
   bool stuck = false;     // no node could ever take it when it was placed
   int64_t placed_ms = 0;
   Address address;  // alive only
   int pid = 0;
+  bool moving = false;  // its process is asked to end so that it begins anew on another node
   bool ending = false;  // it will not be restarted; `cause` and `message` are already the final ones
   wire::DeathCause cause = wire::DeathCause::None;
   std::string message;
   std::vector<uint8_t> error;  // InitFailed: the encoded exception
+  uint64_t last_kill = 0;  // key of the last kill that lets it be restarted
   std::set<WorkerId> watchers;
   int64_t created_ms = 0, died_ms = 0;
 };
@@ -90,6 +93,13 @@ struct PlacementGroup {
   int64_t asked_ms = 0, created_ms = 0;
 };
 
+// A node that is to go takes nothing new; when it is empty, or its time is over, it goes.
+struct Drain {
+  wire::DrainReason reason = wire::DrainReason::None;
+  std::string message;
+  int64_t deadline_ms = 0;  // of the head's clock; 0: none
+};
+
 struct Node {
   NodeId id;
   std::string address, hostname;
@@ -101,6 +111,9 @@ struct Node {
   bool outside = false;  // a driver's node outside of the cluster's network: nothing runs there
   std::string endpoint;  // HOST:PORT; empty: no other host can reach it
   std::string why;       // not alive: how it went
+  Drain drain;
+
+  bool is_draining() const { return drain.reason != wire::DrainReason::None; }
 };
 
 enum class Table : uint8_t { kJobs = 1, kActors = 2, kGroups = 3, kNodes = 4, kKeys = 5 };

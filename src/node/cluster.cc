@@ -24,6 +24,7 @@ Cluster::Cluster(NodeConfig config, controller::Node self, bool is_head, Cluster
 
 const controller::Job& Cluster::start_job(const WorkerId& driver, const NodeId& node, int pid, std::string config) {
   const controller::Job& job = controller_.start_job(driver, node, pid, std::move(config));
+  cap(job);
   if (node == self() && wants_prestart(job)) core_.prestart(job.id);
   return job;
 }
@@ -47,7 +48,40 @@ void Cluster::copy_job(controller::Job job) {
   if (known != nullptr && known->running && !running) return finish_job(id, "has left");
   if (known != nullptr) return;
   controller_.jobs.copy(std::move(job));
+  if (running) cap(*controller_.jobs.find(id));
   if (here && running && wants_prestart(*controller_.jobs.find(id))) core_.prestart(id);
+}
+
+// ---- caps --------------------------------------------------------------------------------------------------
+
+void Cluster::cap(const controller::Job& job) {
+  if (ResourceSet most = cap_of(job); !most.empty()) core_.cap_job(job.id, std::move(most));
+}
+
+std::vector<std::pair<JobId, ResourceSet>> Cluster::shares_here() const {
+  std::vector<std::pair<JobId, ResourceSet>> out;
+  for (const auto& [number, job] : controller_.jobs.all())
+    if (const ResourceSet* held = core_.held_here(job.id)) out.emplace_back(job.id, *held);
+  return out;
+}
+
+void Cluster::on_shares(const std::map<JobId, ResourceSet>& elsewhere) {
+  elsewhere_ = elsewhere;
+  for (const auto& [number, job] : controller_.jobs.all()) over_cap(job.id, {});  // reckons anew what is held elsewhere
+}
+
+// What this node's own programs have asked for elsewhere may not have come to the head's ears yet.
+bool Cluster::over_cap(const JobId& job, const ResourceSet& more) {
+  if (!core_.has_cap(job)) return false;
+  ResourceSet own, known = elsewhere_[job];
+  for (const auto& [call, forwarded] : forwarded_)
+    if (forwarded.request.job == job && forwarded.request.pg.is_nil()) own.add(forwarded.request.resources);
+  for (const auto& [id, lease] : remote_leases_)
+    if (lease.job == job) own.add(lease.resources);
+  for (const ResourceSet::Entry& entry : own.entries())
+    known.set(entry.name, std::max(entry.amount, known.get(entry.name)));
+  core_.set_held_elsewhere(job, std::move(known));
+  return core_.over_cap(job, more);
 }
 
 // ---- leases ------------------------------------------------------------------------------------------------
@@ -61,6 +95,8 @@ const PlacementGroup* Cluster::group(const PgId& id) const {
 void Cluster::request_lease(LeaseRequest request) {
   if (!request.pg.is_nil()) return route_in_group(std::move(request));
   if (controller_.nodes.all().size() == 1) return core_.request_lease(std::move(request));
+  if (over_cap(request.job, request.resources)) return core_.request_lease(std::move(request));  // it waits here
+  if (serve_near_data(request)) return;
   const sched::Choice choice = controller_.nodes.choose(request.resources, request.strategy, self());
   if (choice.kind == sched::Choice::Kind::kInfeasible) return core_.request_lease(std::move(request));
   const bool now = choice.kind == sched::Choice::Kind::kNode;
@@ -69,6 +105,19 @@ void Cluster::request_lease(LeaseRequest request) {
   const NodeId node = controller_.nodes.all()[choice.node].id;
   if (node == self()) return core_.request_lease(std::move(request));
   forward(node, std::move(request), !now);
+}
+
+// Where its data is, when there is room: to move the task is cheaper than to move them. False: not now.
+bool Cluster::serve_near_data(LeaseRequest& request) {
+  const controller::Node* node = request.near.is_nil() || request.strategy.kind != sched::Strategy::Kind::kHybrid
+                                     ? nullptr
+                                     : controller_.nodes.find(request.near);
+  if (node == nullptr || node->is_draining() || !node->pool->fits(request.resources)) return false;
+  if (node->id == self())
+    core_.request_lease(std::move(request));
+  else
+    forward(node->id, std::move(request), false);
+  return true;
 }
 
 void Cluster::route_in_group(LeaseRequest request) {
@@ -99,11 +148,13 @@ void Cluster::forward(const NodeId& node, LeaseRequest request, bool stay) {
   if (request.pg.is_nil()) controller_.nodes.charge(node, request.resources);
   const CallKey key{request.holder, request.call_id};
   const Forwarded& kept = forwarded_.insert_or_assign(key, Forwarded{std::move(request), node}).first->second;
+  over_cap(kept.request.job, {});
   out_.send_lease_request(node, kept.request, stay);
 }
 
 bool Cluster::serve_lease(LeaseRequest request, bool stay) {
   if (!stay && !core_.could_grant(request)) return false;
+  if (core_.is_draining() && request.pg.is_nil()) return false;
   guests_.insert(request.holder);
   core_.request_lease(std::move(request));
   return true;
@@ -115,10 +166,14 @@ bool Cluster::on_lease_answer(const NodeId& node, const WorkerId& holder, uint32
   if (at == forwarded_.end() || at->second.node != node) return false;
   LeaseRequest request = std::move(at->second.request);
   forwarded_.erase(at);
-  if (status == wire::LeaseStatus::Granted) remote_leases_[lease] = {node, holder};
+  if (status == wire::LeaseStatus::Granted)
+    remote_leases_[lease] = {node, holder, request.job, request.pg.is_nil() ? request.resources : ResourceSet()};
   if (status != wire::LeaseStatus::Bounced) return true;
+  const controller::Node* asked = controller_.nodes.find(node);
   if (core_.could_serve(request))
     core_.request_lease(std::move(request));
+  else if (asked != nullptr && asked->is_draining())
+    request_lease(std::move(request));
   else
     forward(node, std::move(request), true);
   return false;
@@ -159,26 +214,31 @@ void Cluster::on_program_gone(const WorkerId& program) {
   creators_.erase(program);
 }
 
+static LeaseRequest asked_again(const Request& waiting) {
+  LeaseRequest request;
+  request.holder = waiting.holder;
+  request.call_id = waiting.call_id;
+  request.job = waiting.cls->job;
+  request.resources = waiting.cls->fit;
+  request.runtime_env = waiting.cls->runtime_env;
+  request.strategy = waiting.cls->strategy;
+  request.retriable = waiting.retriable;
+  request.task_name = waiting.task_name;
+  return request;
+}
+
 // A request that waits here goes where there is room now.
 bool Cluster::spill_one(const Request& waiting) {
   const SchedClass& cls = *waiting.cls;
   if (!waiting.actor.is_nil() || !cls.pg.is_nil() || guests_.contains(waiting.holder)) return false;
   if (cls.strategy.kind == sched::Strategy::Kind::kAffinity && cls.strategy.node == self()) return false;
+  if (over_cap(cls.job, cls.held)) return false;
   const sched::Choice choice = controller_.nodes.choose(cls.fit, cls.strategy, self());
   if (choice.kind == sched::Choice::Kind::kInfeasible) return false;
   const NodeId node = controller_.nodes.all()[choice.node].id;
   const bool now = choice.kind == sched::Choice::Kind::kNode;
   if (node == self() || (!now && !waiting.parked)) return false;
-  LeaseRequest request;
-  request.holder = waiting.holder;
-  request.call_id = waiting.call_id;
-  request.job = cls.job;
-  request.resources = cls.fit;
-  request.runtime_env = cls.runtime_env;
-  request.strategy = cls.strategy;
-  request.retriable = waiting.retriable;
-  request.task_name = waiting.task_name;
-  forward(node, std::move(request), !now);
+  forward(node, asked_again(waiting), !now);
   return true;
 }
 
@@ -211,6 +271,51 @@ void Cluster::on_node_gone(const NodeId& node, const std::string& why) {
     return true;
   });
   for (LeaseRequest& request : again) request_lease(std::move(request));
+  refuse_bound_to(node);
+}
+
+void Cluster::drain_node(const NodeId& node, controller::Drain drain) {
+  if (is_head_) {
+    NARKE_CHECK(node != self());
+    controller_.drain_node(node, std::move(drain));
+  } else {
+    controller_.nodes.drain(node, std::move(drain));
+  }
+  if (node == self()) {
+    core_.drain();
+    give_up_requests();
+  }
+  refuse_bound_to(node);
+  view_changed_ = true;
+}
+
+// What waits here for other nodes' programs is theirs again; what waits for this node's own goes where it can.
+void Cluster::give_up_requests() {
+  std::vector<LeaseRequest> own;
+  core_.take_waiting([&](const Request& waiting) {
+    if (!waiting.actor.is_nil() || !waiting.cls->pg.is_nil()) return false;
+    if (guests_.contains(waiting.holder))
+      out_.deny(waiting.holder, waiting.call_id, wire::LeaseStatus::Bounced, wire::FailureKind::None, "");
+    else
+      own.push_back(asked_again(waiting));
+    return true;
+  });
+  for (LeaseRequest& request : own) request_lease(std::move(request));
+}
+
+// They would wait for ever.
+void Cluster::refuse_bound_to(const NodeId& node) {
+  std::vector<LeaseRequest> bound;
+  do {
+    bound.clear();
+    core_.take_waiting([&](const Request& waiting) {
+      const sched::Strategy& strategy = waiting.cls->strategy;
+      if (!waiting.actor.is_nil() || !strategy.is_bound() || strategy.node != node) return false;
+      bound.push_back(asked_again(waiting));
+      return true;
+    });
+    for (LeaseRequest& request : bound) core_.request_lease(std::move(request));
+  } while (!bound.empty());
 }
 
 // ---- from the head -----------------------------------------------------------------------------------------
@@ -281,6 +386,7 @@ void Cluster::settle() {
 
 void Cluster::tick() {
   core_.tick();
+  if (core_.is_draining()) give_up_requests();
   if (is_head_) controller_.retry();
   spill();
 }

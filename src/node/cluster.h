@@ -111,6 +111,10 @@ class Cluster : private controller::Out, private node::Out {
   // On other nodes: what the head says of one.
   void copy_job(controller::Job job);
 
+  // What jobs with a cap hold: on this node; on the others, as the head has it.
+  std::vector<std::pair<JobId, ResourceSet>> shares_here() const;
+  void on_shares(const std::map<JobId, ResourceSet>& elsewhere);
+
   // ---- leases
   // From a program of this node.
   void request_lease(LeaseRequest request);
@@ -130,6 +134,10 @@ class Cluster : private controller::Out, private node::Out {
   void add_node(controller::Node node);
   void on_pool_report(const NodeId& node, ResourceSet total, ResourceSet available);
   void on_node_gone(const NodeId& node, const std::string& why);
+  // Another node is to go, or this one; REQUIRES: on the head, not this one.
+  void drain_node(const NodeId& node, controller::Drain drain);
+  // This node has nothing left to do.
+  bool is_empty() const { return core_.is_empty() && forwarded_.empty(); }
 
   // ---- from the head, on other nodes
   void place_actor(controller::Actor actor);
@@ -143,6 +151,8 @@ class Cluster : private controller::Out, private node::Out {
   void keep_changes() { keeps_changes_ = true; }
   void note_self() { touched(controller::Table::kNodes, std::string(self().view())); }
   std::vector<journal::Change> take_changes();
+  // They could not be kept: they are among the next again, as the records are then.
+  void note_again(const std::vector<journal::Change>& changes);
   // A record as it was kept; parse: reads the specification from a CreateActor table. False: it is not one.
   bool restore(const journal::Change& record);
   // Nodes of which the records speak; they may come back.
@@ -167,6 +177,8 @@ class Cluster : private controller::Out, private node::Out {
   struct RemoteLease {
     NodeId node;
     WorkerId holder;
+    JobId job;
+    ResourceSet resources;
   };
   using CallKey = std::pair<WorkerId, uint32_t>;
 
@@ -215,9 +227,14 @@ class Cluster : private controller::Out, private node::Out {
   void tell(ActorNews news);
   const controller::PlacementGroup* group(const PgId& id) const;
   void route_in_group(LeaseRequest request);
+  bool serve_near_data(LeaseRequest& request);
+  void cap(const controller::Job& job);
+  bool over_cap(const JobId& job, const ResourceSet& more);
   void forward(const NodeId& node, LeaseRequest request, bool stay);
   void release_waiting(const controller::PlacementGroup& group);
   bool spill_one(const Request& request);
+  void give_up_requests();
+  void refuse_bound_to(const NodeId& node);
   void spill();
 
   ClusterOut& out_;
@@ -226,6 +243,7 @@ class Cluster : private controller::Out, private node::Out {
   bool is_head_;
   std::deque<std::function<void()>> pending_;
 
+  std::map<JobId, ResourceSet> elsewhere_;  // of jobs with a cap: what the head says they hold on other nodes
   std::map<CallKey, Forwarded> forwarded_;                        // lease requests at other nodes
   std::unordered_map<uint64_t, RemoteLease> remote_leases_;       // of this node's programs, at other nodes
   std::unordered_map<PgId, std::map<CallKey, LeaseRequest>> for_group_;  // wait until their group stands

@@ -40,6 +40,10 @@ std::vector<Change> Cluster::take_changes() {
   return out;
 }
 
+void Cluster::note_again(const std::vector<Change>& changes) {
+  for (const Change& change : changes) changes_.insert({static_cast<Table>(change.table), change.key});
+}
+
 // The specification stands in the frame; what the node of its creator added is in the record.
 static bool read_spec(controller::Actor& actor) {
   if (!actor.frame) return true;

@@ -60,6 +60,7 @@ const std::unordered_map<std::string, Control::Method>& Control::methods() {
       {"session_info", &Control::session_info},
       {"set_resource", &Control::set_resource},
       {"store_stats", &Control::store_stats},
+      {"drain_node", &Control::drain_node},
       {"get_actor", &Control::get_actor},
       {"named_actors", &Control::named_actors},
       {"worker_fate", &Control::worker_fate},

@@ -30,6 +30,8 @@ struct Answer {
 
 struct ControlConfig {
   std::string session_dir, socket_path, address, hostname;
+  // Has a node go; returns why it is not to, or nothing.
+  std::function<std::string(const NodeId& node, controller::Drain drain)> drain_node;
 };
 
 class Control {
@@ -78,6 +80,7 @@ class Control {
   Failure nodes(Call& call);
   Failure session_info(Call& call);
   Failure set_resource(Call& call);
+  Failure drain_node(Call& call);
   Failure store_stats(Call& call);
   // actors and workers
   Failure get_actor(Call& call);

@@ -48,9 +48,19 @@ Control::Failure Control::list_rows(Call& call, const char* key, const std::func
 
 // ---- the cluster -------------------------------------------------------------------------------------------
 
+// What names an address ("node:10.0.0.1") is there once, however many nodes have that address.
+static void add_to_sum(ResourceSet& sum, const ResourceSet& of) {
+  for (const ResourceSet::Entry& entry : of.entries()) {
+    if (std::string_view(entry.name).starts_with("node:"))
+      sum.set(entry.name, std::max(sum.get(entry.name), entry.amount));
+    else
+      sum.add(entry.name, entry.amount);
+  }
+}
+
 Control::Failure Control::cluster_resources(Call& call) {
   ResourceSet total;
-  for (const controller::Node& node : cluster_.controller().nodes.all()) total.add(node.pool->total());
+  for (const controller::Node& node : cluster_.controller().nodes.all()) add_to_sum(total, node.pool->total());
   call.out.Key("resources");
   put_resources(call.out, total);
   return {};
@@ -59,12 +69,38 @@ Control::Failure Control::cluster_resources(Call& call) {
 // Names that are used up stay away, and so do overdrawn ones.
 Control::Failure Control::available_resources(Call& call) {
   ResourceSet available;
-  for (const controller::Node& node : cluster_.controller().nodes.all())
+  for (const controller::Node& node : cluster_.controller().nodes.all()) {
+    ResourceSet free;
     for (const ResourceSet::Entry& entry : node.pool->available().entries())
-      if (entry.amount > 0) available.add(entry.name, entry.amount);
+      if (entry.amount > 0) free.set(entry.name, entry.amount);
+    add_to_sum(available, free);
+  }
   call.out.Key("resources");
   put_resources(call.out, available);
   return {};
+}
+
+// By the names of `ray drain-node`, but for a node that was told to stop.
+static const char* drain_name(wire::DrainReason reason) {
+  switch (reason) {
+    case wire::DrainReason::Idle: return "DRAIN_NODE_REASON_IDLE_TERMINATION";
+    case wire::DrainReason::Preemption: return "DRAIN_NODE_REASON_PREEMPTION";
+    case wire::DrainReason::Stop: return "STOP";
+    case wire::DrainReason::None: break;
+  }
+  return "";
+}
+
+// As Ray numbers them: 1 expected, 2 unexpected, 3 preempted, 4 idle.
+static int death_reason(const controller::Node& node) {
+  if (node.alive) return 0;
+  switch (node.drain.reason) {
+    case wire::DrainReason::Stop: return 1;
+    case wire::DrainReason::Preemption: return 3;
+    case wire::DrainReason::Idle: return 4;
+    case wire::DrainReason::None: break;
+  }
+  return 2;
 }
 
 void Control::put_node(MapBuilder& out, const controller::Node& node) {
@@ -84,8 +120,13 @@ void Control::put_node(MapBuilder& out, const controller::Node& node) {
   out.String("RayletSocketName", here ? config_.socket_path : "");
   out.String("NodeName", node.address);
   out.Bool("is_head", node.head);
-  out.Int("DeathReason", node.alive ? 0 : 1);
+  out.Int("DeathReason", death_reason(node));
   out.String("DeathReasonMessage", node.why);
+  if (node.is_draining()) {
+    out.String("DrainReason", drain_name(node.drain.reason));
+    out.String("DrainMessage", node.drain.message);
+    out.Int("DrainDeadlineMs", node.drain.deadline_ms == 0 ? 0 : epoch_ms(node.drain.deadline_ms));
+  }
   out.Key("Resources");
   put_resources(out, node.alive ? node.pool->total() : ResourceSet());
   out.Map("Labels", [&] {
@@ -114,6 +155,23 @@ Control::Failure Control::session_info(Call& call) {
   call.out.Int("node_pid", getpid());
   call.out.String("version", NARKE_VERSION);
   put_bytes(call.out, "node_id", cluster_.core().config().node.view());
+  return {};
+}
+
+Control::Failure Control::drain_node(Call& call) {
+  const std::string id = call.bytes("node_id");
+  if (id.size() != NodeId::kSize) return {"ValueError", "drain_node needs node_id, 28 bytes"};
+  controller::Drain drain{wire::DrainReason::None, call.text("message"), 0};
+  for (const wire::DrainReason reason : {wire::DrainReason::Idle, wire::DrainReason::Preemption})
+    if (call.text("reason") == drain_name(reason)) drain.reason = reason;
+  if (drain.reason == wire::DrainReason::None)
+    return {"ValueError", "Unknown reason '" + call.text("reason") + "' to drain a node; choose " +
+                              drain_name(wire::DrainReason::Idle) + " or " + drain_name(wire::DrainReason::Preemption) +
+                              "."};
+  if (const int64_t left_ms = call.number("left_ms", -1); left_ms >= 0) drain.deadline_ms = now_ms() + left_ms;
+  const std::string refused = config_.drain_node(NodeId::from_bytes(id), std::move(drain));
+  call.out.Bool("accepted", refused.empty());
+  call.out.String("refused", refused);
   return {};
 }
 

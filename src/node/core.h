@@ -33,6 +33,7 @@ struct LeaseRequest {
   sched::Strategy strategy;
   bool retriable = false;
   std::string task_name;
+  NodeId near;  // whose store has most of the arguments' bytes; nil: none to speak of
 };
 
 struct ActorRequest {
@@ -66,6 +67,15 @@ class Core {
   void end_job(const JobId& job);
   // A driver or worker is gone: its requests are forgotten, the workers it leased are ended.
   void on_holder_gone(const WorkerId& holder);
+
+  // What the tasks and actors of a job may hold together, outside of placement groups, here and on other nodes.
+  void cap_job(const JobId& job, ResourceSet most) { caps_[job].most = std::move(most); }
+  // What they hold on other nodes, as far as is known.
+  void set_held_elsewhere(const JobId& job, ResourceSet held);
+  const ResourceSet* held_here(const JobId& job) const;  // null: the job has no cap
+  bool has_cap(const JobId& job) const { return caps_.contains(job); }
+  // Whether so much more would be too much.
+  bool over_cap(const JobId& job, const ResourceSet& more) const;
 
   // ---- leases
   void request_lease(LeaseRequest request);
@@ -104,6 +114,13 @@ class Core {
   // back are ended.
   void unreserve(const PgId& group, const std::vector<int>& which = {});
   bool has_group(const PgId& group) const { return groups_.contains(group); }
+
+  // ---- the end of the node
+  // It is to go: nothing new is granted but within bundles that stand, leases are called back, idle workers end.
+  void drain();
+  bool is_draining() const { return draining_; }
+  // No worker is left, nor anything that waits for one.
+  bool is_empty() const;
 
   // ---- upkeep
   // Serves what can be served. True when resources were freed since the last call (asked before serving).
@@ -170,6 +187,8 @@ class Core {
   void drop(Requests::iterator request);
   void deny(Requests::iterator request, wire::FailureKind failure, const std::string& message);
   void give_back(const SchedClass& cls, int bundle, const Allocation& allocation);
+  void count_held(const SchedClass& cls, const ResourceSet& taken, const ResourceSet& returned);
+  bool over_cap(const SchedClass& cls) const { return cls.pg.is_nil() && over_cap(cls.job, cls.held); }
   void release(Worker& worker);
   bool refuse_early(const Request& request);
   void explain_infeasible(const Request& request);
@@ -205,6 +224,7 @@ class Core {
 
   // reclaiming (core_reclaim.cc)
   void reclaim();
+  void reclaim_all();
   void reclaim_from(const LeaseQueue& queue, std::map<uint64_t, WorkerId>& unasked, size_t wanted);
   bool worth_reclaiming(const Worker& worker, const LeaseQueue& queue);
 
@@ -238,11 +258,16 @@ class Core {
   std::set<WorkerId> evicting_;           // idle workers asked to make room
   size_t starting_ = 0;
   uint64_t last_lease_ = 0;
+  bool draining_ = false;
   bool told_full_ = false;  // those who wait know why
   int64_t paused_until_ms_ = 0;
   std::string pause_reason_;
   std::set<std::string> explained_;  // infeasible shapes told about, by job
 
+  struct Cap {
+    ResourceSet most, here, elsewhere;
+  };
+  std::unordered_map<JobId, Cap> caps_;
   std::unordered_map<WorkerId, Fate> fates_;
   std::list<WorkerId> fate_order_;
   WorkerId memory_victim_;

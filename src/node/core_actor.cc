@@ -57,6 +57,7 @@ void Core::on_actor_started(const WorkerId& id, const ActorId& actor, bool ok, s
 // ---- placement groups --------------------------------------------------------------------------------------
 
 bool Core::reserve(const PgId& id, std::span<const std::pair<int, ResourceSet>> which) {
+  if (draining_) return false;
   std::vector<Allocation> taken;
   for (const auto& [index, resources] : which) {
     std::optional<Allocation> allocation = pool_.allocate(resources);

@@ -95,13 +95,15 @@ bool Core::feasible(const SchedClass& cls) const {
 
 bool Core::try_allocate(Request& request) {
   const SchedClass& cls = *request.cls;
-  const auto allocate = [&request, &cls](ResourcePool& pool, int bundle) {
+  const auto allocate = [this, &request, &cls](ResourcePool& pool, int bundle) {
     if (!pool.fits(cls.fit)) return false;
     request.allocation = *pool.allocate(cls.held);
     request.bundle = bundle;
+    count_held(cls, request.allocation.amounts, {});
     return true;
   };
-  if (cls.pg.is_nil()) return feasible(cls) && !ageing_.bars(cls, pool_) && allocate(pool_, -1);
+  if (cls.pg.is_nil() && over_cap(cls)) return false;
+  if (cls.pg.is_nil()) return !draining_ && feasible(cls) && !ageing_.bars(cls, pool_) && allocate(pool_, -1);
   const auto group = groups_.find(cls.pg);
   if (group == groups_.end()) return false;
   for (auto& [index, bundle] : group->second.bundles)
@@ -113,11 +115,44 @@ void Core::give_back(const SchedClass& cls, int bundle, const Allocation& alloca
   ResourcePool* pool = pool_of(cls, bundle);
   if (pool == nullptr) return;  // its placement group was removed: the bundle went back as a whole
   pool->release(allocation);
+  count_held(cls, {}, allocation.amounts);
   reclaim_due_ = true;
   if (cls.pg.is_nil())
     dirty_ = freed_ = true;
   else
     dirty_groups_.insert(cls.pg);
+}
+
+// ---- caps --------------------------------------------------------------------------------------------------
+
+void Core::count_held(const SchedClass& cls, const ResourceSet& taken, const ResourceSet& returned) {
+  const auto at = cls.pg.is_nil() ? caps_.find(cls.job) : caps_.end();
+  if (at == caps_.end()) return;
+  at->second.here.add(taken);
+  at->second.here.subtract(returned);
+  if (!returned.empty()) dirty_ = true;
+}
+
+const ResourceSet* Core::held_here(const JobId& job) const {
+  const auto at = caps_.find(job);
+  return at == caps_.end() ? nullptr : &at->second.here;
+}
+
+void Core::set_held_elsewhere(const JobId& job, ResourceSet held) {
+  const auto at = caps_.find(job);
+  if (at == caps_.end() || at->second.elsewhere == held) return;
+  at->second.elsewhere = std::move(held);
+  dirty_ = true;
+}
+
+bool Core::over_cap(const JobId& job, const ResourceSet& more) const {
+  const auto at = caps_.find(job);
+  if (at == caps_.end()) return false;
+  const auto& [most, here, elsewhere] = at->second;
+  return std::any_of(most.entries().begin(), most.entries().end(), [&](const ResourceSet::Entry& entry) {
+    const sched::Amount wanted = more.get(entry.name);
+    return wanted > 0 && here.get(entry.name) + elsewhere.get(entry.name) + wanted > entry.amount;
+  });
 }
 
 // ---- requests ----------------------------------------------------------------------------------------------
@@ -143,11 +178,12 @@ void Core::request_lease(LeaseRequest wanted) {
 }
 
 bool Core::could_grant(const LeaseRequest& request) const {
-  return pool_.fits(request.resources) && request.strategy.allows(config_.labels);
+  return !draining_ && !over_cap(request.job, request.resources) && pool_.fits(request.resources) &&
+         request.strategy.allows(config_.labels);
 }
 
 bool Core::could_serve(const LeaseRequest& request) const {
-  return pool_.feasible(request.resources) && request.strategy.allows(config_.labels);
+  return !draining_ && pool_.feasible(request.resources) && request.strategy.allows(config_.labels);
 }
 
 void Core::take_waiting(const std::function<bool(const Request&)>& take) {
@@ -193,11 +229,10 @@ bool Core::refuse_early(const Request& request) {
   if (!cls.pg.is_nil() && !out_.group_exists(cls.pg)) {
     failure = FailureKind::PlacementGroupRemoved;
     message = "Its placement group " + cls.pg.hex() + " was removed. Create a new group and submit again.";
-  } else if (cls.strategy.kind == sched::Strategy::Kind::kAffinity && !cls.strategy.soft &&
-             cls.strategy.node != config_.node) {
+  } else if (cls.strategy.is_bound() && (cls.strategy.node != config_.node || draining_)) {
     failure = FailureKind::Unschedulable;
     message = "It must run on node " + cls.strategy.node.hex() +
-              ", which is not in the cluster. Use a live node's id (ray.nodes()) or soft=True.";
+              ", which is not in the cluster or is being drained. Use a live node's id (ray.nodes()) or soft=True.";
   }
   if (failure == FailureKind::None) return false;
   if (request.actor.is_nil()) {
@@ -371,7 +406,10 @@ void Core::release(Worker& worker) {
     at->second.erase(lease.id);
     if (at->second.empty()) held_.erase(at);
   }
-  if (ResourcePool* pool = pool_of(*lease.cls, lease.bundle); pool && worker.blocked) pool->take_back(worker.lent);
+  if (ResourcePool* pool = pool_of(*lease.cls, lease.bundle); pool && worker.blocked) {
+    pool->take_back(worker.lent);
+    count_held(*lease.cls, worker.lent, {});
+  }
   worker.blocked = false;
   worker.lent = {};
   give_back(*lease.cls, lease.bundle, lease.allocation);
@@ -387,6 +425,7 @@ void Core::on_blocked(const WorkerId& id) {
   worker->lent.set("CPU", worker->lease->allocation.amounts.get("CPU"));
   if (worker->lent.empty()) return;
   pool->lend(worker->lent);
+  count_held(*worker->lease->cls, {}, worker->lent);
   reclaim_due_ = true;
   if (worker->lease->cls->pg.is_nil())
     dirty_ = freed_ = true;
@@ -398,7 +437,10 @@ void Core::on_unblocked(const WorkerId& id) {
   Worker* worker = get(id);
   if (!worker || !worker->lease || !worker->blocked) return;
   worker->blocked = false;
-  if (ResourcePool* pool = pool_of(*worker->lease->cls, worker->lease->bundle)) pool->take_back(worker->lent);
+  if (ResourcePool* pool = pool_of(*worker->lease->cls, worker->lease->bundle)) {
+    pool->take_back(worker->lent);
+    count_held(*worker->lease->cls, worker->lent, {});
+  }
   worker->lent = {};
 }
 
@@ -456,6 +498,7 @@ const Request* Core::oldest_to_help() const {
     for (const ClassLine& line : holder.lines) {
       const Request& first = line.requests.front();
       if (oldest != nullptr && oldest->asked_ms <= first.asked_ms) continue;
+      if (over_cap(*line.cls)) continue;
       if (out_.now_ms() - first.asked_ms < Ageing::kPatienceMs) continue;
       if (reachable.empty()) {
         reachable = held_by_tasks();

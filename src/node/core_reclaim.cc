@@ -1,4 +1,6 @@
 // Calling leases back from holders that sit on them while others wait.
+#include <utility>
+
 #include "node/core.h"
 
 namespace narke::node {
@@ -9,9 +11,20 @@ static constexpr int64_t kMinHoldMs = 5;
 static constexpr size_t kMaxScan = 256;  // leases looked at in one go; the next tick looks again
 
 void Core::reclaim() {
+  if (draining_) reclaim_all();
   if (!queue_.empty() || groups_waiting_ > 0) reclaim_from(queue_, unasked_, queue_.size() + groups_waiting_);
   for (auto& [id, group] : groups_)
     if (!group.queue.empty() && !group.unasked.empty()) reclaim_from(group.queue, group.unasked, group.queue.size());
+}
+
+// But what is held within bundles, which stay to the end.
+void Core::reclaim_all() {
+  for (const auto& [id, worker_id] : std::exchange(unasked_, {})) {
+    Lease& lease = *workers_.at(worker_id).lease;
+    lease.reclaim_asked = true;
+    ++reclaiming_;
+    out_.reclaim(lease.holder, lease.id);
+  }
 }
 
 void Core::reclaim_from(const LeaseQueue& queue, std::map<uint64_t, WorkerId>& unasked, size_t wanted) {
@@ -38,9 +51,11 @@ bool Core::worth_reclaiming(const Worker& worker, const LeaseQueue& queue) {
   if (groups_waiting_ > 0 && lease.cls->pg.is_nil() && !young && !lease.allocation.amounts.empty()) return true;
   for (const HolderLines& holder : queue.holders())
     for (const ClassLine& line : holder.lines) {
+      if (line.cls->job != lease.cls->job && over_cap(*line.cls)) continue;
       const bool own = holder.id == lease.holder;
       if (own ? line.cls == lease.cls : young) continue;
       if (line.cls->bundle >= 0 && line.cls->bundle != lease.bundle) continue;
+      if (over_cap(*line.cls)) return true;  // its own job's cap: what this lease holds would do
       const std::string_view lacking = pool->available().lacking(line.cls->fit);
       if (!lacking.empty() && lease.allocation.amounts.get(lacking) > 0) return true;
     }

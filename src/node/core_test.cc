@@ -191,6 +191,49 @@ TEST_F(CoreTest, StartsAWorkerPerWaitingRequestWithinTheBound) {
   out_.expect({"grant 1", "start", "grant 2", "start", "grant 3", "grant 4", "grant 5"});
 }
 
+TEST_F(CoreTest, ANodeThatIsToGoGrantsNothingNewAndBecomesEmpty) {
+  ask(1, 1, cpu_);
+  out_.expect({"start", "grant 1"});
+  core_.drain();
+  settle();
+  out_.expect({"reclaim " + std::to_string(out_.last_lease)});
+  LeaseRequest request;
+  request.job = job_;
+  request.resources = cpu_;
+  EXPECT_FALSE(core_.could_grant(request) || core_.could_serve(request));
+  const std::pair<int, ResourceSet> bundle{0, cpu_};
+  EXPECT_FALSE(core_.reserve(id_of<PgId>(1), {&bundle, 1}));
+  give_back(1, 1);
+  EXPECT_FALSE(core_.is_empty());
+  core_.tick();
+  out_.expect({"ask to leave"});
+  core_.on_worker_gone(out_.stopped, {});
+  out_.expect({"gone"});
+  EXPECT_TRUE(core_.is_empty());
+}
+
+TEST_F(CoreTest, AJobHoldsNoMoreThanItsCap) {
+  core_.cap_job(job_, cpu_);
+  ask(1, 1, cpu_);
+  out_.expect({"start", "grant 1"});
+  ask(1, 2, cpu_);
+  out_.expect({});
+  EXPECT_EQ(free("CPU"), kOne);
+  core_.on_blocked(out_.last_worker);  // what waits in get() does not count
+  settle();
+  out_.expect({"start", "grant 2"});
+  give_back(1, 1);
+  ask(1, 3, cpu_);
+  out_.expect({});
+  core_.set_held_elsewhere(job_, cpu_);
+  give_back(1, 2);
+  out_.expect({});
+  core_.set_held_elsewhere(job_, {});
+  settle();
+  out_.expect({"grant 3"});
+  give_back(1, 3);
+}
+
 TEST_F(CoreTest, IsFairAmongHoldersAndInOrderWithinOne) {
   ask(1, 1, {{"CPU", 2 * kOne}});
   out_.expect({"start", "grant 1"});

@@ -49,6 +49,7 @@ void Core::set_state(Worker& worker, WorkerState state) {
 // ---- starting ----------------------------------------------------------------------------------------------
 
 void Core::prestart(const JobId& job) {
+  if (draining_) return;
   Family& family = this->family(job, "");
   family.prestart = static_cast<size_t>(config_.prestart_limit);
   wanting_.insert({job, ""});
@@ -207,13 +208,14 @@ void Core::cull_idle() {
   const int64_t now = out_.now_ms();
   for (auto& [id, worker] : workers_)
     if (worker.state == WorkerState::kIdle) idle.push_back(&worker);
-  const size_t keep = static_cast<size_t>(config_.idle_keep);
+  const size_t keep = draining_ ? 0 : static_cast<size_t>(config_.idle_keep);
+  const int64_t idle_ms = draining_ ? 0 : config_.idle_ms;
   if (idle.size() <= keep) return;
   const size_t excess = idle.size() - keep;
   std::sort(idle.begin(), idle.end(), [](const Worker* a, const Worker* b) {
     return a->since_ms != b->since_ms ? a->since_ms < b->since_ms : a->id < b->id;
   });
-  for (size_t i = 0; i < excess && now - idle[i]->since_ms >= config_.idle_ms; ++i)
+  for (size_t i = 0; i < excess && now - idle[i]->since_ms >= idle_ms; ++i)
     if (!held_.contains(idle[i]->id) && !out_.owns_actors(idle[i]->id)) leave(*idle[i], "idle");
 }
 
@@ -265,6 +267,7 @@ void Core::on_worker_gone(const WorkerId& id, Fate fate) {
 
 void Core::end_job(const JobId& job) {
   ended_jobs_.insert(job);
+  caps_.erase(job);
   std::vector<Worker*> starting, leaving;
   for (auto& [id, worker] : workers_) {
     if (worker.job != job || worker.killed) continue;
@@ -346,6 +349,17 @@ void Core::resize(const std::string& resource, sched::Amount total) {
   unpark();
 }
 
-bool Core::wants_tick() const { return !queue_.empty() || groups_waiting_ > 0; }
+bool Core::wants_tick() const { return !queue_.empty() || groups_waiting_ > 0 || (draining_ && !workers_.empty()); }
+
+bool Core::is_empty() const {
+  const auto none = [](const auto& calls) { return calls.second.empty(); };
+  return workers_.empty() && actor_requests_.empty() && std::all_of(requests_.begin(), requests_.end(), none);
+}
+
+void Core::drain() {
+  draining_ = true;
+  for (auto& [key, family] : families_) family.prestart = 0;
+  reclaim_due_ = true;
+}
 
 }  // namespace narke::node

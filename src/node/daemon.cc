@@ -97,9 +97,12 @@ Status Daemon::start() {
       if (Status made = make_transfers(); !made.ok()) return made;
     service_->begin_rounds();
   }
+  service_->on_expelled([this](const std::string& why) { begin_stop(why); });
   if (!options_.journal.empty()) {
     auto journal = journal::Journal::open(options_.journal);
     if (!journal.ok()) return journal.error();
+    if (options_.new_journal)
+      if (Status erased = journal.value()->erase(); !erased) return erased;
     if (Status resumed = service_->resume(std::move(journal).value()); !resumed.ok()) return resumed;
   }
   if (Status joining = join_cluster(); !joining.ok()) return joining;
@@ -156,7 +159,6 @@ Status Daemon::join_cluster() {
     say_ready();
     return ok_status();
   }
-  service_->on_expelled([this](const std::string& why) { begin_stop(why); });
   const auto joined = [this](std::string error) {
     if (error.empty() && options_.outside)
       if (Status made = make_transfers(); !made.ok()) error = made.error().message;
@@ -337,7 +339,7 @@ void Daemon::on_signal() {
     if (info.ssi_signo == SIGCHLD)
       processes_->reap();
     else
-      begin_stop(std::string("signal ") + strsignal(static_cast<int>(info.ssi_signo)));
+      on_told_to_stop(std::string("signal ") + strsignal(static_cast<int>(info.ssi_signo)));
   }
 }
 
@@ -363,6 +365,11 @@ void Daemon::guard_memory() {
 
 // ---- stop --------------------------------------------------------------------------------------------------
 
+// A second time means: at once.
+void Daemon::on_told_to_stop(const std::string& why) {
+  if (!service_->ask_to_leave(why)) begin_stop(why);
+}
+
 void Daemon::begin_stop(const std::string& why) {
   if (std::exchange(stopping_, true)) return;
   log("stopping: " + why);
@@ -373,10 +380,12 @@ void Daemon::shut_down() {
   processes_->stop();
   processes_->kill_all();
   service_->stop();
+  service_->drop_journal();
   reactor_->flush_all();
   std::error_code ignored;  // what cannot be removed was removed already
   fs::remove(path("sockets/node"), ignored);
-  if (!options_.journal.empty())  // it was stopped on purpose: nobody is to go on with it
+  const bool in_file = !options_.journal.empty() && !options_.journal.starts_with(journal::kRedisScheme);
+  if (in_file)  // it was stopped on purpose: nobody is to go on with it
     for (const char* part : {"", "-wal", "-shm"}) fs::remove(options_.journal + part, ignored);
   log("stopped");
 }

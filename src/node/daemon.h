@@ -48,6 +48,7 @@ class Daemon {
   void tick();
   void store_tick();
   void guard_memory();
+  void on_told_to_stop(const std::string& why);
   void begin_stop(const std::string& why);
   void shut_down();
   std::string path(const std::string& name) const { return options_.session_dir + "/" + name; }

@@ -11,10 +11,14 @@ int main(int argc, char** argv) {
       std::fputs(narke::node::usage().c_str(), stdout);
       return 0;
     }
-  const auto options = narke::node::parse_options(arguments, std::getenv("NARKE_MEMORY_THRESHOLD"));
+  auto options = narke::node::parse_options(arguments, std::getenv("NARKE_MEMORY_THRESHOLD"));
   if (!options.ok()) {
     std::fprintf(stderr, "narke-node: %s\n", options.error().message.c_str());
     return 2;
+  }
+  if (const char* journal = std::getenv("NARKE_JOURNAL")) {
+    options.value().journal = journal;
+    unsetenv("NARKE_JOURNAL");  // it may hold a password, and workers inherit what is left
   }
   auto daemon = narke::node::Daemon::make(options.value());
   if (!daemon.ok()) {

@@ -218,10 +218,18 @@ OptionTable cluster_options() {
           return true;
         }}},
       {"--journal",
-       {"FILE", "the head keeps the cluster's state there, and goes on with what is there when it starts",
+       {"FILE",
+        "the head keeps the cluster's state there, and goes on with what is there when it starts. An address "
+        "redis://... is given by the environment variable NARKE_JOURNAL, since it may hold a password",
         [](Options& o, const string& v) {
           o.journal = v;
           return !v.empty();
+        }}},
+      {"--new-journal",
+       {nullptr, "what the journal holds is not gone on with",
+        [](Options& o, const string&) {
+          o.new_journal = true;
+          return true;
         }}},
       {"--join",
        {"HOST:PORT",

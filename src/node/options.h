@@ -27,7 +27,8 @@ struct Options {
   int port = -1;     // of the door for other hosts; 0: any; -1: no door
   std::string bind;  // the address it listens on; empty: `address`
   std::string spill_dir;  // where objects go to when memory is short; empty: <session_dir>/spill
-  std::string journal;  // file in which the head keeps its state; empty: it keeps none
+  std::string journal;  // file or redis:// address where the head keeps its state; empty: it keeps none
+  bool new_journal = false;  // what is there is not gone on with
   wire::TlsUse tls = wire::TlsUse::Auto;  // which links to other hosts are encrypted
   std::string join;  // HOST:PORT of the head; empty: this node is the head
   bool outside = false;         // with join: that port is all that can be reached, and nobody can reach this node

@@ -45,6 +45,10 @@ bool Peers::send(const NodeId& to, wire::MessageType type, uint32_t call_id, con
   return link != nullptr;
 }
 
+void Peers::forward(const NodeId& to, const rpc::Frame& frame) {
+  if (rpc::Connection* link = link_to(to)) link->send_frame(frame.type, frame.call_id, frame.table, frame.raw);
+}
+
 void Peers::close(const NodeId& node, const std::string& why) {
   const auto [begin, end] = links_.equal_range(node);
   for (auto at = begin; at != end; ++at) at->second->close({ErrorCode::kDisconnected, why});

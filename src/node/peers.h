@@ -41,6 +41,8 @@ class Peers : public rpc::Handler {
   bool send(const NodeId& to, wire::MessageType type, uint32_t call_id, const Builder& table, rpc::Bytes raw = {},
             rpc::Bytes raw2 = {});
   bool is_linked(const NodeId& node) const { return links_.contains(node); }
+  // A frame as it came.
+  void forward(const NodeId& to, const rpc::Frame& frame);
   void close(const NodeId& node, const std::string& why);
 
   // rpc::Handler

@@ -58,8 +58,10 @@ Service::Service(rpc::Reactor& reactor, ServiceConfig config, std::function<void
       tasks_(below(config_.session_dir, "/history"), log_),
       packages_(below(config_.session_dir, "/packages")),
       control_(
-          cluster_, {config_.session_dir, config_.socket_path, config_.address, config_.hostname}, history_,
-          tasks_.table(), packages_, [this] { return store_; },
+          cluster_,
+          {config_.session_dir, config_.socket_path, config_.address, config_.hostname,
+           [this](const NodeId& node, controller::Drain wanted) { return drain(node, std::move(wanted)); }},
+          history_, tasks_.table(), packages_, [this] { return store_; },
           [this](const WorkerId& program, uint32_t call_id, Answer answer) {
             Program* to = find(program);
             if (to == nullptr) return;
@@ -329,6 +331,7 @@ bool Service::dispatch(Program& program, const rpc::Frame& frame) {
     case MessageType::Goodbye: on_goodbye(program, frame.call_id); return true;
     case MessageType::PullObject: return on_pull(program, frame);
     case MessageType::EraseObjects: return on_erase(frame);
+    case MessageType::PromoteObjects: return on_promote(program, frame);
     case MessageType::TaskEvents:
       return cluster_.is_head() ? tasks_.on_events(program, frame) : relay_to_head(program, frame);
     default: return dispatch_actor(program, frame);
@@ -439,7 +442,7 @@ bool Service::on_kill_actor(const rpc::Frame& frame) {
   if (table->out_of_scope())
     cluster_.controller().actors.out_of_scope(id);
   else
-    cluster_.controller().actors.kill(id, table->no_restart());
+    cluster_.controller().actors.kill(id, table->no_restart(), table->key());
   return true;
 }
 

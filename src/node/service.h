@@ -11,9 +11,11 @@
 #include <string>
 #include <unordered_map>
 
+#include "controller/suspicion.h"
 #include "node/cluster.h"
 #include "node/control.h"
 #include "node/environments.h"
+#include "node/evacuation.h"
 #include "node/log_follower.h"
 #include "node/peers.h"
 #include "node/processes.h"
@@ -83,7 +85,10 @@ class Service : public rpc::Handler,
   void begin_rounds();
   // The head: goes on where the journal's last keeper stopped, and keeps what changes from now on.
   Status resume(std::unique_ptr<journal::Journal> journal);
-  // Called when the cluster goes on without this node.
+  // This node is told to stop. True: it says so to the head and is drained, which takes seconds at most, then it is
+  // expelled; false: there is nothing to wait for.
+  bool ask_to_leave(const std::string& why);
+  // Called when the cluster goes on without this node, also on a head that another has taken over from.
   void on_expelled(std::function<void(const std::string& why)> callback) { expelled_ = std::move(callback); }
   // Called when a driver's link ends.
   void on_driver_gone(std::function<void(int pid)> callback) { driver_gone_ = std::move(callback); }
@@ -92,6 +97,8 @@ class Service : public rpc::Handler,
   // Memory is nearly short: many workers are not made more.
   void hold_starts(const std::string& figures, int64_t for_ms);
   void relieve_memory(const std::string& figures);
+  // The head was stopped on purpose: nobody is to go on with what it has kept, unless that is meant for another head.
+  void drop_journal();
   // Every program is told to leave.
   void stop();
 
@@ -180,7 +187,16 @@ class Service : public rpc::Handler,
   bool on_pull(Program& program, const rpc::Frame& frame);
   bool on_erase(const rpc::Frame& frame);
   void erase_at(const std::string& endpoint, const wire::ObjectId& id);
-  void pulled(const WorkerId& program, const ObjectId& id, const std::string& error);
+  struct Wanted {  // by a program: an object of other nodes
+    WorkerId program;
+    ObjectId id;
+    uint64_t owner;
+    std::vector<NodeId> nodes;
+    int64_t deadline_ms;
+  };
+  void pull(Wanted wanted);
+  void pulled(const WorkerId& program, const ObjectId& id, const Status& done);
+  bool on_promote(Program& program, const rpc::Frame& frame);
   // from other nodes
   void on_head_frame(const NodeId& from, const rpc::Frame& frame);
   void on_member_frame(const NodeId& from, const rpc::Frame& frame);
@@ -211,6 +227,7 @@ class Service : public rpc::Handler,
   void tell_job(const NodeId& node, const controller::Job& job);
   void tell_jobs(const controller::Job& job);
   void tell_group(const NodeId& node, const controller::PlacementGroup& group);
+  flatbuffers::Offset<wire::NodeState> pack_node(Builder& b, const controller::Node& node);
   void tell_view(const NodeId& node, bool whole);
   void serve_guest(LeaseRequest request, bool stay, int tries);
   void end_remote_program(const WorkerId& id, const std::string& message);
@@ -218,6 +235,30 @@ class Service : public rpc::Handler,
   void program_ended(const WorkerId& id, bool left, const std::string& message);
   void forget_program(const WorkerId& id);
   void node_gone(const NodeId& node, const std::string& why);
+  // nodes that are to go (service_drain.cc). drain: from the head; returns why not, or nothing.
+  struct Leaving;
+  std::string drain(const NodeId& node, controller::Drain drain);
+  void begin_drain(const NodeId& node, controller::Drain drain);
+  void tell_drain(const NodeId& node, const controller::Drain& drain);
+  void on_leaving(const NodeId& from, const rpc::Frame& frame);
+  void end_overdue(int64_t now_ms);
+  void on_objects_moved(const NodeId& from, const rpc::Frame& frame);
+  controller::Drain drain_of(const wire::NodeState& state);
+  int64_t epoch_of(int64_t own_ms);  // a time of this process' clock, since 1970; 0 stays
+  void on_drain(const rpc::Frame& frame);
+  void drain_round();
+  bool is_idle() const;
+  bool is_let_go(int64_t now_ms) const;
+  void part();
+  void say_leaving();
+  void leave_again();  // to a head that was away
+  void on_shelter_gone(const NodeId& node);
+  std::vector<Evacuation::Object> objects_to_move();
+  std::vector<NodeId> shelters();
+  void ask_to_take(const NodeId& shelter, const std::vector<Evacuation::Object>& objects);
+  void tell_moved(const NodeId& shelter, const std::vector<Evacuation::Object>& objects);
+  void on_take(const NodeId& from, const rpc::Frame& frame);
+  void on_taken(const NodeId& from, const rpc::Frame& frame);
   void report();
   void send_join(const NodeId& to, bool back);
   controller::Controller::Present present_of(const wire::JoinCluster& table);
@@ -230,6 +271,8 @@ class Service : public rpc::Handler,
   void save_changes();
   void settle();
   void spread_view();
+  void note_shares(const NodeId& from, const flatbuffers::Vector<flatbuffers::Offset<wire::JobShare>>* shares);
+  std::map<JobId, ResourceSet> shares_without(const NodeId& node) const;
   void look_for_silence();
   Program& remote_program(const WorkerId& id, const NodeId& node);
 
@@ -256,6 +299,8 @@ class Service : public rpc::Handler,
   Peers peers_;
   NodeId head_;  // nil until it is known
   std::string head_endpoint_;
+  std::shared_ptr<Leaving> leaving_;  // not null: this node is to go
+  std::string leave_why_;  // not empty: this node was told to stop, and has said so to the head
   int64_t lost_ms_ = 0;  // not 0: the head is away since then
   // Questions to the head without an answer, and what was said and may not have been heard: said again when it is back.
   struct Said {
@@ -268,9 +313,12 @@ class Service : public rpc::Handler,
   std::list<Said> said_;
   std::unordered_map<WorkerId, std::set<ActorId>> watches_;  // of this node's programs, at the head
   std::unique_ptr<journal::Journal> journal_;  // the head's; null: nothing is kept
+  int64_t journal_retry_ms_ = 0;  // not 0: it could not be written; when to try again
   std::function<void(const std::string&)> joined_, expelled_;
-  std::unordered_map<NodeId, int64_t> heard_ms_;  // the head's: when each node last said something
+  controller::Suspicion suspicion_;  // the head's: who is silent for too long
   std::unordered_map<PgId, std::set<NodeId>> group_watchers_;
+  std::map<NodeId, std::map<JobId, ResourceSet>> shares_;  // the head's: what jobs with a cap hold where
+  bool shares_changed_ = false;
   std::vector<NodeId> changed_;  // the head's: nodes to tell all others about
   std::vector<WorkerId> ended_programs_;  // likewise
   ResourceSet reported_;  // what the head was last told is free

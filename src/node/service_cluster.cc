@@ -13,8 +13,6 @@ using std::chrono::milliseconds;
 static constexpr milliseconds kReportEvery{20};    // a node looks whether it has news for the head
 static constexpr int64_t kReportAtLeastMs = 500;   // and says at least this often that it lives
 static constexpr milliseconds kSpreadEvery{40};    // the head passes on what has changed
-static constexpr milliseconds kSilenceEvery{250};  // the head looks who is silent
-static constexpr int64_t kSilenceMs = 3'000;       // silent for so long: gone
 
 // ---- small things ------------------------------------------------------------------------------------------
 
@@ -36,7 +34,7 @@ static sched::Labels labels_of(const Vector<uint8_t>* bytes) {
   return out;
 }
 
-static flatbuffers::Offset<wire::NodeState> pack_node(Builder& b, const controller::Node& node) {
+flatbuffers::Offset<wire::NodeState> Service::pack_node(Builder& b, const controller::Node& node) {
   const auto id = wired<wire::NodeId>(node.id);
   const auto endpoint = b.CreateString(node.endpoint);
   const auto hostname = b.CreateString(node.hostname);
@@ -44,8 +42,10 @@ static flatbuffers::Offset<wire::NodeState> pack_node(Builder& b, const controll
   const auto total = pack_resources(b, node.pool ? node.pool->total() : ResourceSet());
   const auto available = pack_resources(b, node.pool ? node.pool->available() : ResourceSet());
   const auto why = b.CreateString(node.why);
+  const auto message = b.CreateString(node.drain.message);
   return wire::CreateNodeState(b, &id, endpoint, hostname, labels, total, available, node.alive, why, node.head,
-                               node.outside);
+                               node.outside,
+                               node.drain.reason, message, epoch_of(node.drain.deadline_ms));
 }
 
 std::string Service::endpoint_of(const NodeId& node) {
@@ -244,12 +244,13 @@ void Service::on_join(const NodeId& from, const rpc::Frame& frame) {
   node.hostname = text_of(table->hostname());
   node.labels = labels_of(table->labels());
   const bool is_back = table->back() && cluster_.restored_nodes().contains(from);
+  if (is_back) node.drain = cluster_.restored_nodes().at(from).drain;
   if (table->back() && !is_back)
     return refuse_join(from, frame, "the cluster does not know this node (any more); start it anew");
   const ResourceSet total = resources_of(table->resources());
   node.mirror = std::make_shared<ResourcePool>(ResourcePool::mirror(total, total));
   node.pool = node.mirror.get();
-  heard_ms_[from] = now_ms();
+  suspicion_.heard(from, now_ms());
   log_("node " + from.hex().substr(0, 8) + " has joined from " + node.endpoint);
   Builder b(256);
   const auto cluster = b.CreateVector(reinterpret_cast<const uint8_t*>(reactor_.identity().cluster.data()),
@@ -263,7 +264,10 @@ void Service::on_join(const NodeId& from, const rpc::Frame& frame) {
   for (const auto& [number, job] : cluster_.controller().jobs.all())
     if (job.running) tell_job(from, job);
   if (is_back) welcome_back(from, *table);
+  const controller::Drain drain = node.drain;
+  if (node.is_draining()) tell_drain(from, drain);
   cluster_.add_node(std::move(node));  // last: what waited for such a node is sent there at once
+  if (drain.reason != wire::DrainReason::None) cluster_.drain_node(from, drain);
   changed_.push_back(from);
 }
 
@@ -320,6 +324,42 @@ void Service::begin_rounds() {
   }
 }
 
+template <class Shares>
+static flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::JobShare>>> pack_shares(Builder& b,
+                                                                                                 const Shares& shares) {
+  std::vector<flatbuffers::Offset<wire::JobShare>> out;
+  for (const auto& [job, held] : shares) {
+    const auto id = wired<wire::JobId>(job);
+    const auto resources = pack_resources(b, held);
+    out.push_back(wire::CreateJobShare(b, &id, resources));
+  }
+  return b.CreateVector(out);
+}
+
+static std::map<JobId, ResourceSet> read_shares(
+    const flatbuffers::Vector<flatbuffers::Offset<wire::JobShare>>* shares) {
+  std::map<JobId, ResourceSet> out;
+  if (shares != nullptr)
+    for (const wire::JobShare* share : *shares) out[JobId::from_wire(share->job())] = resources_of(share->resources());
+  return out;
+}
+
+void Service::note_shares(const NodeId& from, const flatbuffers::Vector<flatbuffers::Offset<wire::JobShare>>* shares) {
+  std::map<JobId, ResourceSet> now = read_shares(shares);
+  std::map<JobId, ResourceSet>& before = shares_[from];
+  if (before == now) return;
+  before = std::move(now);
+  shares_changed_ = true;
+}
+
+std::map<JobId, ResourceSet> Service::shares_without(const NodeId& node) const {
+  std::map<JobId, ResourceSet> out;
+  for (const auto& [where, shares] : shares_)
+    if (where != node)
+      for (const auto& [job, held] : shares) out[job].add(held);
+  return out;
+}
+
 // From the head: everything, or what has changed since the last time.
 void Service::tell_view(const NodeId& to, bool whole) {
   Builder b(1024);
@@ -338,7 +378,8 @@ void Service::tell_view(const NodeId& to, bool whole) {
     for (const WorkerId& id : ended_programs_) ended.push_back(wired<wire::WorkerId>(id));
   const auto states = b.CreateVector(packed);
   const auto programs = b.CreateVectorOfStructs(ended);
-  b.Finish(wire::CreateClusterView(b, states, programs));
+  const auto shares = pack_shares(b, shares_without(to));
+  b.Finish(wire::CreateClusterView(b, states, programs, shares));
   peers_.send(to, MessageType::ClusterView, 0, b);
 }
 
@@ -347,10 +388,17 @@ void Service::spread_view() {
   if (!(available == reported_)) {
     reported_ = available;
     changed_.push_back(cluster_.self());
+    std::map<JobId, ResourceSet> own;
+    for (auto& [job, held] : cluster_.shares_here()) own[job] = std::move(held);
+    shares_changed_ |= std::exchange(shares_[cluster_.self()], own) != own;
+  }
+  if (shares_changed_) {
+    cluster_.on_shares(shares_without(cluster_.self()));
+    settle();
   }
   std::sort(changed_.begin(), changed_.end());
   changed_.erase(std::unique(changed_.begin(), changed_.end()), changed_.end());
-  if (!changed_.empty() || !ended_programs_.empty())
+  if (!changed_.empty() || !ended_programs_.empty() || std::exchange(shares_changed_, false))
     for (const controller::Node& node : cluster_.controller().nodes.all())
       if (node.id != cluster_.self()) tell_view(node.id, false);
   changed_.clear();
@@ -364,6 +412,7 @@ void Service::on_view(const rpc::Frame& frame) {
   for (const wire::NodeState* state : *table->nodes()) {
     const NodeId id = NodeId::from_wire(state->node());
     if (id == cluster_.self()) continue;
+    if (state->drain() != wire::DrainReason::None) cluster_.drain_node(id, drain_of(*state));
     if (!state->alive()) {
       node_gone(id, text_of(state->why()));
       continue;
@@ -379,8 +428,10 @@ void Service::on_view(const rpc::Frame& frame) {
       node.outside = state->outside();
       cluster_.add_node(std::move(node));
     }
+    if (state->drain() != wire::DrainReason::None) cluster_.drain_node(id, drain_of(*state));
     cluster_.on_pool_report(id, resources_of(state->total()), resources_of(state->available()));
   }
+  cluster_.on_shares(read_shares(table->shares()));
   if (table->ended() != nullptr)
     for (const wire::WorkerId* id : *table->ended()) {
       const Program* program = find(WorkerId::from_wire(id));
@@ -396,7 +447,7 @@ void Service::report() {
     Builder b(256);
     const auto total = pack_resources(b, pool.total());
     const auto available = pack_resources(b, pool.available());
-    b.Finish(wire::CreateNodeReport(b, total, available));
+    b.Finish(wire::CreateNodeReport(b, total, available, pack_shares(b, cluster_.shares_here())));
     peers_.send(head_, MessageType::NodeReport, 0, b);
   }
   reactor_.after(kReportEvery, [this] { report(); });
@@ -407,6 +458,7 @@ void Service::on_report(const NodeId& from, const rpc::Frame& frame) {
   const controller::Node* node = cluster_.controller().nodes.find(from);
   if (table == nullptr || node == nullptr) return;
   ResourceSet available = resources_of(table->available());
+  note_shares(from, table->shares());
   if (node->pool->available() == available) return;
   cluster_.on_pool_report(from, resources_of(table->total()), std::move(available));
   changed_.push_back(from);
@@ -414,13 +466,13 @@ void Service::on_report(const NodeId& from, const rpc::Frame& frame) {
 
 void Service::look_for_silence() {
   const int64_t now = now_ms();
-  std::vector<NodeId> silent;
-  for (const auto& [node, heard] : heard_ms_)
-    if (now - heard > kSilenceMs && !is_outside(node)) silent.push_back(node);  // a tunnel has its own bound
-  for (const NodeId& node : silent)
-    node_gone(node, "it has not been heard of for " + std::to_string(kSilenceMs / 1000) + " s");
+  end_overdue(now);
+  for (const NodeId& node : suspicion_.silent(now)) {
+    if (is_outside(node)) continue;  // a tunnel has its own bound
+    node_gone(node, "it has not been heard of for " + std::to_string(suspicion_.bound_ms(node)) + " ms");
+  }
   settle();
-  reactor_.after(kSilenceEvery, [this] { look_for_silence(); });
+  reactor_.after(milliseconds(controller::Suspicion::kLookEveryMs), [this] { look_for_silence(); });
 }
 
 // ---- nodes that go -----------------------------------------------------------------------------------------
@@ -429,6 +481,8 @@ void Service::on_node_link_closed(const NodeId& node, const Error& why) {
   if (joined_) return std::exchange(joined_, nullptr)(why.message);
   if (cluster_.is_head())
     node_gone(node, "its link to the head ended: " + why.message);
+  else if (node == head_ && is_let_go(now_ms()))
+    part();
   else if (node == head_ && lost_ms_ == 0)
     on_head_lost(why.message);
   settle();
@@ -443,6 +497,10 @@ void Service::on_node_frame(const NodeId& from, const rpc::Frame& frame) {
     on_erase(frame);
   else if (frame.type == MessageType::ProgramCame)
     on_program_came(from, frame);
+  else if (frame.type == MessageType::TakeObjects)
+    on_take(from, frame);
+  else if (frame.type == MessageType::ObjectsTaken)
+    on_taken(from, frame);
   else if (cluster_.is_head())
     on_member_frame(from, frame);
   else
@@ -455,12 +513,14 @@ void Service::on_node_frame(const NodeId& from, const rpc::Frame& frame) {
 void Service::on_member_frame(const NodeId& from, const rpc::Frame& frame) {
   if (frame.type == MessageType::JoinCluster) return on_join(from, frame);
   if (cluster_.controller().nodes.find(from) == nullptr) return;
-  heard_ms_[from] = now_ms();
+  suspicion_.heard(from, now_ms());
   switch (frame.type) {
     case MessageType::NodeReport: return on_report(from, frame);
     case MessageType::ProgramGone: return on_program_gone_there(frame);
     case MessageType::ActorNews: return on_actor_news(frame);
     case MessageType::WatchGroup: return on_watch_group(from, frame);
+    case MessageType::NodeLeaving: return on_leaving(from, frame);
+    case MessageType::ObjectsMoved: return on_objects_moved(from, frame);
     case MessageType::BundlesReserved: {
       const auto* table = frame.as<wire::BundlesReserved>();
       if (table == nullptr || table->group() == nullptr) return;
@@ -486,6 +546,8 @@ void Service::on_head_frame(const NodeId& from, const rpc::Frame& frame) {
     case MessageType::ReserveBundles: return on_reserve(from, frame);
     case MessageType::ReturnBundles: return on_return_bundles(frame);
     case MessageType::GroupNews: return on_group_news(frame);
+    case MessageType::DrainNode: return on_drain(frame);
+    case MessageType::ObjectsMoved: return on_objects_moved(from, frame);
     default: return peers_.close(from, "a frame that the head does not send");
   }
 }

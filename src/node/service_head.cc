@@ -7,6 +7,7 @@ using std::chrono::milliseconds;
 
 static constexpr milliseconds kRejoinEvery{200};   // a node looks whether the head is back
 static constexpr milliseconds kReturnLimit{15'000};  // nodes come back to a new head within this, or count as gone
+static constexpr int64_t kJournalPauseMs = 1'000;  // before the next attempt to write it
 static constexpr int64_t kUnheardMs = 5'000;       // what was said in the last moments may not have been heard
 
 // ---- a head that is away -----------------------------------------------------------------------------------
@@ -48,6 +49,7 @@ void Service::on_back() {
   for (const Said& said : said_)
     if (Program* program = find(said.program)) relay(head_, *program, said.type, said.call_id, said.table, said.raw);
   reported_ms_ = 0;
+  leave_again();
 }
 
 void Service::track(const WorkerId& program, const rpc::Frame& frame) {
@@ -106,15 +108,30 @@ Status Service::resume(std::unique_ptr<journal::Journal> journal) {
   return ok_status();
 }
 
-// Before anybody hears of a change it is kept: what is sent leaves when this dispatch is over.
+// Before anybody hears of a change it is kept: what is sent leaves when this dispatch is over. While that cannot be
+// done (a full disk, a Redis server that is away) the cluster goes on, and what has changed is kept later.
 void Service::save_changes() {
   if (!journal_) return;
+  if (now_ms() < journal_retry_ms_) return;
   const std::vector<journal::Change> changes = cluster_.take_changes();
   if (changes.empty()) return;
-  if (Status kept = journal_->apply(changes); !kept) {
+  const Status kept = journal_->apply(changes);
+  if (kept.ok()) {
+    if (std::exchange(journal_retry_ms_, 0) != 0) log_("the journal is written again");
+    return;
+  }
+  if (journal_retry_ms_ == 0 || kept.error().code == ErrorCode::kRefused) {
     log_("the journal cannot be written: " + kept.error().message);
     history_.add(now_ms(), "ERROR", "NODE", kept.error().message);
   }
+  if (kept.error().code == ErrorCode::kRefused) return expelled_(kept.error().message);
+  cluster_.note_again(changes);
+  journal_retry_ms_ = now_ms() + kJournalPauseMs;
+}
+
+void Service::drop_journal() {
+  if (journal_ == nullptr || journal_->outlives_head()) return;
+  if (Status erased = journal_->erase(); !erased) log_("the journal cannot be emptied: " + erased.error().message);
 }
 
 void Service::settle() {
@@ -123,11 +140,15 @@ void Service::settle() {
 }
 
 void Service::node_gone(const NodeId& node, const std::string& why) {
-  if (cluster_.controller().nodes.find(node) == nullptr) return;
+  const controller::Node* known = cluster_.controller().nodes.find(node);
+  if (known == nullptr) return;
+  const bool drained = known->is_draining();
   log_("node " + node.hex().substr(0, 8) + " is gone: " + why);
   history_.add(now_ms(), "ERROR", "NODE", "Node " + node.hex() + " is gone: " + why);
-  heard_ms_.erase(node);
+  suspicion_.forget(node);
+  shares_changed_ |= shares_.erase(node) > 0;
   changed_.push_back(node);
+  on_shelter_gone(node);
   if (transfers_) transfers_->node_gone(endpoint_of(node), why);
   std::vector<WorkerId> programs;
   for (const auto& [id, program] : programs_)
@@ -144,7 +165,7 @@ void Service::node_gone(const NodeId& node, const std::string& why) {
     Builder& b = fresh();
     const auto gone = wired<wire::NodeId>(node);
     const auto text = b.CreateString(why);
-    b.Finish(wire::CreateNodeGone(b, &gone, text));
+    b.Finish(wire::CreateNodeGone(b, &gone, text, drained));
     program->link->send(MessageType::NodeGone, 0, b);
   }
   peers_.close(node, why);

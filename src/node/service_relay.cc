@@ -8,6 +8,8 @@ using std::chrono::milliseconds;
 
 static constexpr milliseconds kJobPause{20};       // between looks whether a job's news has arrived
 static constexpr int kJobTries = 500;
+static constexpr milliseconds kPullPause{100};     // before a node that could not be reached is asked again
+static constexpr int64_t kPullLimitMs = 30'000;
 
 // ---- frames for programs, wherever they are ----------------------------------------------------------------
 
@@ -192,26 +194,59 @@ bool Service::on_pull(Program& program, const rpc::Frame& frame) {
   const auto* table = frame.as<wire::PullObject>();
   if (table == nullptr || table->id() == nullptr || table->owner() == nullptr) return false;
   const ObjectId id = ObjectId::from_wire(table->id());
-  const std::string source = endpoint_of(NodeId::from_wire(table->node()));
-  if (transfers_ == nullptr || source.empty()) {
-    pulled(program.id, id, "the node that had it is not in the cluster any more");
-    return true;
-  }
-  const uint64_t owner = store::owner_key(WorkerId::from_wire(table->owner()));
-  transfers_->pull(id, {source}, owner, [this, to = program.id, id](const Status& done) {
-    pulled(to, id, done.ok() ? "" : done.error().message);
-  });
+  Wanted wanted{program.id, id, store::owner_key(WorkerId::from_wire(table->owner())), {}, now_ms() + kPullLimitMs};
+  wanted.nodes.push_back(NodeId::from_wire(table->node()));
+  if (table->others() != nullptr)
+    for (const wire::NodeId* other : *table->others()) wanted.nodes.push_back(NodeId::from_wire(other));
+  pull(std::move(wanted));
   return true;
 }
 
-void Service::pulled(const WorkerId& to, const ObjectId& object, const std::string& error) {
+// A node that cannot be reached and is not known to be gone may be reached in a moment.
+void Service::pull(Wanted wanted) {
+  std::vector<std::string> sources;
+  for (const NodeId& node : wanted.nodes) sources.push_back(endpoint_of(node));
+  std::erase(sources, std::string());
+  if (transfers_ == nullptr || sources.empty())
+    return pulled(wanted.program, wanted.id,
+                  Error{ErrorCode::kNotFound, "no node that had it is in the cluster any more"});
+  transfers_->pull(wanted.id, sources, wanted.owner, [this, wanted](const Status& done) {
+    const bool unreachable =
+        !done.ok() && (done.error().code == ErrorCode::kDisconnected || done.error().code == ErrorCode::kTimeout);
+    if (!unreachable || now_ms() >= wanted.deadline_ms) return pulled(wanted.program, wanted.id, done);
+    reactor_.after(kPullPause, [this, wanted] { pull(wanted); });
+  });
+}
+
+void Service::pulled(const WorkerId& to, const ObjectId& object, const Status& done) {
   Program* program = find(to);
   if (program == nullptr || program->link == nullptr) return;
   Builder& b = fresh();
   const auto id = wired<wire::ObjectId>(object);
-  const auto message = b.CreateString(error);
-  b.Finish(wire::CreateObjectPulled(b, &id, error.empty(), message));
+  const auto message = b.CreateString(done.ok() ? "" : done.error().message);
+  const bool full = !done.ok() && done.error().code == ErrorCode::kOverloaded;
+  b.Finish(wire::CreateObjectPulled(b, &id, done.ok(), message, full));
   program->link->send(MessageType::ObjectPulled, 0, b);
+}
+
+// An owner has lost the copy to keep: one of this node's is to take its place.
+bool Service::on_promote(Program& program, const rpc::Frame& frame) {
+  const auto* table = frame.as<wire::PromoteObjects>();
+  if (table == nullptr || table->ids() == nullptr || table->node() == nullptr) return false;
+  const NodeId node = NodeId::from_wire(table->node());
+  if (node != cluster_.self()) {
+    if (cluster_.controller().nodes.find(node) && program.node == cluster_.self())
+      relay(node, program, frame.type, frame.call_id, frame.table, frame.raw);
+    return true;  // when the node is gone, the program hears of that
+  }
+  std::vector<wire::ObjectId> kept, missing;
+  for (const wire::ObjectId* id : *table->ids())
+    (store_->promote(ObjectId::from_wire(id)) ? kept : missing).push_back(*id);
+  Builder b(256);
+  const auto packed_kept = b.CreateVectorOfStructs(kept), packed_missing = b.CreateVectorOfStructs(missing);
+  b.Finish(wire::CreateObjectsPromoted(b, table->node(), packed_kept, packed_missing));
+  send_to(program, MessageType::ObjectsPromoted, 0, b);
+  return true;
 }
 
 // The node that has the first copy knows to whom it gave others, and these know to whom they did.

@@ -28,6 +28,15 @@ static bool says(const controller::Job& job, const char* what) {
 bool is_observer(const controller::Job& job) { return says(job, "observer"); }
 
 bool wants_prestart(const controller::Job& job) { return !is_observer(job) && !says(job, "lazy_environment"); }
+ResourceSet cap_of(const controller::Job& job) {
+  const flexbuffers::Map config = map_of(reinterpret_cast<const uint8_t*>(job.config.data()), job.config.size());
+  const flexbuffers::Map most = config["cap"].AsMap();
+  const flexbuffers::TypedVector names = most.Keys();
+  ResourceSet out;
+  for (size_t i = 0; i < names.size(); ++i)
+    out.set(names[i].AsKey(), static_cast<sched::Amount>(most[names[i].AsKey()].AsDouble() * sched::kOne + 0.5));
+  return out;
+}
 
 std::string id_text(const flexbuffers::Reference& value) {
   if (value.IsBlob()) {
@@ -117,6 +126,7 @@ LeaseRequest lease_request_of(const wire::RequestLease& request) {
   out.strategy = strategy_of(request.strategy());
   out.retriable = request.retriable();
   out.task_name = text_of(request.task_name());
+  out.near = NodeId::from_wire(request.near());
   return out;
 }
 

@@ -54,6 +54,8 @@ Wire wired(const IdType& id) {
 bool is_observer(const controller::Job& job);
 // Whether workers are begun for it before it asks for any.
 bool wants_prestart(const controller::Job& job);
+// What the job's tasks and actors may hold together; empty: there is no cap.
+ResourceSet cap_of(const controller::Job& job);
 
 // A valid FlexBuffers map, or an empty one.
 flexbuffers::Map map_of(const uint8_t* data, size_t size);

@@ -45,6 +45,8 @@ struct Strategy {
   std::vector<LabelCondition> hard, preferred;         // kLabels
   std::vector<std::vector<LabelCondition>> fallbacks;  // kLabels: each may stand in for `hard`
 
+  // To one node and no other.
+  bool is_bound() const { return kind == Kind::kAffinity && !soft; }
   // Whether a node with these labels may be chosen.
   bool allows(const Labels& labels) const;
 };

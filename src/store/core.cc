@@ -303,7 +303,8 @@ std::vector<ObjectInfo> StoreCore::list(size_t limit) const {
   each_slot([&](uint32_t slot, Control seen) {
     if (!seen.is_live() || objects.size() == limit) return;
     objects.push_back({arena_.id_of(slot), arena_.at(slot).size.load(), seen.state != SlotState::kWriting,
-                       seen.state == SlotState::kSpilled, arena_.has_readers(slot), secondary_.contains(slot)});
+                       seen.state == SlotState::kSpilled, arena_.has_readers(slot), arena_.at(slot).owner.load(),
+                       secondary_.contains(slot)});
   });
   return objects;
 }

@@ -71,6 +71,7 @@ struct ObjectInfo {
   bool sealed = false;
   bool spilled = false;
   bool pinned = false;
+  uint64_t owner = 0;      // owner_key() of the program that owns it, or 0
   bool secondary = false;  // brought here from another node; dropped without a trace when space is needed
 };
 
@@ -112,6 +113,9 @@ class ProgramStore {
   virtual void erase(const ObjectId& id, int64_t now_ns) = 0;
   // The program behind owner_key(...) has ended: erases what it owned. Objects created without an owner stay.
   virtual void erase_owned(uint64_t owner, int64_t now_ns) = 0;
+  // A secondary object is now the copy to keep, since the other nodes' are gone: it goes to disk instead of being
+  // dropped. False when there is no sealed one here.
+  virtual bool promote(const ObjectId& id) = 0;
   virtual Stats stats() const = 0;  // scans the index
   virtual std::vector<ObjectInfo> list(size_t limit) const = 0;
 };
@@ -147,9 +151,7 @@ class Server : public ProgramStore {
   Pinned seal_secondary(const ObjectId& id, int64_t now_ns);
   // Gives up what was not sealed. Nobody may write to its data any more.
   void abort_secondary(const ObjectId& id, int64_t now_ns);
-  // This is now the copy to keep, since the other nodes' are gone: it goes to disk instead of being dropped. False
-  // when there is no sealed one here.
-  bool promote(const ObjectId& id);
+  bool promote(const ObjectId& id) override;
   ObjectPresence presence(const ObjectId& id) const;
   uint64_t capacity_bytes() const { return capacity_bytes_; }
 

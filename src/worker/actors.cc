@@ -108,9 +108,10 @@ void Actors::settle_doubts(Actor& actor, bool restarting) {
             [](const TaskPtr& a, const TaskPtr& b) { return static_cast<int32_t>(a->call_id - b->call_id) < 0; });
   for (auto it = doubtful.rbegin(); it != doubtful.rend(); ++it) {
     TaskPtr task = *it;
-    if (restarting && task->retries_left != 0 && !task->cancelled) {
-      if (task->retries_left > 0) --task->retries_left;
-      ++task->attempt;
+    const bool not_started = std::exchange(task->not_started, false);
+    if (restarting && (not_started || task->retries_left != 0) && !task->cancelled) {
+      if (!not_started && task->retries_left > 0) --task->retries_left;
+      if (!not_started) ++task->attempt;
       task->state = Task::State::kQueued;
       actor.queue.push_front(task);
     } else {
@@ -180,6 +181,8 @@ void Actors::on_update(const rpc::Frame& frame) {
           {static_cast<int>(wire::DeathCause::OutOfMemory), "OutOfMemoryError"},
           {static_cast<int>(wire::DeathCause::RuntimeEnv), "RuntimeEnvSetupError"},
       };
+      if (update->cause() == wire::DeathCause::NodeDrained)
+        return set_dead(actor, make_failure("ActorDiedError:preempted", message, actor.id.hex()));
       auto kind = kKinds.find(static_cast<int>(update->cause()));
       return set_dead(actor,
                       make_failure(kind == kKinds.end() ? "ActorDiedError" : kind->second, message, actor.id.hex()));

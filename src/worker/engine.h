@@ -17,6 +17,7 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <unordered_set>
 
 #include "rpc/reactor.h"
 #include "store/client.h"
@@ -96,8 +97,14 @@ class Engine final : public Links,
   // Space in the store for an object; waits while the store makes room.
   Room make_room(const ObjectId& id, uint64_t size, const WorkerId& owner, Deadline deadline);
   void seal(const ObjectId& id);
-  ObjectPtr put_stored(const ObjectId& id, std::vector<ObjectPtr> contained);
+  ObjectPtr put_stored(const ObjectId& id, uint64_t size, std::vector<ObjectPtr> contained);
   ObjectId new_object_id();
+  // Where an actor is; waits until it is anywhere. Its worker is nil when it is dead.
+  Address actor_address(const ActorId& id, Waited* waited);
+  // Another program becomes the owner of a value of this one: of `value`, or, when that is null, of what this node's
+  // store has as `id`. Null: the other program is gone.
+  ObjectPtr hand_over(const ObjectId& id, const Address& owner, ValuePtr value, uint64_t size,
+                      std::vector<ObjectPtr> contained, Waited* waited);
   struct Viewed {
     Waited waited = Waited::kReady;
     std::shared_ptr<store::Mapping> mapping;
@@ -211,6 +218,7 @@ class Engine final : public Links,
   void actor_out_of_scope(const ObjectId& id) override;
   void recover(Object& object) override;
   bool is_stored(const ObjectId& id) override;
+  void promote(const NodeId& node, const std::vector<ObjectId>& ids) override;
   void drop_lineage(TaskPtr task) override;
   void became_ready() override;
   Peer* peer(const Address& address) override;
@@ -252,6 +260,7 @@ class Engine final : public Links,
   void after_submission();
   void resolve(const TaskPtr& task);
   void dispatch_task(TaskPtr task);
+  NodeId nearest(const Task& task);
   void pin(Task& task);
   void unpin(Task& task);
   void on_task_reply(rpc::Connection& link, const rpc::Frame& frame);
@@ -259,6 +268,9 @@ class Engine final : public Links,
   void finish(Task& task, const wire::TaskReply& reply, rpc::Bytes raw, const NodeId& node);
   void finish_failed(Task& task, const wire::TaskReply& reply, rpc::Bytes raw);
   void finish_stream(Task& task);
+  void open_stream(Task& task);
+  // What is still lost at the end of a run is made in another, or, after that, ends in an error.
+  void settle_lost_items(Task& task);
   void end_raw(Task& task, bool is_error, rpc::Bytes value);
   void finish_raw(Task& task, const wire::TaskReply& reply, rpc::Bytes raw);
   void send_ack(Task& task, uint64_t consumed, bool stop);
@@ -267,6 +279,8 @@ class Engine final : public Links,
   void maybe_end_actor(Actor& actor);
   void on_stream_item(rpc::Connection& link, const rpc::Frame& frame);
   void add_stream_item(Task& task, ObjectPtr item);
+  void drop_surplus_item(const ObjectId& id, const ObjectPtr& known, const wire::Result& result, const NodeId& node);
+  void keep_lineage_of(Task& task, Object& object);
   void wake_stream(Task& task);
   void ack_stream(Task& task, bool stop);
   void on_cancel(rpc::Connection& link, const rpc::Frame& frame);
@@ -276,9 +290,11 @@ class Engine final : public Links,
   void on_node_closed(const Error& why);
   void on_incoming_link(const rpc::Frame& frame);
   void on_node_gone(const rpc::Frame& frame);
-  // An object of another node's store comes to this node's. False: it is on its way; `why`: it cannot be had.
-  bool pull(Object& object, std::string* why);
+  // An object of another node's store comes to this node's. False: it is on its way; otherwise how it ended.
+  struct Pull;
+  bool pull(Object& object, Pull* ended);
   void on_pulled(const rpc::Frame& frame);
+  void on_adopted(const rpc::Frame& frame);
   // The daemon reaches other hosts.
   bool has_neighbours() const { return !self_.endpoint.empty() && self_.endpoint[0] != '@'; }
   void on_peer_closed(Peer& peer, const Error& why);
@@ -323,8 +339,10 @@ class Engine final : public Links,
   struct Pull {
     bool done = false;
     std::string why;  // not empty: it failed
+    bool full = false;  // for want of space here
   };
   std::unordered_map<ObjectId, Pull> pulls_;
+  std::unordered_set<ObjectId> adopted_;  // values handed over, until who waits for that has seen it
 
   Leader leader_ = Leader::kNone;
   uint64_t lead_count_ = 0;

@@ -118,7 +118,7 @@ void Engine::on_peer_closed(Peer& peer, const Error& why) {
   const bool again = peer.lease != nullptr && !calls.empty() && calls[0]->retries_left != 0 && !calls[0]->cancelled;
   if (again) task_log_.task(*calls[0], history::State::kFailed, "WORKER_DIED", "the worker ended: " + why.message);
   if (peer.lease != nullptr)
-    submitter_.on_worker_lost(*peer.lease, std::move(calls));
+    submitter_.on_worker_lost(*peer.lease, std::move(calls), !peer.is_drained);
   else if (peer.actor != nullptr)
     actors_.on_link_lost(*peer.actor, std::move(calls)), arm_doubt_timer();
   if (!peers_.contains(worker)) objects_.on_program_gone(worker, why.message);
@@ -155,6 +155,9 @@ void Engine::on_frame(rpc::Connection& link, const rpc::Frame& frame) {
     case wire::MessageType::AddBorrow: return objects_.on_add_borrow(link, frame);
     case wire::MessageType::BorrowAck: return objects_.on_borrow_ack(link, frame.call_id);
     case wire::MessageType::RemoveBorrow: return objects_.on_remove_borrow(frame);
+    case wire::MessageType::AdoptObject: return objects_.on_adopt(link, frame);
+    case wire::MessageType::Adopted: return on_adopted(frame);
+    case wire::MessageType::CopyMade: return objects_.on_copy_made(frame);
     case wire::MessageType::Introduce: return on_introduce(link, frame);
     case wire::MessageType::StreamItem: return on_stream_item(link, frame);
     case wire::MessageType::StreamAck: return executor_.on_stream_ack(frame);
@@ -200,6 +203,8 @@ void Engine::on_node_frame(rpc::Connection& link, const rpc::Frame& frame) {
     case wire::MessageType::IncomingLink: return on_incoming_link(frame);
     case wire::MessageType::NodeGone: return on_node_gone(frame);
     case wire::MessageType::ObjectPulled: return on_pulled(frame);
+    case wire::MessageType::ObjectsMoved: return objects_.on_moved(frame);
+    case wire::MessageType::ObjectsPromoted: return objects_.on_promoted(frame);
     case wire::MessageType::LogLines: return on_log_lines(frame);
     case wire::MessageType::Notice: return on_notice(frame);
     case wire::MessageType::Goodbye: goodbye_ = true; return;
@@ -219,8 +224,12 @@ void Engine::on_node_gone(const rpc::Frame& frame) {
   if (gone == nullptr || gone->node() == nullptr) return;
   NodeId node = NodeId::from_wire(gone->node());
   std::string why = "its node is gone: " + text_of(gone->why());
-  for (auto& [link, peer] : links_)
-    if (peer->address.node == node) link->close({ErrorCode::kDisconnected, why});
+  for (auto& [link, peer] : links_) {
+    if (peer->address.node != node) continue;
+    peer->is_drained = gone->drained();
+    link->close({ErrorCode::kDisconnected, why});
+  }
+  objects_.on_node_gone(node);
 }
 
 uint32_t Engine::call_node(wire::MessageType type, const flatbuffers::FlatBufferBuilder& table, rpc::Bytes raw,
@@ -369,7 +378,9 @@ void Engine::kill_actor(const ActorId& id, bool no_restart) {
   if (!link) return;
   flatbuffers::FlatBufferBuilder b(64);
   auto wire_id = id.to_wire<wire::ActorId>();
-  b.Finish(wire::CreateKillActor(b, &wire_id, no_restart, false));
+  uint64_t key = 0;  // the node may have to say it twice: to a head that is away and comes back
+  std::memcpy(&key, new_task_id().data(), sizeof(key));
+  b.Finish(wire::CreateKillActor(b, &wire_id, no_restart, false, key ^ std::hash<WorkerId>()(self_.worker)));
   link->send(wire::MessageType::KillActor, 0, b);
   link->flush();
 }

@@ -63,20 +63,71 @@ void Engine::seal(const ObjectId& id) {
   store_->seal(id);
 }
 
-ObjectPtr Engine::put_stored(const ObjectId& id, std::vector<ObjectPtr> contained) {
+ObjectPtr Engine::put_stored(const ObjectId& id, uint64_t size, std::vector<ObjectPtr> contained) {
   Lock held = lock();
   store_->seal(id);
   ObjectPtr object = objects_.make_owned(id);
+  if (has_neighbours()) object->extra().size = size;
   object->state.store(ObjectState::kStore, std::memory_order_release);
   Objects::add_use(*object);
   objects_.set_contained(*object, std::move(contained));
   return object;
 }
 
+// ---- values that others own ----
+
+Address Engine::actor_address(const ActorId& id, Waited* waited) {
+  Lock held = lock();
+  actors_.get(id);
+  Address address;
+  *waited = wait(
+      held,
+      [&] {
+        const Actor* actor = actors_.find(id);
+        if (actor != nullptr && actor->state == wire::ActorState::Alive) address = actor->address;
+        return actor == nullptr || actor->state == wire::ActorState::Alive || actor->state == wire::ActorState::Dead;
+      },
+      kNoDeadline);
+  return address;
+}
+
+ObjectPtr Engine::hand_over(const ObjectId& id, const Address& owner, ValuePtr value, uint64_t size,
+                            std::vector<ObjectPtr> contained, Waited* waited) {
+  Lock held = lock();
+  *waited = Waited::kReady;
+  rpc::ConnectionPtr link = program(owner);
+  if (!link) return {};
+  flatbuffers::FlatBufferBuilder b(512);
+  std::vector<flatbuffers::Offset<wire::Ref>> refs;
+  for (ObjectPtr& inner : contained) {
+    objects_.lend(*inner, owner);
+    refs.push_back(objects_.describe(b, *inner));
+  }
+  auto packed = b.CreateVector(refs);
+  auto borrower = self_.to_wire(b);
+  auto wire_id = id.to_wire<wire::ObjectId>();
+  auto node = self_.node.to_wire<wire::NodeId>();
+  b.Finish(wire::CreateAdoptObject(b, &wire_id, !value, &node, size, packed, borrower));
+  link->send(wire::MessageType::AdoptObject, link->next_call_id(), b, value ? value->bytes() : rpc::Bytes());
+  *waited = wait(held, [&] { return adopted_.contains(id) || link->is_closed(); }, kNoDeadline);
+  if (adopted_.erase(id) == 0) return {};
+  ObjectPtr object = objects_.receive_lent(id, owner);
+  Objects::add_use(*object);
+  if (value)
+    objects_.set_value(*object, std::move(value));
+  else
+    objects_.set_stored(*object, self_.node);
+  return object;
+}
+
+void Engine::on_adopted(const rpc::Frame& frame) {
+  const auto* adopted = frame.as<wire::Adopted>();
+  if (adopted != nullptr && adopted->id() != nullptr) adopted_.insert(ObjectId::from_wire(adopted->id()));
+}
+
 Engine::Viewed Engine::view(Object& object, Deadline deadline) {
   Lock held = lock();
   Viewed out;
-  std::string lost;
   if (!store_ || object.state.load() != ObjectState::kStore) {
     out.changed = true;
     return out;
@@ -89,9 +140,14 @@ Engine::Viewed Engine::view(Object& object, Deadline deadline) {
         if (r.status == store::GetResult::Status::kOk) out.view = r.view;
         if (r.status == store::GetResult::Status::kFull) out.full = r.error;
         if (r.status == store::GetResult::Status::kAbsent) {
-          if (objects_.node_of(object) != self_.node && !pull(object, &lost)) return false;
-          if (!lost.empty() || objects_.node_of(object) == self_.node) out.changed = true;
-          return out.changed;
+          Pull ended;
+          out.changed = objects_.node_of(object) == self_.node;
+          if (!out.changed && !pull(object, &ended)) return false;
+          if (ended.full)
+            out.full = ended.why;
+          else if (!ended.why.empty())
+            out.changed = true;
+          return out.changed || !out.full.empty();
         }
         return true;
       },
@@ -217,22 +273,26 @@ void Engine::erase_stored(const ObjectId& id, const NodeId& where, bool spread) 
 
 // ---- objects of other nodes ----
 
-bool Engine::pull(Object& object, std::string* why) {
+bool Engine::pull(Object& object, Pull* ended) {
   auto found = pulls_.find(object.id);
   if (found != pulls_.end() && !found->second.done) return false;
   if (found != pulls_.end()) {
-    *why = std::move(found->second.why);
+    *ended = std::move(found->second);
     pulls_.erase(found);
-    if (!why->empty() || is_stored(object.id)) return true;
+    if (!ended->why.empty() || is_stored(object.id)) return true;
   }
   rpc::ConnectionPtr link = node();
-  if (!link) return *why = "the node is gone", true;
+  if (!link) return ended->why = "the node is gone", true;
   pulls_[object.id];
   flatbuffers::FlatBufferBuilder b(160);
   auto id = object.id.to_wire<wire::ObjectId>();
   auto from = objects_.node_of(object).to_wire<wire::NodeId>();
   auto owner = objects_.owner_of(object).worker.to_wire<wire::WorkerId>();
-  b.Finish(wire::CreatePullObject(b, &id, &from, &owner));
+  std::vector<wire::NodeId> others;
+  for (const NodeId& copy : objects_.copies_of(object))
+    if (copy != self_.node) others.push_back(copy.to_wire<wire::NodeId>());
+  auto packed = others.empty() ? 0 : b.CreateVectorOfStructs(others);
+  b.Finish(wire::CreatePullObject(b, &id, &from, &owner, packed));
   link->send(wire::MessageType::PullObject, 0, b);
   link->flush();
   return false;
@@ -244,8 +304,25 @@ void Engine::on_pulled(const rpc::Frame& frame) {
   auto found = pulls_.find(ObjectId::from_wire(pulled->id()));
   if (found == pulls_.end()) return;
   found->second.done = true;
-  if (pulled->ok()) return;
+  found->second.full = pulled->full();
+  if (pulled->ok()) {
+    if (ObjectPtr object = objects_.find(found->first)) objects_.note_copy(*object);
+    return;
+  }
   found->second.why = pulled->message() == nullptr ? "it could not be had" : pulled->message()->str();
+}
+
+void Engine::promote(const NodeId& where, const std::vector<ObjectId>& ids) {
+  rpc::ConnectionPtr link = node();
+  if (!link) return;
+  flatbuffers::FlatBufferBuilder b(256);
+  std::vector<wire::ObjectId> wire_ids;
+  for (const ObjectId& id : ids) wire_ids.push_back(id.to_wire<wire::ObjectId>());
+  auto packed = b.CreateVectorOfStructs(wire_ids);
+  auto wire_node = where.to_wire<wire::NodeId>();
+  b.Finish(wire::CreatePromoteObjects(b, packed, &wire_node));
+  link->send(wire::MessageType::PromoteObjects, 0, b);
+  if (!dispatching_) link->flush();
 }
 
 bool Engine::is_stored(const ObjectId& id) {
@@ -271,7 +348,14 @@ void Engine::recover(Object& object) {
                                            "the object's value is gone from the store and " + why, object.id.hex()),
                               ObjectState::kError);
   }
+  if (task->stream) task->stream->lost.emplace_back(&object);
   if (task->state != Task::State::kDone) return;
+  if (task->stream) {
+    std::vector<ObjectPtr>& lost = task->stream->lost;
+    task->stream->remade.insert(task->stream->remade.end(), lost.begin(), lost.end());
+    lost.clear();
+    open_stream(*task);
+  }
   if (task->retries_left > 0) --task->retries_left;
   ++task->attempt;
   task->state = Task::State::kWaiting;

@@ -9,6 +9,7 @@ namespace {
 
 constexpr int kPollEvery = 64;  // submissions between two looks at what has come back
 constexpr uint32_t kStreamFirstIndex = 2;
+constexpr uint64_t kNearBytes = 1 << 20;  // more than elsewhere: what makes a node the better place for a task
 
 struct Fate {
   std::string kind = "WorkerCrashedError", message = "its end was not seen by the node";
@@ -104,15 +105,35 @@ void Engine::dispatch_task(TaskPtr task) {
   if (task->cancelled) return fail(*task, make_failure("TaskCancelledError", "the task was cancelled", task->id.hex()));
   if (task->unresolved == 0 && !task->args.empty()) task->ready_us = coarse_epoch_us();
   if (Object* failed = failed_argument(*task)) return fail(*task, failed->value);
+  if (!task->args.empty() && has_neighbours()) task->near = nearest(*task);
   submitter_.enqueue(std::move(task));
   arm_idle_timer();
+}
+
+// The node whose store has most of the bytes that the task reads, if that is worth a thought.
+NodeId Engine::nearest(const Task& task) {
+  const LeaseShape& shape = task.spec->lease_class->shape;
+  if (shape.strategy != wire::StrategyKind::Default || !shape.pg.is_nil()) return {};
+  std::map<NodeId, uint64_t> bytes;
+  for (const Arg& arg : task.args) {
+    Object::Extra* extra = arg.ref ? arg.ref->find_extra() : nullptr;
+    if (extra == nullptr || extra->size == 0 || arg.ref->state.load() != ObjectState::kStore) continue;
+    bytes[objects_.node_of(*arg.ref)] += extra->size;
+    for (const NodeId& copy : extra->copies) bytes[copy] += extra->size;
+  }
+  const uint64_t here = bytes.contains(self_.node) ? bytes[self_.node] : 0;
+  NodeId best = here >= kNearBytes ? self_.node : NodeId();
+  uint64_t most = here + kNearBytes;
+  for (const auto& [node, sum] : bytes)
+    if (sum >= most && (best.is_nil() || sum > most)) best = node, most = sum;
+  return best;
 }
 
 void Engine::submit(TaskPtr task) {
   Lock held = lock();
   arm_events_timer();
   pin(*task);
-  if (task->stream) streams_[task->id] = task.get(), task->ref();
+  if (task->stream) open_stream(*task);
   if (stopped_ || !node())
     return fail(*task, make_failure("LocalRayletDiedError", "the node is gone: " + stop_reason_, task->id.hex()));
   if (task->args.empty())
@@ -142,7 +163,7 @@ Engine::SubmitResult Engine::submit_call(const ActorId& id, TaskPtr task, int ma
   }
   pin(*task);
   task->actor = &actor;
-  if (task->stream) streams_[task->id] = task.get(), task->ref();
+  if (task->stream) open_stream(*task);
   if (stopped_ || !node()) {
     fail(*task, make_failure("ActorDiedError", "the node is gone: " + stop_reason_, id.hex()));
     return {};
@@ -187,6 +208,7 @@ void Engine::on_task_reply(rpc::Connection& link, const rpc::Frame& frame) {
   wire::TaskStatus status = reply->status();
   if (status == wire::TaskStatus::NotStarted) {
     if (task->actor != nullptr) {  // the actor is leaving: its end decides
+      task->not_started = true;
       task->actor->in_doubt.push_back(task);
       task->actor->broken_since = Clock::now();
       arm_doubt_timer();
@@ -211,7 +233,14 @@ void Engine::on_task_reply(rpc::Connection& link, const rpc::Frame& frame) {
 }
 
 bool Engine::keep_lineage(Task& task) {
-  return task.actor == nullptr && task.lineage_holders > 0 && task.retries_left != 0 && !task.stream;
+  return task.actor == nullptr && task.lineage_holders > 0 && task.retries_left != 0;
+}
+
+// A value in a store may be lost, and is then made again by its task.
+void Engine::keep_lineage_of(Task& task, Object& object) {
+  if (task.actor != nullptr || task.retries_left == 0 || object.uses.load() == 0 || object.extra().task) return;
+  object.extra().task = TaskPtr(&task);
+  ++task.lineage_holders;
 }
 
 void Engine::settled(Task& task) {
@@ -222,6 +251,7 @@ void Engine::settled(Task& task) {
     if (object.uses.load(std::memory_order_relaxed) == 0) objects_.maybe_release(object);
   }
   if (!keep_lineage(task)) unpin(task);
+  if (task.stream) settle_lost_items(task);
 }
 
 void Engine::finish(Task& task, const wire::TaskReply& reply, rpc::Bytes raw, const NodeId& node) {
@@ -234,12 +264,10 @@ void Engine::finish(Task& task, const wire::TaskReply& reply, rpc::Bytes raw, co
     Object& object = *task.returned(i);
     if (result->contained() != nullptr) objects_.set_contained(object, objects_.receive_contained(result->contained()));
     if (result->kind() == wire::ResultKind::Store) {
-      if (task.actor == nullptr && task.retries_left != 0 && !task.stream && object.uses.load() > 0 &&
-          !object.extra().task) {
-        object.extra().task = alive;
-        ++task.lineage_holders;
-      }
+      if (has_neighbours()) object.extra().size = result->size();
+      keep_lineage_of(task, object);
       objects_.set_stored(object, node);
+      if (task.attempt > 0) promote(node, {object.id});  // it may be a copy that had been there already
       continue;
     }
     size_t size = std::min<size_t>(result->size(), raw.size() - at);
@@ -262,7 +290,6 @@ void Engine::finish_failed(Task& task, const wire::TaskReply& reply, rpc::Bytes 
   if (again) {
     if (task.retries_left > 0) --task.retries_left;
     ++task.attempt;
-    if (task.stream) task.stream->received = 0;
     if (task.actor == nullptr) return submitter_.requeue(alive);
     task.state = Task::State::kQueued;
     task.actor->queue.push_front(alive);
@@ -280,6 +307,11 @@ void Engine::end_in_error(Task& task, ValuePtr error) {
   if (task.sink != nullptr) return end_raw(task, true, error->bytes());
   TaskPtr alive(&task);
   for (size_t i = 0; i < task.return_count(); ++i) objects_.set_value(*task.returned(i), error, ObjectState::kError);
+  if (task.stream && task.stream->total) {
+    for (auto* items : {&task.stream->remade, &task.stream->lost})
+      for (ObjectPtr& item : std::exchange(*items, {})) objects_.set_value(*item, error, ObjectState::kError);
+    finish_stream(task);
+  }
   if (task.stream && !task.stream->total) {
     uint32_t index = kStreamFirstIndex + static_cast<uint32_t>(task.stream->received);
     ObjectPtr item = objects_.make_owned(object_of(task.id, index));
@@ -312,13 +344,30 @@ void Engine::fail_worker_died(TaskPtr task, const Address& worker) {
 
 // ---- streams ----
 
+void Engine::open_stream(Task& task) {
+  if (streams_.emplace(task.id, &task).second) task.ref();
+}
+
 void Engine::finish_stream(Task& task) {
   auto found = streams_.find(task.id);
-  if (found != streams_.end()) {
-    streams_.erase(found);
-    wake_stream(task);
-    task.unref();
+  if (found == streams_.end()) return;
+  streams_.erase(found);
+  wake_stream(task);
+  task.unref();
+}
+
+void Engine::settle_lost_items(Task& task) {
+  for (ObjectPtr& item : std::exchange(task.stream->remade, {})) {
+    if (item->is_ready()) continue;
+    objects_.set_value(*item,
+                       make_failure("ObjectReconstructionFailedError",
+                                    "the value is gone from the store, and the generator that had yielded it did not "
+                                    "yield it again",
+                                    item->id.hex()),
+                       ObjectState::kError);
   }
+  for (ObjectPtr& item : std::exchange(task.stream->lost, {}))  // it was missed after it had come by
+    if (!item->is_ready() && item->uses.load() > 0) recover(*item);
 }
 
 void Engine::wake_stream(Task& task) {
@@ -340,21 +389,36 @@ void Engine::on_stream_item(rpc::Connection& link, const rpc::Frame& frame) {
   if (found == streams_.end()) return;
   Task& task = *found->second;
   if (task.sink != nullptr) return task.sink->on_item(frame.raw);
-  std::vector<ObjectPtr> contained = objects_.receive_contained(message->result()->contained());
-  bool seen = message->index() < task.stream->received;  // a retried generator starts again
-  ObjectPtr item = objects_.make_owned(object_of(task.id, kStreamFirstIndex + static_cast<uint32_t>(message->index())));
-  Objects::add_use(*item);
-  objects_.set_contained(*item, std::move(contained));
-  if (message->result()->kind() == wire::ResultKind::Store)
-    objects_.set_stored(*item, static_cast<Peer*>(link.context)->address.node);
-  else
-    objects_.set_value(
-        *item, Value::copy(frame.raw),
-        message->result()->kind() == wire::ResultKind::Error ? ObjectState::kError : ObjectState::kValue);
-  if (seen) return objects_.drop_use(*item);
+  const wire::Result& result = *message->result();
+  const NodeId node = static_cast<Peer*>(link.context)->address.node;
+  const ObjectId id = object_of(task.id, kStreamFirstIndex + static_cast<uint32_t>(message->index()));
+  const bool is_new = message->index() >= task.stream->received;  // one that runs again starts at the beginning
+  ObjectPtr item = is_new ? objects_.make_owned(id) : objects_.find(id);
+  if (!is_new && task.spec->backpressure > 0) send_ack(task, std::max(task.stream->first, message->index() + 1), false);
+  if (!item || item->is_ready()) return drop_surplus_item(id, item, result, node);
+  if (is_new) Objects::add_use(*item);
+  objects_.set_contained(*item, objects_.receive_contained(result.contained()));
+  if (result.kind() == wire::ResultKind::Store) {
+    if (has_neighbours()) item->extra().size = result.size();
+    keep_lineage_of(task, *item);
+    objects_.add_to_table(*item);
+    objects_.set_stored(*item, node);
+  } else {
+    const bool is_error = result.kind() == wire::ResultKind::Error;
+    objects_.set_value(*item, Value::copy(frame.raw), is_error ? ObjectState::kError : ObjectState::kValue);
+  }
+  if (!is_new) return;
   if (!task.stream->abandoned) return add_stream_item(task, std::move(item));
   ++task.stream->received;
   objects_.drop_use(*item);
+}
+
+// An item that is here already, or was given up, came once more: what came with it is given back.
+void Engine::drop_surplus_item(const ObjectId& id, const ObjectPtr& known, const wire::Result& result,
+                               const NodeId& node) {
+  for (ObjectPtr& inner : objects_.receive_contained(result.contained())) objects_.maybe_release(*inner);
+  const bool is_the_one = known && known->state.load() == ObjectState::kStore && objects_.node_of(*known) == node;
+  if (result.kind() == wire::ResultKind::Store && !is_the_one) erase_stored(id, node, false);
 }
 
 void Engine::ack_stream(Task& task, bool stop) { send_ack(task, task.stream->first, stop); }
@@ -415,7 +479,7 @@ Waited Engine::wait_stream_room(Inbound& call) {
   if (limit <= 0) return call.stopped ? Waited::kStopped : Waited::kReady;
   if (call.link) call.link->flush();
   Waited waited = wait(
-      held, [&] { return call.stopped || call.produced - call.consumed < static_cast<uint64_t>(limit); }, kNoDeadline);
+      held, [&] { return call.stopped || call.produced < call.consumed + static_cast<uint64_t>(limit); }, kNoDeadline);
   return call.stopped ? Waited::kStopped : waited;
 }
 

@@ -5,6 +5,8 @@
 namespace narke::worker {
 namespace {
 
+constexpr size_t kMostCopiesTold = 8;  // sources that a reader is offered
+
 constexpr uint8_t kEngineErrorForm = 0x20;  // bindings/value_form.h: Form::kEngineError
 
 wire::ObjectStatus status_of(const Object& object) {
@@ -143,6 +145,8 @@ void Objects::release(Object& object) {
     out_.actor_out_of_scope(object.id);
   } else if (object.state.load(std::memory_order_relaxed) == ObjectState::kStore) {
     out_.erase_stored(object.id, node_of(object), object.escaped);
+    if (extra != nullptr && extra->has_moved)
+      for (const NodeId& node : extra->copies) out_.erase_stored(object.id, node, true);
   }
   if (extra != nullptr) {
     release_contained(object);
@@ -172,13 +176,93 @@ NodeId Objects::node_of(Object& object) {
 
 void Objects::set_stored(Object& object, const NodeId& node) {
   if (object.is_ready()) return;
-  if (node != links_.self().node && !node.is_nil())
+  if (node != links_.self().node && !node.is_nil()) {
     object.extra().node = node;
-  else if (Object::Extra* extra = object.find_extra())
+    add_to_table(object);  // other nodes may have to say something of it
+  } else if (Object::Extra* extra = object.find_extra())
     extra->node = NodeId();
   object.state.store(ObjectState::kStore, std::memory_order_release);
   became_ready(object);
   if (object.owned && object.uses.load() == 0) maybe_release(object);
+}
+
+// ---- copies ----
+
+const std::vector<NodeId>& Objects::copies_of(Object& object) {
+  static const std::vector<NodeId> kNone;
+  Object::Extra* extra = object.find_extra();
+  return extra == nullptr ? kNone : extra->copies;
+}
+
+void Objects::add_copy(Object& object, const NodeId& node) {
+  std::vector<NodeId>& copies = object.extra().copies;
+  if (node != node_of(object) && std::find(copies.begin(), copies.end(), node) == copies.end()) copies.push_back(node);
+}
+
+void Objects::note_copy(Object& object) {
+  if (object.owned) return add_copy(object, links_.self().node);
+  rpc::ConnectionPtr link = links_.program(object.extra().owner);
+  if (!link) return;
+  flatbuffers::FlatBufferBuilder b(128);
+  auto id = object.id.to_wire<wire::ObjectId>();
+  auto node = links_.self().node.to_wire<wire::NodeId>();
+  b.Finish(wire::CreateCopyMade(b, &id, &node));
+  link->send(wire::MessageType::CopyMade, 0, b);
+}
+
+void Objects::on_copy_made(const rpc::Frame& frame) {
+  const auto* made = frame.as<wire::CopyMade>();
+  if (made == nullptr || made->id() == nullptr || made->node() == nullptr) return;
+  ObjectPtr object = find(ObjectId::from_wire(made->id()));
+  if (object && object->owned && object->state.load() == ObjectState::kStore)
+    add_copy(*object, NodeId::from_wire(made->node()));
+}
+
+// The next node that may have it takes the place of the one that has not. False: there is none.
+bool Objects::use_copy(Object& object) {
+  Object::Extra& extra = object.extra();
+  if (extra.copies.empty()) return false;
+  NodeId next = extra.copies.front();
+  extra.copies.erase(extra.copies.begin());
+  extra.node = next == links_.self().node ? NodeId() : next;
+  extra.has_moved = true;
+  return true;
+}
+
+void Objects::on_node_gone(const NodeId& node) {
+  std::map<NodeId, std::vector<ObjectId>> saved;
+  for (auto& [id, object] : table_) {
+    Object::Extra* extra = object->find_extra();
+    if (extra == nullptr || object->state.load() != ObjectState::kStore) continue;
+    std::erase(extra->copies, node);
+    if (object->owned && node_of(*object) == node && use_copy(*object)) saved[node_of(*object)].push_back(id);
+  }
+  for (auto& [saver, ids] : saved) out_.promote(saver, ids);
+}
+
+void Objects::on_moved(const rpc::Frame& frame) {
+  const auto* moved = frame.as<wire::ObjectsMoved>();
+  if (moved == nullptr || moved->ids() == nullptr || moved->from() == nullptr || moved->to() == nullptr) return;
+  NodeId from = NodeId::from_wire(moved->from()), to = NodeId::from_wire(moved->to());
+  for (const wire::ObjectId* id : *moved->ids()) {
+    ObjectPtr object = find(ObjectId::from_wire(id));
+    if (!object || !object->owned || object->state.load() != ObjectState::kStore || node_of(*object) != from) continue;
+    Object::Extra& extra = object->extra();
+    std::erase(extra.copies, to);
+    extra.copies.insert(extra.copies.begin(), to);
+    use_copy(*object);
+  }
+}
+
+void Objects::on_promoted(const rpc::Frame& frame) {
+  const auto* promoted = frame.as<wire::ObjectsPromoted>();
+  if (promoted == nullptr || promoted->node() == nullptr || promoted->missing() == nullptr) return;
+  NodeId node = NodeId::from_wire(promoted->node());
+  for (const wire::ObjectId* id : *promoted->missing()) {
+    ObjectPtr object = find(ObjectId::from_wire(id));
+    if (!object || !object->owned || object->state.load() != ObjectState::kStore || node_of(*object) != node) continue;
+    if (use_copy(*object)) out_.promote(node_of(*object), {object->id});
+  }
 }
 
 void Objects::set_contained(Object& object, std::vector<ObjectPtr> contained) {
@@ -238,6 +322,7 @@ void Objects::fail_owner_died(Object& object, const std::string& why) {
 
 void Objects::on_lost(Object& object) {
   if (object.state.load() != ObjectState::kStore) return;
+  if (object.owned && use_copy(object)) return out_.promote(node_of(object), {object.id});
   object.extra().lost = true;
   object.state.store(ObjectState::kPending, std::memory_order_release);
   if (object.owned) return out_.recover(object);
@@ -335,15 +420,16 @@ bool Objects::register_kept(const rpc::Connection* to, std::function<void()> don
 std::vector<ObjectPtr> Objects::receive_contained(const flatbuffers::Vector<flatbuffers::Offset<wire::Ref>>* refs) {
   std::vector<ObjectPtr> out;
   if (refs == nullptr) return out;
-  for (const wire::Ref* ref : *refs) {
-    Address owner = Address::from_wire(ref->owner());
-    ObjectId id = ObjectId::from_wire(ref->id());
-    ObjectPtr object = find(id);
-    if (!object) object = add_received(id, owner);
-    if (!object->owned && std::exchange(object->registered, true)) ++object->extra().lent_again;
-    out.push_back(std::move(object));
-  }
+  for (const wire::Ref* ref : *refs)
+    out.push_back(receive_lent(ObjectId::from_wire(ref->id()), Address::from_wire(ref->owner())));
   return out;
+}
+
+ObjectPtr Objects::receive_lent(const ObjectId& id, const Address& owner) {
+  ObjectPtr object = find(id);
+  if (!object) object = add_received(id, owner);
+  if (!object->owned && std::exchange(object->registered, true)) ++object->extra().lent_again;
+  return object;
 }
 
 // ---- messages ----
@@ -365,7 +451,12 @@ void Objects::reply(rpc::Connection& to, uint32_t call_id, Object& object) {
   auto refs = contained.empty() ? 0 : b.CreateVector(contained);
   auto id = object.id.to_wire<wire::ObjectId>();
   auto node = node_of(object).to_wire<wire::NodeId>();
-  b.Finish(wire::CreateObjectReply(b, &id, status_of(object), refs, &node));
+  std::vector<wire::NodeId> copies;
+  for (const NodeId& copy : copies_of(object))
+    if (copies.size() < kMostCopiesTold) copies.push_back(copy.to_wire<wire::NodeId>());
+  auto packed_copies = copies.empty() ? 0 : b.CreateVectorOfStructs(copies);
+  Object::Extra* extra = object.find_extra();
+  b.Finish(wire::CreateObjectReply(b, &id, status_of(object), refs, &node, packed_copies, extra ? extra->size : 0));
   to.send(wire::MessageType::ObjectReply, call_id, b, object.value ? object.value->bytes() : rpc::Bytes());
 }
 
@@ -411,6 +502,10 @@ void Objects::on_object_reply(const rpc::Frame& frame) {
     case wire::ObjectStatus::Value: return set_value(*object, Value::copy(frame.raw));
     case wire::ObjectStatus::Error: return set_value(*object, Value::copy(frame.raw), ObjectState::kError);
     case wire::ObjectStatus::Store:
+      object->extra().copies.clear();
+      object->extra().size = reply->size();
+      if (reply->copies() != nullptr)
+        for (const wire::NodeId* copy : *reply->copies()) object->extra().copies.push_back(NodeId::from_wire(copy));
       return set_stored(*object, reply->node() ? NodeId::from_wire(reply->node()) : links_.self().node);
     default:
       set_value(*object,
@@ -438,6 +533,29 @@ void Objects::on_add_borrow(rpc::Connection& from, const rpc::Frame& frame) {
   flatbuffers::FlatBufferBuilder b(32);
   b.Finish(wire::CreateBorrowAck(b));
   from.send(wire::MessageType::BorrowAck, frame.call_id, b);
+}
+
+// Said twice, it is the same object; the borrower counts from the beginning, so nothing is given up before it asks.
+void Objects::on_adopt(rpc::Connection& from, const rpc::Frame& frame) {
+  const auto* adopt = frame.as<wire::AdoptObject>();
+  if (adopt == nullptr || adopt->id() == nullptr || adopt->borrower() == nullptr)
+    return from.close({ErrorCode::kRefused, "a damaged AdoptObject"});
+  ObjectId id = ObjectId::from_wire(adopt->id());
+  if (!find(id)) {
+    ObjectPtr object = make_owned(id);
+    add_to_table(*object);
+    object->escaped = true;
+    object->extra().borrowers[WorkerId::from_wire(adopt->borrower()->worker())] = 1;
+    set_contained(*object, receive_contained(adopt->contained()));
+    object->extra().size = adopt->size();
+    if (adopt->stored())
+      set_stored(*object, adopt->node() ? NodeId::from_wire(adopt->node()) : links_.self().node);
+    else
+      set_value(*object, Value::copy(frame.raw));
+  }
+  flatbuffers::FlatBufferBuilder b(64);
+  b.Finish(wire::CreateAdopted(b, adopt->id()));
+  from.send(wire::MessageType::Adopted, frame.call_id, b);
 }
 
 // A borrower that somebody else spoke for may never talk to this program: only over a link is its end learnt.

@@ -37,6 +37,8 @@ class Objects {
     virtual void actor_out_of_scope(const ObjectId& id) = 0;  // nobody holds the actor's handle
     virtual void recover(Object& object) = 0;                 // run its task again
     virtual bool is_stored(const ObjectId& id) = 0;
+    // The copies of these in the store of `node` are now the ones to keep.
+    virtual void promote(const NodeId& node, const std::vector<ObjectId>& ids) = 0;
     virtual void drop_lineage(TaskPtr task) = 0;              // one stored return of it is given up
     virtual void became_ready() = 0;
   };
@@ -50,6 +52,8 @@ class Objects {
   // covered: a submitter's or container's hold lasts until register_kept(); otherwise the owner is told at once.
   ObjectPtr receive(const ObjectId& id, const Address& owner, bool covered);
   ObjectPtr find(const ObjectId& id);
+  // One that another program owns and for which it counts this one already.
+  ObjectPtr receive_lent(const ObjectId& id, const Address& owner);
 
   // ---- uses ----
   static void add_use(Object& object) {
@@ -66,6 +70,10 @@ class Objects {
   void set_stored(Object& object, const NodeId& node);
   // Where a stored object is.
   NodeId node_of(Object& object);
+  // Other nodes whose stores may have it too.
+  const std::vector<NodeId>& copies_of(Object& object);
+  // This program's node has it now as well: whoever owns it is told.
+  void note_copy(Object& object);
   void set_contained(Object& object, std::vector<ObjectPtr> contained);
   void listen(Object& object, ReadyListener* listener);
   void unlisten(Object& object, ReadyListener* listener);
@@ -92,7 +100,16 @@ class Objects {
   void on_add_borrow(rpc::Connection& from, const rpc::Frame& frame);
   void on_borrow_ack(rpc::Connection& from, uint32_t call_id);
   void on_remove_borrow(const rpc::Frame& frame);
+  void on_copy_made(const rpc::Frame& frame);
+  // Another program has made a value that this one is to own.
+  void on_adopt(rpc::Connection& from, const rpc::Frame& frame);
   void on_link_closed(rpc::Connection& link);
+  // A node is gone: of the objects it had, copies elsewhere are kept from now on.
+  void on_node_gone(const NodeId& node);
+  // A node is to go and has given these to another.
+  void on_moved(const rpc::Frame& frame);
+  // The answer to promote().
+  void on_promoted(const rpc::Frame& frame);
   void on_program_gone(const WorkerId& worker, const std::string& why);
   // This program leaves: what is not ready ends in an error, and nothing keeps the means to make a value again.
   void end_pending(const std::string& why);
@@ -125,6 +142,8 @@ class Objects {
   void ask_owner(rpc::Connection& owner, Object& object, const Address& borrower);
   void send_remove_borrow(Object& object);
   void fail_owner_died(Object& object, const std::string& why);
+  void add_copy(Object& object, const NodeId& node);
+  bool use_copy(Object& object);
   void watch_borrower(const Address& borrower);
 
   Links& links_;

@@ -35,6 +35,63 @@ class ObjectsTest : public ::testing::Test {
   ObjectsProgram a_{network_, 1}, b_{network_, 2}, c_{network_, 3};
 };
 
+// ---- copies ----
+
+TEST_F(ObjectsTest, a_copy_takes_the_place_of_one_that_is_gone_with_its_node) {
+  const NodeId there = numbered<NodeId>(7);
+  ObjectPtr object = a_.objects.make_owned(numbered<ObjectId>(1));
+  Objects::add_use(*object);
+  a_.objects.set_stored(*object, there);
+  ObjectPtr borrowed = borrow(b_, object, a_);
+  b_.objects.fetch(*borrowed);
+  network_.deliver_all();
+  b_.objects.note_copy(*borrowed);
+  network_.deliver_all();
+  EXPECT_THAT(a_.objects.copies_of(*object), ElementsAre(b_.self().node));
+
+  a_.objects.on_node_gone(there);
+  EXPECT_EQ(object->state.load(), ObjectState::kStore);
+  EXPECT_EQ(a_.objects.node_of(*object), b_.self().node);
+  EXPECT_THAT(a_.out.promoted, ElementsAre(std::pair(object->id, b_.self().node)));
+  EXPECT_TRUE(a_.out.recovered.empty());
+  b_.objects.drop_use(*borrowed);
+  network_.deliver_all();
+  a_.objects.drop_use(*object);
+  EXPECT_THAT(a_.out.erased_at, ElementsAre(b_.self().node));
+}
+
+TEST_F(ObjectsTest, without_a_copy_a_lost_object_is_made_again) {
+  const NodeId there = numbered<NodeId>(7), also = numbered<NodeId>(8);
+  ObjectPtr object = a_.objects.make_owned(numbered<ObjectId>(1));
+  Objects::add_use(*object);
+  a_.objects.set_stored(*object, there);
+  object->extra().copies = {also};
+  a_.objects.on_node_gone(also);
+  a_.objects.on_node_gone(there);
+  EXPECT_TRUE(a_.out.promoted.empty());
+  a_.objects.on_lost(*object);
+  EXPECT_THAT(a_.out.recovered, ElementsAre(object->id));
+}
+
+TEST_F(ObjectsTest, each_copy_is_tried_before_an_object_is_made_again) {
+  const NodeId one = numbered<NodeId>(7), two = numbered<NodeId>(8), three = numbered<NodeId>(9);
+  ObjectPtr object = a_.objects.make_owned(numbered<ObjectId>(1));
+  Objects::add_use(*object);
+  a_.objects.set_stored(*object, one);
+  object->extra().copies = {two, three};
+  a_.objects.on_lost(*object);
+  EXPECT_EQ(a_.objects.node_of(*object), two);
+  flatbuffers::FlatBufferBuilder b;
+  auto id = object->id.to_wire<wire::ObjectId>();
+  auto at = two.to_wire<wire::NodeId>();
+  b.Finish(wire::CreateObjectsPromoted(b, &at, 0, b.CreateVectorOfStructs(&id, 1)));
+  a_.objects.on_promoted({wire::MessageType::ObjectsPromoted, 0, {b.GetBufferPointer(), b.GetSize()}, {}});
+  EXPECT_EQ(a_.objects.node_of(*object), three);
+  EXPECT_THAT(a_.out.promoted, ElementsAre(std::pair(object->id, two), std::pair(object->id, three)));
+  a_.objects.on_lost(*object);
+  EXPECT_THAT(a_.out.recovered, ElementsAre(object->id));
+}
+
 // ---- uses ----
 
 TEST_F(ObjectsTest, the_last_use_gives_an_owned_object_up) {

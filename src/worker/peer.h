@@ -75,6 +75,7 @@ struct Peer {
   std::unordered_set<FunctionId> functions;
   Lease* lease = nullptr;  // tasks of this lease run there
   Actor* actor = nullptr;  // calls of this actor go there
+  bool is_drained = false;  // its node was to go
 };
 
 }  // namespace narke::worker

@@ -27,7 +27,8 @@ std::string LeaseShape::key() const {
   for (const auto& [name, amount] : resources) key += name + '=' + std::to_string(amount) + ';';
   key += '|' + runtime_env + '|' + std::string(pg.view()) + std::to_string(bundle) + (capture ? 'c' : '-');
   key += std::to_string(static_cast<int>(strategy)) + std::string(node.view()) + (soft ? 's' : 'h') + labels;
-  return key + (retriable ? 'r' : 'n');
+  key += retriable ? 'r' : 'n';
+  return near.is_nil() ? key : key + std::string(near.view());
 }
 
 LeaseClass* Submitter::lease_class(const LeaseShape& shape) {
@@ -39,15 +40,22 @@ LeaseClass* Submitter::lease_class(const LeaseShape& shape) {
   return slot.get();
 }
 
+LeaseClass& Submitter::class_of(const Task& task) {
+  if (task.near.is_nil()) return *task.spec->lease_class;
+  LeaseShape shape = task.spec->lease_class->shape;
+  shape.near = task.near;
+  return *lease_class(shape);
+}
+
 void Submitter::enqueue(TaskPtr task) {
-  LeaseClass& c = *task->spec->lease_class;
+  LeaseClass& c = class_of(*task);
   task->state = Task::State::kQueued;
   c.queue.push_back(std::move(task));
   pump(c);
 }
 
 void Submitter::requeue(TaskPtr task) {
-  LeaseClass& c = *task->spec->lease_class;
+  LeaseClass& c = class_of(*task);
   task->lease = nullptr;
   if (task->cancelled)
     return out_.fail(*task, make_failure("TaskCancelledError", "the task was cancelled", task->id.hex()));
@@ -57,7 +65,7 @@ void Submitter::requeue(TaskPtr task) {
 }
 
 bool Submitter::remove(Task& task) {
-  LeaseClass& c = *task.spec->lease_class;
+  LeaseClass& c = class_of(task);
   auto found = std::find_if(c.queue.begin(), c.queue.end(), [&](const TaskPtr& t) { return t.get() == &task; });
   if (found == c.queue.end()) return false;
   c.queue.erase(found);
@@ -122,9 +130,11 @@ void Submitter::request(LeaseClass& c) {
   auto name = b.CreateString(!first.spec->name.empty() || !first.spec->function ? first.spec->name
                                                                                 : first.spec->function->name);
   auto pg = c.shape.pg.to_wire<wire::PgId>();
+  auto near = c.shape.near.to_wire<wire::NodeId>();
   auto backlog = static_cast<uint32_t>(std::min<size_t>(c.queue.size(), UINT32_MAX));
   b.Finish(wire::CreateRequestLease(b, resource_list, env, c.shape.pg.is_nil() ? nullptr : &pg, c.shape.bundle,
-                                    c.shape.capture, strategy, backlog, first.depth, c.shape.retriable, name));
+                                    c.shape.capture, strategy, backlog, first.depth, c.shape.retriable, name,
+                                    c.shape.near.is_nil() ? nullptr : &near));
   uint32_t call_id = node->next_call_id();
   node->send(wire::MessageType::RequestLease, call_id, b);
   if (c.requests.empty()) node->flush();
@@ -259,7 +269,7 @@ void Submitter::on_worker_leaves(Lease& lease) {
   pump(c);
 }
 
-void Submitter::on_worker_lost(Lease& lease, std::vector<TaskPtr> calls) {
+void Submitter::on_worker_lost(Lease& lease, std::vector<TaskPtr> calls, bool counts) {
   LeaseClass& c = *lease.lease_class;
   Address worker = lease.peer->address;
   lease.peer = nullptr;
@@ -274,7 +284,7 @@ void Submitter::on_worker_lost(Lease& lease, std::vector<TaskPtr> calls) {
     } else if (first->retries_left == 0) {
       out_.fail_worker_died(first, worker);
     } else {
-      if (first->retries_left > 0) --first->retries_left;
+      if (counts && first->retries_left > 0) --first->retries_left;
       ++first->attempt;
       requeue(first);
     }

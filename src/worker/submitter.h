@@ -32,6 +32,7 @@ struct LeaseShape {
   bool soft = false;
   std::string labels;  // FlexBuffers
   bool retriable = true;
+  NodeId near;  // see Task::near
 
   std::string key() const;
 };
@@ -82,8 +83,8 @@ class Submitter {
   // A task's reply came over the lease; give_back: it was not started.
   void on_finished(Lease& lease, uint64_t duration_ns, bool give_back);
   void on_worker_leaves(Lease& lease);
-  // The link to a leased worker broke with these calls unanswered.
-  void on_worker_lost(Lease& lease, std::vector<TaskPtr> calls);
+  // The link to a leased worker broke with these calls unanswered. counts: the attempt of the one that ran is used up.
+  void on_worker_lost(Lease& lease, std::vector<TaskPtr> calls, bool counts = true);
   // Gives back leases idle for longer than `idle`; returns whether any is left.
   bool return_idle(std::chrono::milliseconds idle);
   void on_node_lost(const std::string& why);
@@ -93,6 +94,8 @@ class Submitter {
   void for_each_queue(const std::function<void(std::deque<TaskPtr>&)>& visit);
 
  private:
+  // Tasks with data in the same place ask for leases together.
+  LeaseClass& class_of(const Task& task);
   void pump(LeaseClass& c);
   Lease* pick(LeaseClass& c, const Task& task);
   size_t depth(const LeaseClass& c) const;

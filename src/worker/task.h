@@ -96,6 +96,7 @@ struct Task {
   RawSink* sink = nullptr;         // a raw call (raw_call.h): answers go there, and there are no returns
   Lease* lease = nullptr;          // kSent
   TaskId parent;
+  NodeId near;                     // whose store has most of the arguments' bytes; nil: none to speak of
   uint32_t call_id = 0;            // kSent
   int unresolved = 0;              // references in args that are not ready
   int attempt = 0;
@@ -104,6 +105,7 @@ struct Task {
   int64_t created_us = 0, ready_us = 0, pushed_us = 0;  // since 1970; ready: where it had to wait for references
   State state = State::kWaiting;
   bool cancelled = false;
+  bool not_started = false;        // a call that its actor gave back
   bool args_pinned = false;
   bool told = false;               // the node was told of its present state
   bool told_once = false;          // of any state: it must be told of the end
@@ -116,6 +118,8 @@ struct Task {
     uint64_t received = 0;
     std::optional<uint64_t> total;
     bool abandoned = false;        // the generator object is gone
+    std::vector<ObjectPtr> lost;    // items to be made again, in the next run
+    std::vector<ObjectPtr> remade;  // those that the present run is for
     std::vector<uint64_t> tokens;  // asked to be told of the next item or the end
   };
   std::unique_ptr<Stream> stream;

@@ -32,6 +32,7 @@ struct Unasked : Objects::Out {
   void recover(Object&) override {}
   bool is_stored(const ObjectId&) override { return false; }
   void drop_lineage(TaskPtr) override {}
+  void promote(const NodeId&, const std::vector<ObjectId>&) override {}
   void became_ready() override {}
 };
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import pathlib
+import sys
+import tempfile
+
 import pytest
 
 import narke
 from narke.cluster_utils import Cluster
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))  # cluster_members, here and in workers
 
 
 @pytest.fixture
@@ -17,3 +23,20 @@ def cluster():
     yield made
     narke.shutdown()
     made.shutdown()
+
+
+@pytest.fixture
+def short_folder():
+    """A folder with a short name: sockets lie in it."""
+    with tempfile.TemporaryDirectory(prefix="nk-") as folder:
+        yield folder
+
+
+@pytest.fixture
+def host(short_folder):
+    """Nodes that are started by the command line."""
+    from command_line import Host
+
+    made = Host(short_folder)
+    yield made
+    made.stop()

@@ -3,70 +3,15 @@
 from __future__ import annotations
 
 import os
-import pathlib
 import time
-import uuid
 
 import numpy as np
 import pytest
+from cluster_members import LARGE, Member, living, meet, ones, total, until, where
 
 import narke as ray
 from narke.util import placement_group, remove_placement_group
 from narke.util.scheduling_strategies import NodeAffinitySchedulingStrategy, NodeLabelSchedulingStrategy
-
-LARGE = 1_000_000  # float64 values: far above what travels inside a message
-
-
-@ray.remote
-def where() -> str:
-    return ray.get_runtime_context().get_node_id()
-
-
-@ray.remote
-def meet(folder: str, count: int) -> str:
-    """Where it runs; it ends once so many run at the same time."""
-    pathlib.Path(folder, uuid.uuid4().hex).touch()
-    until(lambda: len(os.listdir(folder)) >= count)
-    return ray.get_runtime_context().get_node_id()
-
-
-@ray.remote
-def ones(count: int) -> np.ndarray:
-    return np.ones(count)
-
-
-@ray.remote
-def total(values: np.ndarray) -> tuple[float, str]:
-    return float(values.sum()), ray.get_runtime_context().get_node_id()
-
-
-@ray.remote(num_cpus=0)
-class Member:
-    def __init__(self) -> None:
-        self.count = 0
-
-    def node(self) -> str:
-        return ray.get_runtime_context().get_node_id()
-
-    def add(self) -> int:
-        self.count += 1
-        return self.count
-
-    def hold(self, refs: list) -> float:
-        return float(ray.get(refs[0]).sum())
-
-
-def until(condition, seconds: float = 20.0):
-    """What `condition` returns once that is true."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.02)
-    return found
-
-
-def living() -> set[str]:
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
 def test_resources_of_all_nodes_add_up_and_decide_where_tasks_run(cluster):
@@ -254,3 +199,122 @@ def test_drivers_of_other_nodes(cluster, tmp_path):
     )
     assert done.stdout.split() == ["7", "2", cluster.head_node.node_id], done.stderr
     assert ray.get(ray.get_actor("other", namespace="n").m.remote()) == 7
+
+
+def test_an_address_that_nodes_share_is_one_resource(cluster):
+    cluster.add_node(num_cpus=1)
+    assert ray.cluster_resources()["node:127.0.0.1"] == 1
+    assert ray.available_resources()["node:127.0.0.1"] == 1
+
+
+def test_tasks_go_where_their_data_is(cluster):
+    two = cluster.add_node(num_cpus=2, resources={"two": 1})
+    made = ones.options(resources={"two": 0.1}).remote(LARGE)
+    ray.wait([made], fetch_local=False)
+    assert ray.get(total.remote(made)) == (LARGE, two.node_id)
+    here = ray.put(np.ones(LARGE))
+    assert ray.get(total.remote(here)) == (LARGE, cluster.head_node.node_id)
+
+
+def test_a_full_node_does_not_hold_up_tasks_for_the_sake_of_their_data(cluster):
+    two = cluster.add_node(num_cpus=1, resources={"two": 1})
+    made = ones.options(resources={"two": 0.1}).remote(LARGE)
+    ray.wait([made], fetch_local=False)
+    held = Member.options(num_cpus=1, resources={"two": 0.1}).remote()
+    assert ray.get(held.node.remote()) == two.node_id
+    assert ray.get(total.remote(made), timeout=20) == (LARGE, cluster.head_node.node_id)
+
+
+def runs_in(mark) -> int:
+    """How often a task has run that wrote a line into `mark` each time."""
+    return len(mark.read_text().split())
+
+
+def test_a_copy_elsewhere_is_kept_when_the_node_of_the_first_is_gone(cluster, tmp_path):
+    two = cluster.add_node(num_cpus=1, resources={"two": 1})
+    three = cluster.add_node(num_cpus=1, resources={"three": 1})
+    mark = tmp_path / "runs"
+
+    @ray.remote(max_retries=3)
+    def once() -> np.ndarray:
+        with open(mark, "a") as file:
+            file.write("x\n")
+        return np.ones(LARGE)
+
+    fragile = ones.options(resources={"two": 0.1}, max_retries=0).remote(LARGE)
+    kept = once.options(resources={"two": 0.1}).remote()
+    reader = total.options(resources={"three": 0.1})
+    assert [ray.get(reader.remote(ref))[1] for ref in (fragile, kept)] == [three.node_id] * 2
+    cluster.remove_node(two, allow_graceful=False)
+    until(lambda: len(living()) == 2)
+    assert ray.get(fragile, timeout=20).sum() == LARGE
+    assert ray.get(kept, timeout=20).sum() == LARGE
+    assert runs_in(mark) == 1
+
+
+def test_intermediate_objects_that_are_lost_are_made_again_one_from_another(cluster, tmp_path):
+    mark = tmp_path / "runs"
+
+    @ray.remote(max_retries=3)
+    def first() -> np.ndarray:
+        with open(mark, "a") as file:
+            file.write("x\n")
+        return np.ones(LARGE)
+
+    @ray.remote(max_retries=3)
+    def doubled(values: np.ndarray) -> np.ndarray:
+        return 2 * values
+
+    two = cluster.add_node(num_cpus=1, resources={"two": 1})
+    there = NodeAffinitySchedulingStrategy(two.node_id, soft=True)
+    last = doubled.options(scheduling_strategy=there).remote(
+        doubled.options(scheduling_strategy=there).remote(first.options(scheduling_strategy=there).remote())
+    )
+    ray.wait([last], fetch_local=False)
+    cluster.remove_node(two, allow_graceful=False)
+    assert ray.get(last, timeout=30).sum() == 4 * LARGE
+    assert runs_in(mark) == 2
+
+
+def test_items_of_a_generator_that_are_lost_are_yielded_again(cluster, tmp_path):
+    mark = tmp_path / "runs"
+
+    @ray.remote(max_retries=3)
+    def stream(count: int):
+        with open(mark, "a") as file:
+            file.write("x\n")
+        for value in range(count):
+            yield np.full(LARGE, float(value))
+
+    two = cluster.add_node(num_cpus=1, resources={"two": 1})
+    there = NodeAffinitySchedulingStrategy(two.node_id, soft=True)
+    refs = list(stream.options(scheduling_strategy=there).remote(4))
+    ray.wait(refs, num_returns=4, fetch_local=False)
+    assert runs_in(mark) == 1
+    cluster.remove_node(two, allow_graceful=False)
+    assert ray.get(refs[3], timeout=30)[0] == 3.0
+    assert runs_in(mark) == 2
+
+
+def test_a_generator_that_is_retried_gives_each_item_once(cluster, tmp_path):
+    mark = tmp_path / "runs"
+
+    @ray.remote(max_retries=3, retry_exceptions=True)
+    def stream():
+        with open(mark, "a") as file:
+            file.write("x\n")
+        for value in range(4):
+            if value == 2 and runs_in(mark) == 1:
+                raise ValueError("once")
+            yield value
+
+    few = stream.options(_generator_backpressure_num_objects=2)
+    assert [ray.get(ref, timeout=20) for ref in few.remote()] == [0, 1, 2, 3]
+
+
+def test_a_kill_that_lets_an_actor_restart_is_done_once(cluster):
+    actor = Member.options(max_restarts=-1, max_task_retries=-1).remote()
+    assert ray.get([actor.add.remote(), actor.add.remote()]) == [1, 2]
+    ray.kill(actor, no_restart=False)
+    until(lambda: ray.get(actor.add.remote(), timeout=20) == 1)
+    assert ray.get(actor.add.remote(), timeout=20) == 2

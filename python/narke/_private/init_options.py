@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from narke._private import machine
 from narke._private.options import quantity_complaint
 
-__all__ = ["HIDDEN_OPTIONS", "MIN_STORE_BYTES", "NodeShape", "check_init", "node_shape"]
+__all__ = ["HIDDEN_OPTIONS", "MIN_STORE_BYTES", "NodeShape", "cap_of", "check_init", "node_shape"]
 
 MIN_STORE_BYTES = 75 << 20
 _ORDERS_ONLY = ("num_cpus", "num_gpus", "resources", "labels", "object_store_memory")
@@ -101,6 +101,31 @@ def _check_resources(resources: Any) -> None:
             flag = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "_memory"}.get(name, name)
             raise ValueError(f"{name} cannot be a custom resource: use {flag} instead")
         _check_amount(name, amount, False)
+
+
+def cap_of(metadata: dict[str, str]) -> dict[str, float]:
+    """What a job's tasks and actors may hold together, as ``narke.cap`` of its metadata says; {} without a cap.
+
+    Args:
+        metadata: the job's; ``{"narke.cap": '{"CPU": 4}'}`` caps its CPUs, in the whole cluster and outside of
+            placement groups.
+
+    Raises:
+        ValueError: it is not a JSON object of names to amounts above 0.
+    """
+    text = metadata.get("narke.cap")
+    if text is None:
+        return {}
+    try:
+        cap = json.loads(text)
+    except json.JSONDecodeError:
+        cap = None
+    amounts = cap.values() if isinstance(cap, dict) else [None]
+    if any(isinstance(each, bool) or not isinstance(each, int | float) or each <= 0 for each in amounts):
+        raise ValueError(
+            f"The job's metadata narke.cap must be a JSON object of resources to amounts above 0, got {text!r}"
+        )
+    return {name: float(amount) for name, amount in cap.items()}
 
 
 def _check_labels(labels: Any) -> None:

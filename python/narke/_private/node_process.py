@@ -58,7 +58,8 @@ class NodeOptions(NamedTuple):
         bind: the address it listens on; `address` by default.
         join: ``host:port`` of the head whose cluster it joins; None to begin one.
         spill_dir: folder of its own for objects when memory is short; ``spill`` of its session by default.
-        journal: file in which a head keeps the cluster's state; None to keep none.
+        journal: file or redis:// address where a head keeps the cluster's state; None to keep none.
+        new_journal: what is there already is not gone on with.
         dashboard: where to serve HTTP; None for nowhere.
         tls: which links are encrypted: "auto" (those that leave the host), "on" or "off"; None for $NARKE_TLS, or
             else "auto".
@@ -78,6 +79,7 @@ class NodeOptions(NamedTuple):
     join: str | None = None
     spill_dir: str | None = None
     journal: str | None = None
+    new_journal: bool = False
     dashboard: DashboardOptions | None = None
     tls: str | None = None
     tls_cert: str | None = None
@@ -102,7 +104,7 @@ class NodeOptions(NamedTuple):
             ("--bind", self.bind),
             ("--join", self.join),
             ("--spill-dir", self.spill_dir),
-            ("--journal", self.journal),
+            ("--journal", None if self._journal_is_secret() else self.journal),
             ("--tls", self.tls or os.environ.get("NARKE_TLS") or None),
             ("--tls-cert", self.tls_cert),
             ("--tls-key", self.tls_key),
@@ -114,9 +116,21 @@ class NodeOptions(NamedTuple):
                 words += [option, str(value)]
         if self.grace_ms is not None:
             words.append("--outside")
+        if self.new_journal:
+            words.append("--new-journal")
         if self.dashboard is not None:
             words += self.dashboard.arguments()
         return words
+
+    def _journal_is_secret(self) -> bool:
+        return self.journal is not None and "://" in self.journal
+
+    def environment(self) -> dict[str, str]:
+        """The node's environment: what others may not read on its command line goes there."""
+        env = {name: value for name, value in os.environ.items() if name != "NARKE_JOURNAL"}
+        if self.journal is not None and self._journal_is_secret():
+            env["NARKE_JOURNAL"] = self.journal
+        return env
 
 
 def package_root() -> str:
@@ -215,6 +229,7 @@ def start_node(options: NodeOptions, meanwhile: Callable[[], object] = lambda: N
                 stdout=out,
                 stderr=err,
                 pass_fds=(writer,),
+                env=options.environment(),
                 start_new_session=True,  # Ctrl-C in the driver's terminal must not end it before the driver
             )
     finally:

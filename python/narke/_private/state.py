@@ -150,12 +150,18 @@ def _node_record(node: dict[str, Any]) -> dict[str, Any]:
         "node_name": node["NodeName"],
         "is_head_node": "node:__internal_head__" in node["Resources"],
         "state": "ALIVE" if node["Alive"] else "DEAD",
-        "state_message": node.get("DeathReasonMessage") or None,
+        "state_message": _node_message(node),
         "resources_total": dict(node["Resources"]),
         "labels": dict(node["Labels"]),
         "start_time_ms": node.get("start_time_ms"),
         "end_time_ms": node.get("end_time_ms"),
     }
+
+
+def _node_message(node: dict[str, Any]) -> str | None:
+    if node["Alive"] and node.get("DrainReason"):
+        return f"Draining ({node['DrainReason']}): {node['DrainMessage']}"
+    return node.get("DeathReasonMessage") or None
 
 
 def _runtime_envs() -> list[dict[str, Any]]:

@@ -137,24 +137,18 @@ def put_owned(value: Any, owner: Any) -> Any:
 
     Args:
         value: what to store.
-        owner: handle of the actor that shall own it; the value passes through its process.
+        owner: handle of the actor that shall own it; it may be busy meanwhile.
 
     Returns:
         an ObjectRef that the actor owns.
 
     Raises:
         TypeError: `owner` is no actor handle.
+        narke.exceptions.ActorDiedError: the actor is dead.
     """
-    import narke
+    from narke import _native
     from narke.actor import ActorHandle
 
     if not isinstance(owner, ActorHandle):
         raise TypeError(f"The `_owner` of put must be an actor handle, got {type(owner).__name__}.")
-    (ref,) = narke.get(owner.__ray_call__.remote(_put_here, value))
-    return ref
-
-
-def _put_here(_actor: Any, value: Any) -> list[Any]:
-    import narke
-
-    return [narke.put(value)]
+    return _native.put_for(value, owner._actor_id.binary())

@@ -109,13 +109,15 @@ def engine_error(kind: str, message: str, id_hex: str = "") -> BaseException:
     """The exception for a failure that the engine found.
 
     Args:
-        kind: name of a class of this module, or of a built-in exception such as ``ValueError``.
+        kind: name of a class of this module, or of a built-in exception such as ``ValueError``; for an actor's end
+            with ":preempted" when its node was taken away.
         message: what happened, to which object, and what to do next.
         id_hex: id of the task, actor or object it is about; empty when there is none.
 
     Returns:
         an instance of that class; a `RaySystemError` when the kind is unknown.
     """
+    kind, _, note = kind.partition(":")
     cls = _ENGINE_KINDS.get(kind)
     if cls is None:
         return RaySystemError(f"{kind}: {message}")
@@ -126,7 +128,9 @@ def engine_error(kind: str, message: str, id_hex: str = "") -> BaseException:
         error.detail = message
         return error
     if issubclass(cls, RayActorError):
-        error = _rebuild_actor_error(cls, vars(RayActorError(id_hex or None, message)))
+        error = _rebuild_actor_error(
+            cls, vars(RayActorError(id_hex or None, message, preempted=note == "preempted"))
+        )
         return error
     if issubclass(cls, TaskCancelledError):
         return cls(id_hex or None, message)

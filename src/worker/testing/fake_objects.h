@@ -11,14 +11,22 @@ namespace narke::worker::testing {
 
 struct FakeObjectsOut : Objects::Out {
   std::vector<ObjectId> erased, out_of_scope, recovered;
+  std::vector<std::pair<ObjectId, NodeId>> promoted;
+  std::vector<NodeId> erased_at;  // for each of `erased`
   std::vector<TaskPtr> dropped_lineage;
   int ready = 0;
   bool stored = true;  // what is_stored() says
 
-  void erase_stored(const ObjectId& id, const NodeId&, bool) override { erased.push_back(id); }
+  void erase_stored(const ObjectId& id, const NodeId& node, bool) override {
+    erased.push_back(id);
+    erased_at.push_back(node);
+  }
   void actor_out_of_scope(const ObjectId& id) override { out_of_scope.push_back(id); }
   void recover(Object& object) override { recovered.push_back(object.id); }
   bool is_stored(const ObjectId&) override { return stored; }
+  void promote(const NodeId& node, const std::vector<ObjectId>& ids) override {
+    for (const ObjectId& id : ids) promoted.emplace_back(id, node);
+  }
   void drop_lineage(TaskPtr task) override { dropped_lineage.push_back(std::move(task)); }
   void became_ready() override { ++ready; }
 };
@@ -54,6 +62,7 @@ struct ObjectsProgram {
       case wire::MessageType::AddBorrow: return objects.on_add_borrow(link, frame);
       case wire::MessageType::BorrowAck: return objects.on_borrow_ack(link, frame.call_id);
       case wire::MessageType::RemoveBorrow: return objects.on_remove_borrow(frame);
+      case wire::MessageType::CopyMade: return objects.on_copy_made(frame);
       default: return on_other(link, frame);
     }
   }

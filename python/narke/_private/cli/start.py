@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 __all__ = ["main", "parse"]
 
@@ -30,8 +31,6 @@ _IGNORED_VALUES = (
     "--runtime-env-agent-port",
     "--plasma-directory",
     "--autoscaling-config",
-    "--redis-password",
-    "--redis-username",
     "--redis-shard-ports",
     "--tracing-startup-hook",
     "--node-name",
@@ -81,6 +80,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="begin a new cluster even where a head with this address has crashed",
     )
     parser.add_argument(
+        "--store",
+        help="where the head keeps the cluster's state: redis://[user][:password]@host[:port][/database][?name=NAME]; "
+        "by default in a file of its session. $RAY_REDIS_ADDRESS (HOST:PORT) says the same as Ray does",
+    )
+    parser.add_argument("--redis-username", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--redis-password", default="", help=argparse.SUPPRESS)
+    parser.add_argument(
         "--token-file", help="file with the cluster's token; default: the environment's, or a new one"
     )
     parser.add_argument(
@@ -125,11 +131,26 @@ def parse(argv: list[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.head == bool(options.address):
         parser.error("give either --head to begin a cluster or --address=HOST:PORT to join one")
+    options.store = _store(options)
+    if options.store and not options.store.startswith("redis://"):
+        parser.error("--store must be an address that begins with redis://")
     if options.port is not None and not 0 <= options.port <= 65535:
         parser.error(f"--port must be from 0 to 65535, not {options.port}")
     if (options.tls_cert is None) != (options.tls_key is None):
         parser.error("a certificate and its key come together: give --tls-cert and --tls-key")
     return options
+
+
+def _store(options: argparse.Namespace) -> str | None:
+    """The address of the Redis server to use, as the option or Ray's environment variables say; None: a file."""
+    address = os.environ.get("RAY_REDIS_ADDRESS")
+    if options.store or not address or not options.head:
+        return options.store
+    who = quote(options.redis_username, safe="")
+    if options.redis_password:
+        who += ":" + quote(options.redis_password, safe="")
+    name = os.environ.get("RAY_external_storage_namespace")
+    return f"redis://{who + '@' if who else ''}{address}" + (f"?name={quote(name, safe='')}" if name else "")
 
 
 def _truth(text: str) -> bool:
@@ -192,7 +213,8 @@ def _start(options: argparse.Namespace) -> tuple[Any, str]:
             bind=None if options.node_ip_address or not options.head else "0.0.0.0",
             join=options.address,
             spill_dir=sessions_dir.spill_dir(session_dir, options.object_spilling_directory),
-            journal=os.path.join(session_dir, _JOURNAL) if options.head else None,
+            journal=options.store or os.path.join(session_dir, _JOURNAL) if options.head else None,
+            new_journal=options.new,
             dashboard=_dashboard(options),
             tls=options.tls,
             tls_cert=options.tls_cert,
@@ -202,6 +224,8 @@ def _start(options: argparse.Namespace) -> tuple[Any, str]:
     )
     if left:
         print(f"Narke goes on with the cluster of {session_dir}, whose head had ended without `narke stop`.")
+    if options.store:
+        sessions_dir.write_info(session_dir, store=_without_password(options.store))
     sessions_dir.write_info(session_dir, node_pid=node.pid, started_by="narke start", **node.dashboard_info())
     if options.head or sessions_dir.latest(base) is None:
         sessions_dir.set_latest(session_dir)
@@ -211,18 +235,25 @@ def _start(options: argparse.Namespace) -> tuple[Any, str]:
 def _left_by_crash(options: argparse.Namespace, base: str, ip: str) -> str | None:
     """The session of a head with the same address that was not stopped: its cluster is taken up again; None without.
 
-    A head that is stopped removes its journal.
+    A head that is stopped removes its journal; one in Redis stays.
     """
     from narke._private import sessions_dir
 
     if not options.head or options.new:
         return None
     address = f"{ip}:{options.port or _DEFAULT_PORT}"
+    store = _without_password(options.store) if options.store else None
     for path in sessions_dir.sessions(base):
-        if os.path.exists(os.path.join(path, _JOURNAL)):
-            if sessions_dir.read_info(path).get("address") == address and not sessions_dir.is_alive(path):
-                return path
+        info = sessions_dir.read_info(path)
+        kept = info.get("store") == store if store else os.path.exists(os.path.join(path, _JOURNAL))
+        if kept and info.get("address") == address and not sessions_dir.is_alive(path):
+            return path
     return None
+
+
+def _without_password(store: str) -> str:
+    parts = urlsplit(store)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _token(options: argparse.Namespace, base: str) -> str | None:
