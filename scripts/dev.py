@@ -143,6 +143,13 @@ def command_sim(options: argparse.Namespace) -> None:
     run("build/release/src/sim/narke-sim", *options.arguments)
 
 
+def command_chaos(options: argparse.Namespace) -> None:
+    """Hurt a real cluster under load, for minutes or hours (--minutes N), and check what came of it."""
+    toolchain.ensure()
+    build("release", options.jobs, ["python_tree"])
+    run(PYTHON, "tests/chaos/chaos_run.py", *options.arguments)
+
+
 def command_fuzz(options: argparse.Namespace) -> None:
     """Run one fuzz target, or all of them, for some seconds each; corpora are kept in build/fuzz/corpus."""
     toolchain.ensure()
@@ -173,10 +180,10 @@ def command_fmt(options: argparse.Namespace) -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """Read the command line; unknown words of bench and sim go on to their programs."""
+    """Read the command line; unknown words of bench, chaos and sim go on to their programs."""
     parser = argparse.ArgumentParser(prog="./dev", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for name in ("quickstart", "build", "test", "check", "bench", "sim", "fuzz", "dashboard", "fmt"):
+    for name in ("quickstart", "build", "test", "check", "bench", "chaos", "sim", "fuzz", "dashboard", "fmt"):
         function = globals()[f"command_{name}"]
         command = commands.add_parser(name, help=function.__doc__, description=function.__doc__)
         command.set_defaults(function=function)
@@ -194,7 +201,7 @@ def parse_arguments() -> argparse.Namespace:
             command.add_argument("target", nargs="?", default="all", help="narke_<module>_<x>_fuzz (all)")
             command.add_argument("seconds", nargs="?", type=int, default=30, help="seconds for each (30)")
     options, rest = parser.parse_known_args()
-    if rest and options.command not in ("bench", "sim"):
+    if rest and options.command not in ("bench", "chaos", "sim"):
         parser.error(f"unknown arguments: {' '.join(rest)}")
     options.arguments = rest
     return options
