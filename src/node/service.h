@@ -293,7 +293,7 @@ class Service : public rpc::Handler,
   std::function<void(int)> driver_gone_;
   WorkerProcesses* processes_ = nullptr;
   store::ProgramStore* store_ = nullptr;
-  tunnel::Tunnels* tunnels_ = nullptr;        // null: no other host can be reached
+  tunnel::Tunnels* tunnels_ = nullptr;  // null: no other host can be reached
   transfer::Transfers* transfers_ = nullptr;  // null: no other host can be reached
   Cluster cluster_;
   Peers peers_;

@@ -44,8 +44,7 @@ flatbuffers::Offset<wire::NodeState> Service::pack_node(Builder& b, const contro
   const auto why = b.CreateString(node.why);
   const auto message = b.CreateString(node.drain.message);
   return wire::CreateNodeState(b, &id, endpoint, hostname, labels, total, available, node.alive, why, node.head,
-                               node.outside,
-                               node.drain.reason, message, epoch_of(node.drain.deadline_ms));
+                               node.outside, node.drain.reason, message, epoch_of(node.drain.deadline_ms));
 }
 
 std::string Service::endpoint_of(const NodeId& node) {
