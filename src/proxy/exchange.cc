@@ -140,6 +140,7 @@ bool Exchange::takes_more() const {
 }
 
 void Exchange::feed(FeedKind kind, std::string_view data, uint16_t code) {
+  if (!replica_) return;  // the handler has ended: nobody reads it
   if (!feed_) feed_ = std::make_unique<Feed>(*this);
   PickleWriter out;
   out.begin_tuple();

@@ -55,6 +55,17 @@ const std::string* RequestHead::find(std::string_view lower_name) const {
   return nullptr;
 }
 
+// What Beast lets pass although others may read the same bytes as another request (RFC 9112, 5.2, 6.1); null: nothing.
+static const char* ambiguity(const RequestHead& head) {
+  size_t encodings = 0;
+  for (const auto& [name, value] : head.headers) {
+    if (name == "transfer-encoding" && (++encodings > 1 || !boost::beast::iequals(value, "chunked")))
+      return "the transfer encoding is not chunked alone";
+    if (name == "host" && value.find_first_of(" \t") != value.npos) return "the host holds white space";
+  }
+  return nullptr;
+}
+
 RequestParser::RequestParser(const Limits& limits) : limits_(limits), reader_(std::make_unique<Reader>(*this)) {}
 RequestParser::~RequestParser() = default;
 
@@ -95,6 +106,11 @@ size_t RequestParser::feed(std::string_view bytes) {
       break;
     }
     if (!had_head && has_head()) {
+      if (const char* why = ambiguity(head_)) {
+        fault_ = Fault::kMalformed;
+        reason_ = why;
+        break;
+      }
       head_.is_chunked = reader_->chunked();
       head_.has_length = reader_->content_length().has_value();
       head_.content_length = head_.has_length ? *reader_->content_length() : 0;

@@ -244,8 +244,8 @@ bool Session::feed_messages() {
     in_.clear();
     for (FrameReader::Message& message : read) messages_.push_back(std::move(message));
     if (!good) {
-      send_close(frames_->fault(), "");
       exchange_->feed(FeedKind::kDisconnect, "", frames_->fault());
+      send_close(frames_->fault(), "");  // the exchange may be gone after it
       finish_up();
       return false;
     }

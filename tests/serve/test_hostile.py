@@ -1,0 +1,292 @@
+"""What strangers send: malformed and smuggled requests, slow ones, broken WebSocket frames, and TLS."""
+
+import socket
+import struct
+import subprocess
+import sys
+
+import pytest
+import requests
+from conftest import free_port
+from ray import serve
+from starlette.requests import Request
+
+
+@serve.deployment(ray_actor_options={"num_cpus": 0.1})
+class Echo:
+    async def __call__(self, request: Request):
+        body = (await request.body()).decode("latin-1")
+        return f"{request.method} {request.url.path} {body}"
+
+
+@pytest.fixture(scope="module")
+def echo(served):
+    from fastapi import FastAPI, WebSocket
+    from pydantic import BaseModel
+
+    app = FastAPI()
+
+    class Item(BaseModel):
+        number: int
+
+    @serve.deployment(ray_actor_options={"num_cpus": 0.1})
+    @serve.ingress(app)
+    class Api:
+        @app.post("/item")
+        def item(self, item: Item):
+            return item.number
+
+        @app.websocket("/ws")
+        async def ws(self, socket: WebSocket):
+            await socket.accept()
+            async for text in socket.iter_text():
+                await socket.send_text(text)
+
+    serve.run(Echo.bind(), name="echo", route_prefix="/")
+    serve.run(Api.bind(), name="api", route_prefix="/api")
+    return served
+
+
+def raw(served, sent, seconds=10):
+    """Everything that comes back until the other side closes, or half the time is over in silence."""
+    with socket.create_connection(("127.0.0.1", served.port), seconds) as sock:
+        sock.sendall(sent)
+        sock.shutdown(socket.SHUT_WR)
+        got = b""
+        while part := sock.recv(65536):
+            got += part
+        return got
+
+
+def statuses(got):
+    return [line.split(b" ")[1] for line in got.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
+
+
+BODY = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 5\r\nContent-Length: 6\r\n",
+        b"Content-Length: 5, 6\r\n",
+        b"Content-Length: +5\r\n",
+        b"Content-Length: -5\r\n",
+        b"Content-Length: 5 5\r\n",
+        b"Content-Length: 0x5\r\n",
+        b"Content-Length: 99999999999999999999999\r\n",
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        b"Transfer-Encoding : chunked\r\n",
+        b"Transfer-Encoding: xchunked\r\n",
+        b"Transfer-Encoding: chunked, identity\r\n",
+        b"Transfer-Encoding: gzip\r\n",
+        b" Transfer-Encoding: chunked\r\n",
+        b"X: a\0b\r\n",
+        b"X\0: a\r\n",
+        b"X: a\r\r\nY: b\r\n",
+        b": nothing\r\n",
+        b"no colon\r\n",
+    ],
+)
+def test_a_request_with_two_readings_is_refused(echo, head):
+    """What follows must not be taken as another request."""
+    got = raw(echo, b"POST / HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n" + BODY)
+    assert statuses(got) == [b"400"] and b"smuggled" not in got
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        b"zz\r\n",
+        b"-1\r\n",
+        b"fffffffffffffffff\r\n",
+        b"3\r\nabcd\r\n0\r\n\r\n",
+        b"3;\0\r\nabc\r\n0\r\n\r\n",
+        b"\r\n",
+    ],
+)
+def test_broken_chunks_are_refused(echo, chunks):
+    got = raw(echo, b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks + BODY)
+    assert statuses(got)[:1] in ([b"400"], []) and b"smuggled" not in got
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"GET  / HTTP/1.1",
+        b"GET / HTTP/1.1 more",
+        b"GET / HTTP/2.0",
+        b"GET / HTTP/1.",
+        b"GET / http/1.1",
+        b"G\0T / HTTP/1.1",
+        b"GET /\0 HTTP/1.1",
+        b"GET",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    ],
+)
+def test_broken_request_lines_are_refused(echo, line):
+    got = raw(echo, line + b"\r\nHost: x\r\n\r\n")
+    assert statuses(got) in ([b"400"], [b"505"]), got[:200]
+
+
+def test_giant_heads_are_refused(echo):
+    many = b"".join(b"H%d: %s\r\n" % (n, b"x" * 100) for n in range(2000))
+    assert statuses(raw(echo, b"GET / HTTP/1.1\r\nHost: x\r\n" + many + b"\r\n")) == [b"431"]
+    assert statuses(raw(echo, b"GET /" + b"x" * 200_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")) in (
+        [b"414"],
+        [b"431"],
+    )
+
+
+class TestRequests:
+    def test_unicode_paths(self, echo):
+        assert requests.get(f"{echo.url}/café/日本", timeout=30).content.decode() == "GET /café/日本 "
+        assert requests.get(f"{echo.url}/%F0%9F%9A%80", timeout=30).content.decode() == "GET /🚀 "
+
+    def test_bytes_that_are_no_text_are_no_path(self, echo):
+        with socket.create_connection(("127.0.0.1", echo.port), 30) as sock:
+            sock.sendall(b"GET /\xff\xfe%ff HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            got = sock.recv(65536)
+        assert statuses(got) in ([b"200"], [b"400"])
+
+    @pytest.mark.parametrize("body", [b"{", b'{"number": "x"}', b"", b"[]", b"\xff"])
+    def test_invalid_json(self, echo, body):
+        headers = {"content-type": "application/json"}
+        assert requests.post(f"{echo.url}/api/item", data=body, headers=headers, timeout=30).status_code in (
+            (422, 400) if body == b"\xff" else (422,)
+        )
+
+    def test_valid_json(self, echo):
+        assert requests.post(f"{echo.url}/api/item", json={"number": 3}, timeout=30).json() == 3
+
+    def test_wrong_method_and_unknown_route(self, echo):
+        assert requests.get(f"{echo.url}/api/item", timeout=30).status_code == 405
+        assert requests.get(f"{echo.url}/api/none", timeout=30).status_code == 404
+
+    def test_a_head_that_comes_byte_by_byte(self, echo):
+        with socket.create_connection(("127.0.0.1", echo.port), 30) as sock:
+            for byte in b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n":
+                sock.sendall(bytes([byte]))
+            got = b""
+            while part := sock.recv(65536):
+                got += part
+        assert got.endswith(b"GET /slow ")
+
+    def test_many_that_never_finish_keep_nobody_out(self, echo):
+        """Slowloris: hundreds of connections with half a head."""
+        held = []
+        try:
+            for _ in range(300):
+                sock = socket.create_connection(("127.0.0.1", echo.port), 30)
+                sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ")
+                held.append(sock)
+            for _ in range(20):
+                assert requests.get(echo.url + "/", timeout=10).status_code == 200
+        finally:
+            for sock in held:
+                sock.close()
+
+
+def handshake(served):
+    sock = socket.create_connection(("127.0.0.1", served.port), 30)
+    sock.sendall(
+        b"GET /api/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+    got = b""
+    while b"\r\n\r\n" not in got:
+        part = sock.recv(1)
+        assert part, got
+        got += part
+    assert got.startswith(b"HTTP/1.1 101")
+    return sock
+
+
+def frame(opcode, payload=b"", fin=True, masked=True, reserved=0):
+    first = (0x80 if fin else 0) | reserved << 4 | opcode
+    length = len(payload)
+    size = bytes([length]) if length < 126 else b"\x7e" + struct.pack(">H", length)
+    head = bytes([first, size[0] | (0x80 if masked else 0)]) + size[1:]
+    return head + (b"\0\0\0\0" if masked else b"") + payload
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (frame(1, b"x", masked=False), 1002),
+        (frame(1, b"x", reserved=4), 1002),
+        (frame(3, b"x"), 1002),
+        (frame(0xB, b"x"), 1002),
+        (frame(9, b"x" * 126), 1002),
+        (frame(9, b"x", fin=False), 1002),
+        (frame(0, b"x"), 1002),
+        (frame(1, b"a", fin=False) + frame(1, b"b"), 1002),
+        (frame(1, b"\xff\xfe"), 1007),
+        (frame(8, b"\x03"), 1002),
+        (frame(8, struct.pack(">H", 1000)), 1000),
+        (b"\x81\xff" + struct.pack(">Q", 1 << 40) + b"\0\0\0\0", 1009),
+    ],
+)
+def test_broken_frames_close_the_websocket(echo, sent, code):
+    """RFC 6455: the close frame says why."""
+    with handshake(echo) as sock:
+        sock.sendall(sent)
+        got = b""
+        while part := sock.recv(65536):
+            got += part
+    assert got[:1] == b"\x88" and struct.unpack(">H", got[2:4])[0] == code
+
+
+def test_a_websocket_still_works(echo):
+    with handshake(echo) as sock:
+        sock.sendall(frame(9, b"ping") + frame(1, b"he", fin=False) + frame(0, b"llo"))
+        got = b""
+        while b"hello" not in got:
+            got += sock.recv(65536)
+    assert b"\x8a\x04ping" in got
+
+
+class TestTls:
+    @pytest.fixture
+    def files(self, tmp_path):
+        folder = tmp_path
+        key, certificate = folder / "key.pem", folder / "certificate.pem"
+        words = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext"
+        subprocess.run(
+            [*words.split(), "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+            check=True,
+            capture_output=True,
+        )
+        return key, certificate
+
+    def test_the_proxy_serves_https(self, files):
+        """In a cluster of its own: options hold for all of Serve."""
+        key, certificate = files
+        program = f"""
+import ray, requests
+from ray import serve
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+serve.start(http_options={{"port": {free_port()}, "ssl_keyfile": {str(key)!r}, "ssl_certfile": {str(certificate)!r}}})
+
+@serve.deployment
+def hello(request):
+    return request.url.scheme
+
+serve.run(hello.bind())
+from narke.serve._private.client import controller
+port = ray.get(controller().http_options.remote())["port"]
+print(requests.get(f"https://127.0.0.1:{{port}}/", verify={str(certificate)!r}, timeout=30).text)
+import socket
+with socket.create_connection(("127.0.0.1", port), 10) as plain:
+    plain.sendall(b"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+    print(plain.recv(100)[:5] == b"HTTP/")
+serve.shutdown()
+"""
+        ran = subprocess.run(
+            [sys.executable, "-c", "import narke._alias as a; a.install()\n" + program],
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        assert ran.stdout.split() == ["https", "False"], ran.stdout + ran.stderr
