@@ -49,15 +49,14 @@ def with_plain_layouts(table: Block) -> Block:
     """The table without views and runs, of which Arrow itself cannot pick rows."""
     for place, field in enumerate(table.schema):
         column = table.column(place)
-        if field.type in _VIEWS:
-            table = table.set_column(place, field.name, column.cast(_VIEWS[field.type]))
+        if pa.types.is_string_view(field.type):
+            table = table.set_column(place, field.name, column.cast(pa.string()))
+        elif pa.types.is_binary_view(field.type):
+            table = table.set_column(place, field.name, column.cast(pa.binary()))
         elif pa.types.is_run_end_encoded(field.type):
             chunks = [pc.run_end_decode(chunk) for chunk in column.chunks]
             table = table.set_column(place, field.name, pa.chunked_array(chunks, field.type.value_type))
     return table
-
-
-_VIEWS = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
 
 
 def _from_columns(batch: Mapping[str, Any]) -> Block:
