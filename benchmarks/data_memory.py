@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-import measure  # noqa: E402
+import measure
 
 ROWS = 2_000_000
 ROW_BYTES = 48
