@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import ray
+from once import first_time
 from ray.data import BlockBasedFileDatasink
 from ray.data.checkpoint import (
     CheckpointConfig,
@@ -18,14 +19,6 @@ from ray.data.checkpoint import (
 from ray.data.checkpoint.checkpoint_writer import CheckpointWriter
 from ray.data.checkpoint.load_checkpoint_callback import LoadCheckpointCallback
 from ray.data.checkpoint.util import build_pending_checkpoint_trie
-
-
-def first_time(path):
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
-        return True
-    except FileExistsError:
-        return False
 
 
 class Stops(BlockBasedFileDatasink):

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import pytest
 import ray
+from once import first_time
 from ray.data import ActorPoolStrategy, DataContext
 
 from narke.data.execute import callbacks, operators, pool
@@ -26,15 +27,6 @@ def wait_for(condition, what):
 def context():
     with DataContext.current(DataContext.get_current().copy()) as own:
         yield own
-
-
-def first_time(path):
-    """Whether nobody has called this with the path before."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
-        return True
-    except FileExistsError:
-        return False
 
 
 def test_a_slow_task_is_started_twice_and_counts_once(tmp_path, monkeypatch):

@@ -186,3 +186,40 @@ def test_groupings_in_several_partitions(cluster):
     groups = pd.DataFrame({"k": keys, "v": np.arange(rows)}).groupby("k")["v"]
     assert got["sum(v)"].tolist() == groups.sum().tolist()
     np.testing.assert_allclose(got["std(v)"], groups.std())
+
+
+def test_texts_that_are_read_as_dictionaries_group_alike(tmp_path):
+    """Row groups with dictionaries of their own, nulls, values that a filter leaves none of."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from ray.data.expressions import col
+
+    rng = np.random.default_rng(3)
+    table = pa.table(
+        {
+            "s": pa.array(rng.choice(["a", "b", "c", None], 900)),
+            "t": pa.array([f"t{i // 300}" for i in range(900)]),
+            "x": rng.random(900),
+            "odd": [i % 2 == 1 for i in range(900)],
+        }
+    )
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=100)
+    frame = table.to_pandas()
+    ds = ray.data.read_parquet(str(tmp_path / "x.parquet"))
+    for keys in (["s"], ["t"], ["s", "t"]):
+        for kept in (None, col("t") != "t1", col("odd")):
+            chosen = (
+                frame if kept is None else frame[frame["odd"] if "odd" in repr(kept) else frame["t"] != "t1"]
+            )
+            some = ds if kept is None else ds.filter(expr=kept)
+            got = some.with_column("y", col("x") * 2).groupby(keys).sum("y").to_pandas()
+            want = chosen.assign(y=chosen["x"] * 2).groupby(keys, dropna=False)["y"].sum().reset_index()
+            found = {tuple(map(_text, row[:-1])): row[-1] for row in got.itertuples(index=False)}
+            assert set(found) == {tuple(map(_text, row[:-1])) for row in want.itertuples(index=False)}
+            for row in want.itertuples(index=False):
+                assert found[tuple(map(_text, row[:-1]))] == pytest.approx(row[-1])
+    assert ds.groupby("s").count().schema().base_schema.field("s").type == pa.string()
+
+
+def _text(value):
+    return "None" if value is None or value != value else str(value)

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from narke.data import columns, kernels
 
@@ -30,10 +31,10 @@ def from_batch(batch: Any) -> Block:
     Raises:
         TypeError: it is none of these. ValueError: its columns differ in length.
     """
-    if isinstance(batch, pa.Table):
-        return batch
     if isinstance(batch, pa.RecordBatch):
-        return pa.Table.from_batches([batch])
+        batch = pa.Table.from_batches([batch])
+    if isinstance(batch, pa.Table):
+        return with_plain_layouts(batch)
     if type(batch).__module__.split(".")[0] == "pandas" and hasattr(batch, "columns"):
         return from_pandas(batch)
     if isinstance(batch, Mapping):
@@ -42,6 +43,20 @@ def from_batch(batch: Any) -> Block:
         f"the function must return a dict of arrays, a DataFrame or an Arrow table, not {type(batch).__name__}: "
         f"{batch!r:.100}. Return {{'name': array}}."
     )
+
+
+def with_plain_layouts(table: Block) -> Block:
+    """The table without views and runs, of which Arrow itself cannot pick rows."""
+    for place, field in enumerate(table.schema):
+        column = table.column(place)
+        if pa.types.is_string_view(field.type):
+            table = table.set_column(place, field.name, column.cast(pa.string()))
+        elif pa.types.is_binary_view(field.type):
+            table = table.set_column(place, field.name, column.cast(pa.binary()))
+        elif pa.types.is_run_end_encoded(field.type):
+            chunks = [pc.run_end_decode(chunk) for chunk in column.chunks]
+            table = table.set_column(place, field.name, pa.chunked_array(chunks, field.type.value_type))
+    return table
 
 
 def _from_columns(batch: Mapping[str, Any]) -> Block:

@@ -7,10 +7,8 @@ import dataclasses
 import enum
 import json
 import os
-import urllib.error
-import urllib.parse
-import urllib.request
 from typing import Any
+from urllib.parse import quote
 
 ASK_S = 60.0
 
@@ -119,7 +117,7 @@ class DatabricksUnityCatalog(Catalog):
         return ResolvedSource(catalog_kwargs=about, table_identifier=name, data_format=ReaderFormat.ICEBERG)
 
     def _table(self, table: str) -> dict[str, Any]:
-        return self._asked(f"tables/{urllib.parse.quote(table, safe='')}", None)
+        return self._asked(f"tables/{quote(table, safe='')}", None)
 
     def _credentials(self, info: dict[str, Any], mode: CatalogAccessMode) -> dict[str, Any]:
         wanted = {"table_id": info["table_id"], "operation": CatalogAccessMode(mode).as_databricks_table_op()}
@@ -130,6 +128,9 @@ class DatabricksUnityCatalog(Catalog):
 
     def _asked(self, path: str, body: Any) -> dict[str, Any]:
         """The answer of the catalog; a token that has run out is asked for anew, once."""
+        import urllib.error
+        import urllib.request
+
         for attempt in range(2):
             data = None if body is None else json.dumps(body).encode()
             headers = {"Authorization": f"Bearer {self._token()}", "Content-Type": "application/json"}

@@ -38,6 +38,9 @@ class ObjectType(pa.ExtensionType):
     def __arrow_ext_deserialize__(cls, storage_type: pa.DataType, serialized: bytes) -> ObjectType:
         return cls()
 
+    def __hash__(self) -> int:
+        return hash(self.extension_name)
+
     def __arrow_ext_class__(self) -> Any:
         return ArrowPythonObjectArray
 

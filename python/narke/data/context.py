@@ -275,7 +275,7 @@ class DataContext(RaySettings):
     execution_no_progress_timeout_s: float = 1800
     raise_original_map_exception: bool = False
     enable_auto_log_stats: bool = False
-    print_on_execution_start: bool = True
+    print_on_execution_start: bool = False
     custom_execution_callback_classes: list[Any] = dataclasses.field(default_factory=list)
     s3_try_create_dir: bool = False
     dataset_logger_id: str | None = None

@@ -11,6 +11,15 @@ import pyarrow.compute as pc
 if TYPE_CHECKING:
     from narke.data.expressions import Expr
 
+__all__ = [
+    "ArrayNamespace",
+    "DatetimeNamespace",
+    "ListNamespace",
+    "MapNamespace",
+    "StringNamespace",
+    "StructNamespace",
+]
+
 
 class _Namespace:
     def __init__(self, expr: Expr):

@@ -99,33 +99,50 @@ def _partition_any(block: Block, bounds: Block, keys: list[str], descending: lis
 
 
 def group(block: Block, keys: list[str]) -> tuple[np.ndarray, Block]:
-    """The group of each row (32 bits), and a table with the keys of each group, in order of first appearance."""
+    """The group of each row (32 bits), and a table with the keys of each group, in no order of theirs."""
     codes, parts = np.zeros(block.num_rows, np.int64), []
     strides: list[int] = []
     for key in keys:
-        coded = _coded(columns.one_chunk(block.column(key)))
+        column = columns.one_chunk(block.column(key))
+        coded = _coded(column)
+        if len(keys) == 1 and coded is not column:  # each value of the dictionary has a row
+            return np.asarray(coded.indices).astype(np.uint32), pa.table({key: coded.dictionary})
         own = np.asarray(coded.indices, dtype=np.int64)
-        if strides and len(coded.dictionary) * strides[-1] > 2**62:
+        below = strides[-1] if strides else 1
+        if len(coded.dictionary) * below > 2**62:
             return _group_by_rows(block, keys)
-        codes = codes + own * (strides[-1] if strides else 1)
-        strides.append(len(coded.dictionary) * (strides[-1] if strides else 1))
+        codes = codes + own * below
+        strides.append(max(1, len(coded.dictionary)) * below)
         parts.append(coded.dictionary)
-    if len(keys) == 1:
-        return codes.astype(np.uint32), pa.table({keys[0]: parts[0]})
-    whole = pa.array(codes).dictionary_encode()
-    chosen = np.asarray(whole.dictionary)
+    ids, chosen = _dense(codes, strides[-1])
     made = {}
     below = 1
     for key, values, stride in zip(keys, parts, strides, strict=True):
         made[key] = values.take(pa.array(chosen % stride // below)) if len(values) else values
         below = stride
-    return np.asarray(whole.indices).astype(np.uint32), pa.table(made)
+    return ids, pa.table(made)
+
+
+SMALL_RANGE = 1 << 16
+
+
+def _dense(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers below `count` as numbers of 32 bits without gaps, and which number each of those is."""
+    if count > SMALL_RANGE:
+        whole = pa.array(codes).dictionary_encode()
+        return np.asarray(whole.indices).astype(np.uint32), np.asarray(whole.dictionary)
+    chosen = np.flatnonzero(np.bincount(codes, minlength=count))
+    places = np.zeros(count, np.uint32)
+    places[chosen] = np.arange(len(chosen), dtype=np.uint32)
+    return places[codes], chosen
 
 
 def _coded(column: Any) -> pa.DictionaryArray:
     if isinstance(column, pa.ChunkedArray):  # no rows
         column = pa.array([], column.type)
     if pa.types.is_dictionary(column.type):
+        if not column.null_count and not column.dictionary.null_count:
+            return column
         column = column.cast(column.type.value_type)
     if pa.types.is_null(column.type):
         column = column.cast(pa.int8())

@@ -1,19 +1,6 @@
 """The methods of expressions by kind of value, where Ray has them."""
 
-from narke.data.expression_namespaces import (
-    ArrayNamespace,
-    DatetimeNamespace,
-    ListNamespace,
-    MapNamespace,
-    StringNamespace,
-    StructNamespace,
-)
+from narke.data import expression_namespaces as _own
+from narke.data.expression_namespaces import *  # noqa: F403
 
-__all__ = [
-    "ArrayNamespace",
-    "DatetimeNamespace",
-    "ListNamespace",
-    "MapNamespace",
-    "StringNamespace",
-    "StructNamespace",
-]
+__all__ = list(_own.__all__)

@@ -6,12 +6,27 @@ import dataclasses
 from collections.abc import Callable
 
 from narke.data.compute import Compute, task_limit
+from narke.data.partials import Partial
 from narke.data.plan import Limit, Map, Node, Read
 
 
 def optimize(node: Node) -> Node:
     """The plan after all rewrites: limits and projections go to the reads, then neighbouring maps join."""
-    return _fuse(_push(node))
+    return _coded(_fuse(_push(node)))
+
+
+def _coded(node: Node) -> Node:
+    """Let reads whose only use is an aggregation give the texts of its keys as numbers into a dictionary."""
+    if not isinstance(node, Read) or not node.steps or not isinstance(node.steps[-1].fn, Partial):
+        return _with_inputs(node, _coded)
+    keys = set(node.steps[-1].fn.keys)
+    for step in node.steps[:-1]:
+        touched = getattr(step.fn, "touches", None)
+        if touched is None or step.kind not in ("block", "stream"):
+            return node
+        keys -= touched
+    source = node.source.with_dictionaries(sorted(keys)) if keys else None
+    return node if source is None else dataclasses.replace(node, source=source)
 
 
 def _with_inputs(node: Node, change: Callable[[Node], Node]) -> Node:

@@ -33,6 +33,12 @@ class Project:
         """Whether it works on blocks whose columns are not read yet."""
         return self._pairs is not None
 
+    @property
+    def touches(self) -> set[str] | None:
+        """Columns whose values it looks at, or whose names it changes; None when that is not known."""
+        plain = self._pairs is not None and all(new == old for new, old in self._pairs)
+        return set() if plain else None
+
     def __call__(self, block: Any) -> Any:
         if not block.column_names and not block.num_rows:
             return block
@@ -70,6 +76,11 @@ class Where:
     def __init__(self, predicate: Any):
         self._predicate = predicate
 
+    @property
+    def touches(self) -> set[str]:
+        """Columns whose values it looks at."""
+        return set(self._predicate.columns)
+
     def __call__(self, block: Block) -> Block:
         if not block.num_columns:
             return block
@@ -97,6 +108,11 @@ class WithExpressions:
 
     def __init__(self, exprs: dict[str, Any]):
         self._exprs = exprs
+
+    @property
+    def touches(self) -> set[str]:
+        """Columns whose values it looks at, or puts others in the place of."""
+        return set(self._exprs).union(*(expr.columns for expr in self._exprs.values()))
 
     def __call__(self, index: int, blocks: Iterable[Block]) -> Iterator[Block]:
         place = index << PLACE_BITS

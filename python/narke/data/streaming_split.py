@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import narke
 from narke.data import exchange
 from narke.data.execute import tasks
 from narke.data.execute.operators import described_bundle
-from narke.data.iterator import DataIterator
+from narke.data.iterator import Again, DataIterator
 from narke.data.plan import Bundle
 
 if TYPE_CHECKING:
@@ -20,38 +20,118 @@ if TYPE_CHECKING:
 TURN_S = 60.0
 
 
+Span = tuple[int, int]  # rows from the first to before the second, numbered through the whole dataset
+
+
+class Part(NamedTuple):
+    """A block of one consumer, and which rows of the dataset it holds."""
+
+    bundle: Bundle
+    spans: tuple[Span, ...]
+
+
 class Shares:
-    """Blocks for each of n consumers: whoever asks gets the next; when equal, each gets its share of every block."""
+    """Blocks for each of n consumers: whoever asks gets the next; when equal, each gets its share of every block.
 
-    def __init__(self, bundles: Iterator[Bundle], n: int, equal: bool):
+    Args:
+        done: rows that consumers have had in an earlier run of the same dataset; they are left out.
+    """
+
+    def __init__(self, bundles: Iterator[Bundle], n: int, equal: bool, done: Iterable[Span] = ()):
         self._bundles, self._n, self._equal = bundles, n, equal
-        self._queues: list[deque[Bundle]] = [deque() for _ in range(n)]
-        self._left: list[Bundle] = []
+        self._done = merged(done)
+        self._row = 0
+        self._waiting: deque[Part] = deque()
+        self._queues: list[deque[Part]] = [deque() for _ in range(n)]
+        self._left: list[Part] = []
 
-    def next(self, split: int) -> Bundle | None:
+    def next(self, split: int) -> Part | None:
         """The next block of a consumer; None when there are no more."""
         if not self._equal:
-            return next(self._bundles, None)
+            return self._next_part()
         while not self._queues[split]:
+            part = self._next_part()
+            if part is None:
+                return None
+            self._deal(part)
+        return self._queues[split].popleft()
+
+    def _next_part(self) -> Part | None:
+        """The next rows that nobody has had."""
+        while not self._waiting:
             bundle = next(self._bundles, None)
             if bundle is None:
                 return None
-            self._deal(bundle)
-        return self._queues[split].popleft()
+            if not bundle.rows:
+                return Part(bundle, ())
+            start, self._row = self._row, self._row + bundle.rows
+            wanted = _rest((start, self._row), self._done)
+            if wanted == [(start, self._row)]:
+                return Part(bundle, ((start, self._row),))
+            self._waiting.extend(_cut(bundle, start, wanted))
+        return self._waiting.popleft()
 
-    def _deal(self, bundle: Bundle) -> None:
-        """Cut what is left over and the bundle into n equal parts; fewer than n rows are kept for the next."""
-        held = [b for b in [*self._left, bundle] if b.rows]
-        total = sum(b.rows for b in held)
+    def _deal(self, part: Part) -> None:
+        """Cut what is left over and the part into n equal ones; fewer than n rows are kept for the next."""
+        held = [p for p in [*self._left, part] if p.bundle.rows]
+        total = sum(p.bundle.rows for p in held)
+        if not total:
+            return
         each = total // self._n
         edges = [each * i for i in range(self._n + 1)]
-        made = _run_slices(held, edges if each * self._n == total else [*edges, total]) if total else []
+        cuts = edges if each * self._n == total else [*edges, total]
+        made = _run_slices([p.bundle for p in held], cuts)
+        spans = [span for p in held for span in p.spans]
+        pairs = zip(cuts[:-1], cuts[1:], strict=True)
+        parts = [Part(b, _within(spans, low, high)) for b, (low, high) in zip(made, pairs, strict=True)]
         if each == 0:
-            self._left = made[-1:]
+            self._left = parts[-1:]
             return
-        for queue, part in zip(self._queues, made, strict=False):
-            queue.append(part)
-        self._left = made[self._n :]
+        for queue, own in zip(self._queues, parts, strict=False):
+            queue.append(own)
+        self._left = parts[self._n :]
+
+
+def merged(spans: Iterable[Span]) -> list[Span]:
+    """The same rows in as few spans as possible, in order."""
+    made: list[Span] = []
+    for start, end in sorted((int(a), int(b)) for a, b in spans if a < b):
+        if made and start <= made[-1][1]:
+            made[-1] = (made[-1][0], max(end, made[-1][1]))
+        else:
+            made.append((start, end))
+    return made
+
+
+def _rest(span: Span, done: list[Span]) -> list[Span]:
+    """The parts of a span that are in none of some spans in order."""
+    made, (start, end) = [], span
+    for low, high in done:
+        if high > start and low < end:
+            if low > start:
+                made.append((start, low))
+            start = max(start, high)
+    return [*made, (start, end)] if start < end else made
+
+
+def _within(spans: list[Span], low: int, high: int) -> tuple[Span, ...]:
+    """The rows that stand from place `low` to before `high` in a row of spans."""
+    made, place = [], 0
+    for start, end in spans:
+        first, last = max(low, place), min(high, place + end - start)
+        if first < last:
+            made.append((start + first - place, start + last - place))
+        place += end - start
+    return tuple(made)
+
+
+def _cut(bundle: Bundle, start: int, wanted: list[Span]) -> list[Part]:
+    """Some rows of a bundle, whose first has a number, as parts."""
+    run = tasks.remote(tasks.run_slices, {"num_returns": "streaming", "num_cpus": 0})
+    generators = [run.remote(0, [(low - start, high - start)], bundle.ref) for low, high in wanted]
+    return [
+        Part(described_bundle(next(g), g)[0], (span,)) for g, span in zip(generators, wanted, strict=True)
+    ]
 
 
 def _run_slices(bundles: list[Bundle], edges: list[int]) -> list[Bundle]:
@@ -68,21 +148,27 @@ class SplitCoordinator:
         self._changed = threading.Condition()
         self._round = -1
         self._begun: set[int] = set()
+        self._done: list[Span] = []
         self._shares: Shares | None = None
 
-    def begin(self, split: int) -> int:
-        """A consumer begins a round: waits until all have, and gives the round's number; -1 after `TURN_S` seconds."""
+    def begin(self, split: int, done: Iterable[Span] = ()) -> int:
+        """A consumer begins a round: waits until all have, and gives the round's number; -1 after `TURN_S` seconds.
+
+        `done` are rows that it has had in an earlier run; the round leaves out what any consumer has had.
+        """
         with self._changed:
             wanted = self._round + 1
             self._begun.add(split)
+            self._done.extend(done)
             if len(self._begun) == self._n:
                 self._begun.clear()
                 self._round = wanted
-                self._shares = Shares(self._dataset._bundles(), self._n, self._equal)
+                done, self._done = self._done, []
+                self._shares = Shares(self._dataset._bundles(), self._n, self._equal, done)
                 self._changed.notify_all()
             return wanted if self._changed.wait_for(lambda: self._round >= wanted, TURN_S) else -1
 
-    def next(self, split: int, number: int) -> Bundle | None:
+    def next(self, split: int, number: int) -> Part | None:
         """The next block of a consumer in a round; None at its end."""
         with self._changed:
             if number != self._round or self._shares is None:
@@ -99,17 +185,61 @@ class SplitCoordinator:
 
 
 class SplitIterator(DataIterator):
-    """One consumer's iterator; may be sent to a task or an actor."""
+    """One consumer's iterator; may be sent to a task or an actor.
+
+    `state_dict` says which rows its user has been given; an iterator of another split of the same dataset that is given
+    it by `load_state_dict` goes on after them, if all of its consumers are given theirs. The dataset must give the same
+    rows in the same order again, so random operators need seeds.
+    """
 
     def __init__(self, coordinator: Any, split: int, context: Any):
         self._coordinator, self._split, self._context = coordinator, split, context
+        self._had: list[Span] = []
+        self._given: list[Span] = []
 
     def _bundles(self) -> Iterator[Bundle]:
+        self._had, done = [], self._had
+        self._given = list(done)
         number = -1
         while number < 0:  # no call lasts for ever; the others may take as long as they like
-            number = narke.get(self._coordinator.begin.remote(self._split))
-        while (bundle := narke.get(self._coordinator.next.remote(self._split, number))) is not None:
-            yield bundle
+            number = narke.get(self._coordinator.begin.remote(self._split, done))
+            done = []
+        while (part := narke.get(self._coordinator.next.remote(self._split, number))) is not None:
+            self._given.extend(part.spans)
+            yield part.bundle
+
+    def _batches(
+        self, depth: int, size: int | None, form: str | None, drop_last: bool, shuffle: tuple[Any, Any]
+    ) -> Any:
+        plain = super()._batches(depth, size, form, drop_last, shuffle)
+        return Again(lambda: self._counted(plain, bool(shuffle[0])))
+
+    def _counted(self, batches: Any, mixed: bool) -> Iterator[Any]:
+        """The batches; counts their rows as they are taken."""
+        self._rows: int | None = None if mixed else 0
+        self._before = sum(end - start for start, end in self._had)
+        for batch in batches:
+            if self._rows is not None:
+                self._rows += _length(batch)
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which rows the batches of this round have held so far: {"spans": [[first, end], ...]}.
+
+        Raises:
+            RuntimeError: rows were drawn at random from a buffer, so that those that were given are no span.
+        """
+        rows = getattr(self, "_rows", 0)
+        if rows is None:
+            raise RuntimeError(
+                "with local_shuffle_buffer_size nobody knows which rows were given: shuffle the dataset"
+            )
+        spans = _within(self._given, 0, getattr(self, "_before", 0) + rows)
+        return {"spans": [list(span) for span in merged(spans)]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Begin the next round after the rows that `state_dict` of an earlier iterator named."""
+        self._had = merged((start, end) for start, end in state["spans"])
 
     def schema(self) -> Any:
         return narke.get(self._coordinator.schema.remote())
@@ -126,6 +256,11 @@ class SplitIterator(DataIterator):
         from narke.data.plan import Blocks
 
         return MaterializedDataset(Blocks((), tuple(self._bundles())), self._context.copy())
+
+
+def _length(batch: Any) -> int:
+    """Rows of a batch of any form."""
+    return len(next(iter(batch.values()), ())) if isinstance(batch, dict) else len(batch)
 
 
 def split_iterators(dataset: Dataset, n: int, equal: bool) -> list[SplitIterator]:

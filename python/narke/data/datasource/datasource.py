@@ -147,6 +147,10 @@ class Datasource:
         wanted = {name: name for name in names}
         return self.apply_projection(wanted) if self.supports_projection_pushdown() else None
 
+    def with_dictionaries(self, names: list[str]) -> Datasource | None:
+        """The same source, which may give texts of some columns as dictionaries; None when it cannot."""
+        return None
+
     def with_predicate(self, predicate: Any) -> Datasource | None:
         """The same source with the rows for which an expression holds; None when it cannot tell."""
         return self.apply_predicate(predicate) if self.supports_predicate_pushdown() else None

@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -41,7 +39,10 @@ class Share:
         Raises:
             ValueError: it does not.
         """
-        share, schema, table = (urllib.parse.quote(name, safe="") for name in self.names)
+        import urllib.error
+        import urllib.request
+
+        share, schema, table = (quote(name, safe="") for name in self.names)
         url = f"{self.endpoint.rstrip('/')}/shares/{share}/schemas/{schema}/tables/{table}/query"
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         try:
@@ -137,8 +138,10 @@ class SharedFile:
     kinds: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __call__(self) -> Iterator[pa.Table]:
+        from urllib.request import urlopen
+
         place = self.url.split("?", 1)[0]
-        with urllib.request.urlopen(self.url, timeout=ASK_S) as answer:
+        with urlopen(self.url, timeout=ASK_S) as answer:
             data = answer.read()
         with named(place):
             table = pq.read_table(io.BytesIO(data), use_threads=False, partitioning=None)

@@ -180,7 +180,11 @@ def _from_json_text(data: bytes) -> pa.Table:
     import json
 
     value = json.loads(data)
-    return blk.from_rows(value if isinstance(value, list) else [value])
+    rows = value if isinstance(value, list) else [value]
+    odd = next((row for row in rows if not isinstance(row, dict)), None)
+    if odd is not None:
+        raise ValueError(f"rows must be JSON objects, not {odd!r:.50}")
+    return blk.from_rows(rows)
 
 
 class TextReader(Reader):

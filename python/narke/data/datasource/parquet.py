@@ -59,6 +59,7 @@ class ParquetSource(Datasource):
         self._system, self._files, self._names = system, files, names
         self._include_paths, self._args = include_paths, dict(args or {})
         self._predicate: Any = None
+        self._dictionaries: tuple[str, ...] = ()
         self._retried = tuple(DataContext.get_current().retried_io_errors)
         with ThreadPoolExecutor(METADATA_THREADS) as pool:
             known = list(pool.map(self._pieces_of, range(len(files))))
@@ -95,6 +96,14 @@ class ParquetSource(Datasource):
         other._names = list(names)
         return other
 
+    def with_dictionaries(self, names: list[str]) -> Datasource | None:
+        texts = {f.name for f in self._schema if pa.types.is_string(f.type)}
+        if self._args or not texts & set(names):
+            return None
+        other = copy.copy(self)
+        other._dictionaries = tuple(name for name in names if name in texts)
+        return other
+
     def with_predicate(self, predicate: Any) -> Datasource | None:
         if not predicate.columns <= set(self._schema.names if self._names is None else self._names):
             return None
@@ -122,7 +131,8 @@ class ParquetSource(Datasource):
             (self._files[i], [p.group for p in pieces if p.file == i and p.group >= 0])
             for i in dict.fromkeys(p.file for p in pieces)
         ]
-        read = ParquetRead(self._system, files, self._names, self._predicate, self._include_paths, self._args)
+        how = (self._predicate, self._include_paths, self._args, self._dictionaries)
+        read = ParquetRead(self._system, files, self._names, *how)
         rows = sum(p.rows for p in pieces)
         return ReadTask(
             read,
@@ -141,6 +151,7 @@ class ParquetRead:
     predicate: Any
     include_paths: bool
     args: dict[str, Any]
+    dictionaries: tuple[str, ...] = ()
 
     def __call__(self) -> Iterator[Any]:
         for file, groups in self.files:
@@ -152,7 +163,7 @@ class ParquetRead:
             yield from self._by_fragments(file, groups)
             return
         with self.system.open_input_file(file.path) as stream:
-            found = pq.ParquetFile(stream)
+            found = pq.ParquetFile(stream, read_dictionary=list(self.dictionaries))
             columns.refuse_objects(found.schema_arrow, file.path)
             own = self._own_columns(found.schema_arrow, file)
             for group in groups or range(found.metadata.num_row_groups):
@@ -183,7 +194,7 @@ class ParquetRead:
 
         def load(name: str) -> Any:
             with named(path), self.system.open_input_file(path) as stream:
-                own = pq.ParquetFile(stream, metadata=found.metadata)
+                own = pq.ParquetFile(stream, metadata=found.metadata, read_dictionary=list(self.dictionaries))
                 return own.read_row_group(group, columns=[name], use_threads=False).column(name)
 
         parts: dict[str, Any] = {}
@@ -204,7 +215,8 @@ class ParquetRead:
         args = {"use_threads": False, **self.args}
         if self.predicate is not None:
             args["filter"] = self.predicate.to_pyarrow()
-        whole = pds.ParquetFileFormat().make_fragment(file.path, self.system)
+        form = pds.ParquetFileFormat(read_options={"dictionary_columns": set(self.dictionaries)})
+        whole = form.make_fragment(file.path, self.system)
         columns.refuse_objects(whole.physical_schema, file.path)
         own = self._own_columns(whole.physical_schema, file)
         for part in [whole.subset(row_group_ids=[group]) for group in groups] or [whole]:
