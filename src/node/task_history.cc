@@ -1,5 +1,6 @@
 #include "node/task_history.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "node/wire.h"
@@ -48,19 +49,16 @@ static std::vector<history::FailurePtr> failures_of(const wire::TaskEvents& even
 
 bool TaskHistory::on_events(const Program& program, const rpc::Frame& frame) {
   const auto* events = frame.as<wire::TaskEvents>();
-  if (events == nullptr || frame.raw.size() % sizeof(history::Record) != 0) return false;
+  if (events == nullptr || !history::Batch::decode(frame.raw, &batch_)) return false;
   Speaker& speaker = speaker_of(program);
   if (!read_names(*events, &speaker.names)) return false;
   const std::vector<history::FailurePtr> failures = failures_of(*events);
+  const auto is_told = [&](const history::Record& record) {
+    return record.name < speaker.names.size() && record.failure < failures.size();
+  };
+  if (!std::ranges::all_of(batch_.common(), is_told) || !std::ranges::all_of(batch_.whole(), is_told)) return false;
   table_.count_lost(events->dropped());
-  for (size_t at = 0; at < frame.raw.size(); at += sizeof(history::Record)) {
-    history::Record record;
-    std::memcpy(&record, frame.raw.data() + at, sizeof(record));
-    const bool is_sound = record.name < speaker.names.size() && record.failure < failures.size() &&
-                          record.kind <= history::Kind::kProfile && record.state <= history::State::kFailed;
-    if (!is_sound) return false;
-    table_.add(speaker.origin, record, speaker.names[record.name], failures[record.failure]);
-  }
+  table_.add(speaker.origin, batch_, speaker.names, failures);
   return true;
 }
 

@@ -22,7 +22,7 @@ class TaskHistory {
   TaskHistory(const std::string& folder, std::function<void(const std::string&)> log)
       : writer_(folder), log_(std::move(log)) {}
 
-  // A TaskEvents frame. False: it is malformed; what came before the fault counts.
+  // A TaskEvents frame. False: it is malformed, and nothing of it counts.
   bool on_events(const Program& program, const rpc::Frame& frame);
   // An actor is asked for, or has died: its constructor waits from then on, or never runs.
   void on_actor_asked(const Program& creator, const controller::ActorSpec& spec);
@@ -43,6 +43,7 @@ class TaskHistory {
   Speaker& speaker_of(const Program& program);
 
   history::TaskTable table_;
+  history::Batch batch_;  // its memory is used again
   history::SegmentWriter writer_;
   std::function<void(const std::string&)> log_;
   std::unordered_map<WorkerId, Speaker> speakers_;

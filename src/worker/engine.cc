@@ -58,7 +58,7 @@ Engine::Engine(const EngineConfig& config)
       actors_(*this, objects_, *this),
       executor_(objects_, [this] { return leader_ == Leader::kThread; }) {
   self_.worker = reactor_.identity().self;
-  executor_.set_log(&task_log_);
+  if (records_events_) executor_.set_log(&task_log_);
   process_unique_.resize(12);
   NARKE_CHECK(getrandom(process_unique_.data(), process_unique_.size(), 0) == 12);
   token_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

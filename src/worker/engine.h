@@ -189,6 +189,8 @@ class Engine final : public Links,
   void leave_at_once();
   // Called under the lock when a running call shall stop: (task, force).
   void set_cancel_hook(std::function<void(const TaskId&, bool)> hook) { cancel_hook_ = std::move(hook); }
+  // Called under the lock, at most ten times a second, when what runs here may have changed: what runs, "" for nothing.
+  void set_title_hook(std::function<void(const std::string&)> hook) { title_hook_ = std::move(hook); }
   void set_node_lost_hook(std::function<void()> hook) { node_lost_hook_ = std::move(hook); }
 
   // ---- Links, and facts ----
@@ -228,7 +230,7 @@ class Engine final : public Links,
     const std::function<bool()>* ready;
     bool done = false;
   };
-  struct Dependent;     // waits for a task's references
+  struct Dependent;  // waits for a task's references
   struct TokenListener;
   using NodeCallback = std::function<void(const rpc::Frame*)>;
 
@@ -285,7 +287,9 @@ class Engine final : public Links,
   void introduce(rpc::Connection& link);
   void on_introduce(rpc::Connection& link, const rpc::Frame& frame);
   void end_everything();
+  static bool records_events();
   void arm_events_timer();
+  void show_running();
   void send_task_events();
   bool tell_waiting();
   void tell_failed(const Task& task, const ValuePtr& error);
@@ -314,6 +318,7 @@ class Engine final : public Links,
   Actors actors_;
   Executor executor_;
   TaskLog task_log_;
+  const bool records_events_ = records_events();
   std::vector<TaskPtr> waiting_;  // for references, since the last batch of task events
 
   std::map<rpc::Connection*, std::unique_ptr<Peer>> links_;
@@ -345,6 +350,7 @@ class Engine final : public Links,
   std::function<bool()> interrupt_check_;
   std::function<void(const TaskId&, bool)> cancel_hook_;
   std::function<void()> node_lost_hook_;
+  std::function<void(const std::string&)> title_hook_;
 
   std::string process_unique_;  // 12 random bytes
   std::atomic<uint64_t> next_id_{1};

@@ -116,7 +116,8 @@ void Engine::on_peer_closed(Peer& peer, const Error& why) {
   objects_.on_link_closed(*peer.link);
   std::vector<TaskPtr> calls = peer.calls.take_all();
   const bool again = peer.lease != nullptr && !calls.empty() && calls[0]->retries_left != 0 && !calls[0]->cancelled;
-  if (again) task_log_.task(*calls[0], history::State::kFailed, "WORKER_DIED", "the worker ended: " + why.message);
+  if (again && records_events_)
+    task_log_.task(*calls[0], history::State::kFailed, "WORKER_DIED", "the worker ended: " + why.message);
   if (peer.lease != nullptr)
     submitter_.on_worker_lost(*peer.lease, std::move(calls));
   else if (peer.actor != nullptr)
