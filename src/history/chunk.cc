@@ -118,7 +118,7 @@ struct Chunk::Index {
 Chunk::Index& Chunk::index() {
   if (!index_) {
     index_ = std::make_shared<Index>();
-    rows_.reserve(64);
+    rows_.reserve(kFewRows);
   }
   return *index_;
 }
@@ -143,6 +143,12 @@ Chunk::Row Chunk::like(const TaskView& task) {
   return row;
 }
 
+// A chunk that grows beyond a few rows will mostly be filled.
+void Chunk::add_row(const Row& row) {
+  if (rows_.size() == kFewRows) rows_.reserve(kMostRows);
+  rows_.push_back(row);
+}
+
 void Chunk::add_like(Row row, const BatchRow& times, int64_t base_us) {
   row.task = times.number;
   row.ended_us = time_of(base_us, times.ended_us);
@@ -150,7 +156,7 @@ void Chunk::add_like(Row row, const BatchRow& times, int64_t base_us) {
   row.ready_us = times.ready_us;
   row.pushed_us = times.pushed_us;
   row.began_us = times.began_us;
-  rows_.push_back(row);
+  add_row(row);
 }
 
 void Chunk::put_times(Row& row, const TaskView& task) {
@@ -168,7 +174,7 @@ void Chunk::add(const TaskView& task) {
   Row row = like(task);
   std::memcpy(&row.task, task.task.data(), sizeof(row.task));
   put_times(row, task);
-  rows_.push_back(row);
+  add_row(row);
 }
 
 TaskView Chunk::at(size_t i) const {

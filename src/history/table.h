@@ -61,6 +61,7 @@ struct TaskView {
 class Chunk {
  public:
   static constexpr size_t kMostRows = 4096;
+  static constexpr size_t kFewRows = 64;
 
   // One attempt. Words stand in the chunk's dictionaries; times count backwards from the end in microseconds.
   struct Row {
@@ -100,6 +101,7 @@ class Chunk {
   Index& index();
   bool is_sound() const;
   void put_times(Row& row, const TaskView& task);
+  void add_row(const Row& row);
 
   std::vector<Row> rows_;
   std::vector<Times> long_times_;

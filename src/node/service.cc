@@ -59,16 +59,9 @@ Service::Service(rpc::Reactor& reactor, ServiceConfig config, std::function<void
       packages_(below(config_.session_dir, "/packages")),
       control_(
           cluster_, {config_.session_dir, config_.socket_path, config_.address, config_.hostname}, history_,
-          tasks_.table(), packages_, [this] { return store_; },
-          [this](const WorkerId& program, uint32_t call_id, Answer answer) {
-            Program* to = find(program);
-            if (to == nullptr) return;
-            Builder& builder = fresh();
-            const auto error = builder.CreateString(answer.error);
-            const auto kind = builder.CreateString(answer.error_kind);
-            const auto body = builder.CreateVector(answer.body);
-            builder.Finish(wire::CreateControlReply(builder, error, kind, body));
-            send_to(*to, MessageType::ControlReply, call_id, builder);
+          tasks_.table(), packages_, [this] { return store_; }, *this,
+          [this](const WorkerId& program, uint32_t call_id, const Answer& answer) {
+            reply_control(program, call_id, answer);
           }) {
   if (config_.is_head) head_ = cluster_.self();
 }
@@ -143,6 +136,7 @@ void Service::on_closed(rpc::Connection& link, const Error& why) {
   by_key_.erase(gone->key);
   packages_.on_writer_gone(gone->id);
   if (gone->kind == wire::ProgramKind::Observer) return;
+  asking_.on_gone(gone->id);
   if (gone->kind == wire::ProgramKind::Driver) {
     store_->erase_owned(store::owner_key(gone->id), steady_now_ns());
     detach_when_ended(gone->key, gone->pid);
@@ -326,6 +320,7 @@ bool Service::dispatch(Program& program, const rpc::Frame& frame) {
     case MessageType::Blocked: core.on_blocked(program.id); return true;
     case MessageType::Unblocked: core.on_unblocked(program.id); return true;
     case MessageType::Control: return on_control(program, frame);
+    case MessageType::ControlReply: return on_answer(program.id, frame);
     case MessageType::Goodbye: on_goodbye(program, frame.call_id); return true;
     case MessageType::PullObject: return on_pull(program, frame);
     case MessageType::EraseObjects: return on_erase(frame);
@@ -733,6 +728,7 @@ void Service::tick() {
   end_unused_environments();
   settle();
   control_.tick();
+  asking_.tick(now_ms());
   finish_goodbyes();
   tasks_.tick();
 }
@@ -763,7 +759,7 @@ void Service::relieve_memory(const std::string& figures) {
 
 void Service::stop() {
   for (const auto& [id, program] : programs_) tasks_.on_program_gone(id, "The node was stopped.");
-  tasks_.tick();
+  tasks_.write();
   for (auto& [id, program] : programs_)
     if (program->link) program->link->close({ErrorCode::kDisconnected, "the node is stopping"});
 }

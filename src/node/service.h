@@ -56,6 +56,7 @@ class Service : public rpc::Handler,
                 public ProcessesOut,
                 public store::ServerOut,
                 private ClusterOut,
+                private ControlOut,
                 private LogOut,
                 private PeersOut,
                 private tunnel::TunnelsOut {
@@ -125,6 +126,12 @@ class Service : public rpc::Handler,
   void watch_actor(const WorkerId& watcher, const ActorId& id, int tries);
   bool on_kill_actor(const rpc::Frame& frame);
   bool on_control(Program& program, const rpc::Frame& frame);
+  // questions (service_asking.cc)
+  void reply_control(const WorkerId& program, uint32_t call_id, const Answer& answer);
+  bool on_answer(const WorkerId& from, const rpc::Frame& frame);
+  void on_node_question(const NodeId& from, const rpc::Frame& frame);
+  bool is_member(const NodeId& node) const;
+  static bool is_asked(const Program& program);
   void on_goodbye(Program& program, uint32_t call_id);
   void say_goodbye(Program& program, uint32_t call_id);
   void finish_goodbyes();
@@ -133,6 +140,14 @@ class Service : public rpc::Handler,
   void bury(WorkerId id);
   void detach_when_ended(store::ClientKey key, int pid);
   void driver_gone(Program& program, const std::string& why);
+
+  // ControlOut
+  void ask_program(const WorkerId& program, const std::string& method, const std::vector<uint8_t>& body,
+                   int64_t limit_ms, Asking::Then then) override;
+  void ask_node(const NodeId& node, const std::string& method, const std::vector<uint8_t>& body, int64_t limit_ms,
+                Asking::Then then) override;
+  const Program* program_of(const Target& target) override;
+  std::vector<WorkerId> programs() override;
 
   // ClusterOut
   int64_t now_ms() override;
@@ -279,6 +294,7 @@ class Service : public rpc::Handler,
   History history_;
   TaskHistory tasks_;
   PackageFiles packages_;
+  Asking asking_;
   Control control_;
   std::unique_ptr<Environments> environments_;
   struct LastFork {

@@ -7,6 +7,7 @@
 
 namespace narke::node {
 
+static constexpr int64_t kWriteEveryUs = 500'000;
 static constexpr uint32_t kMostNames = 1 << 20;  // of one program
 
 static int64_t epoch_us() {
@@ -98,6 +99,11 @@ void TaskHistory::on_program_gone(const WorkerId& program, const std::string& wh
 }
 
 void TaskHistory::tick() {
+  if (epoch_us() - written_us_ >= kWriteEveryUs) write();
+}
+
+void TaskHistory::write() {
+  written_us_ = epoch_us();
   for (const std::string& block : table_.take_unwritten()) {
     const Status written = writer_.append(block);
     if (!written && !failed_) log_("the task history is not written: " + written.error().message);

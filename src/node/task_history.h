@@ -1,7 +1,7 @@
 // The task history of the cluster, on its head: what all programs say, kept in memory and written to disk. Other nodes
 // pass on what their programs say. The shell around history::TaskTable.
 //
-// Lifecycle: made with the service; tick() a few times a second, and once at the end.
+// Lifecycle: made with the service; tick() a few times a second, write() at the end.
 #pragma once
 
 #include <functional>
@@ -29,8 +29,10 @@ class TaskHistory {
   void on_actor_dead(const controller::Actor& actor);
   // A program is gone: nothing more is heard of what it ran.
   void on_program_gone(const WorkerId& program, const std::string& why);
-  // Writes what has ended since the last time.
+  // Writes now and then what has ended: whole chunks cost least.
   void tick();
+  // Writes what has ended since the last time.
+  void write();
 
   const history::TaskTable& table() const { return table_; }
 
@@ -47,6 +49,7 @@ class TaskHistory {
   history::SegmentWriter writer_;
   std::function<void(const std::string&)> log_;
   std::unordered_map<WorkerId, Speaker> speakers_;
+  int64_t written_us_ = 0;
   bool failed_ = false;  // the last attempt to write
 };
 

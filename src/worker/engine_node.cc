@@ -198,6 +198,7 @@ void Engine::on_node_frame(rpc::Connection& link, const rpc::Frame& frame) {
       leaving_ = true;
       executor_.set_leaving();
       return executor_.give_back_queued();
+    case wire::MessageType::Control: return on_question(frame);
     case wire::MessageType::IncomingLink: return on_incoming_link(frame);
     case wire::MessageType::NodeGone: return on_node_gone(frame);
     case wire::MessageType::ObjectPulled: return on_pulled(frame);
