@@ -56,6 +56,25 @@ export interface TraceEvent {
   args?: Record<string, unknown>;
 }
 
+export interface Frame {
+  function: string;
+  file: string;
+  line: number;
+}
+
+export interface Stacks {
+  pid: number;
+  threads: { native_id: number; name: string; state: string; is_main: boolean; holds_gil: boolean; frames: Frame[] }[];
+}
+
+export interface Profile {
+  pid: number;
+  samples: number;
+  rate: number;
+  duration_ms: number;
+  stacks: { count: number; frames: Frame[] }[];
+}
+
 export class Refused extends Error {
   constructor(
     readonly status: number,
