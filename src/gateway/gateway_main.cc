@@ -75,10 +75,9 @@ class Program {
         gateway_({token_, own_hosts()}, session_ + "/packages"),
         jobs_(jobs_config(), link_),
         job_routes_(jobs_, link_, gateway_.guard(), after(), session_ + "/packages"),
-        host_(session_),
-        state_routes_(link_, job_routes_, gateway_.guard(), host_),
-        log_routes_(link_, jobs_, after(), session_ + "/logs"),
-        metric_routes_(link_, host_, {session_, options_["address"], std::atoi(options_["node-pid"].c_str())}),
+        state_routes_(link_, job_routes_, gateway_.guard()),
+        log_routes_(link_, jobs_, after()),
+        metric_routes_(link_, {session_, options_["address"], std::atoi(options_["node-pid"].c_str())}),
         probe_routes_(link_),
         commands_(io_),
         serve_routes_(link_, commands_, {options_["python"], options_["python-path"], session_}),
@@ -202,7 +201,6 @@ class Program {
   Gateway gateway_;
   Jobs jobs_;
   JobRoutes job_routes_;
-  HostWatch host_;
   StateRoutes state_routes_;
   LogRoutes log_routes_;
   MetricRoutes metric_routes_;

@@ -12,6 +12,7 @@
 
 #include <flatbuffers/flexbuffers.h>
 
+#include "base/host_stats.h"
 #include "history/query.h"
 #include "node/asking.h"
 #include "node/cluster.h"
@@ -42,6 +43,8 @@ class ControlOut {
   // Programs of this node that can be asked; null when it is none of them.
   virtual const Program* program_of(const Target& target) = 0;
   virtual std::vector<WorkerId> programs() = 0;
+  // Work that waits for the disk, beside the reactor's thread.
+  virtual void run_aside(std::function<Answer()> work, Asking::Then then) = 0;
 };
 
 struct ControlConfig {
@@ -114,6 +117,10 @@ class Control {
   Failure list_groups(Call& call);
   Failure list_objects(Call& call);
   Failure probe(Call& call);
+  Failure list_hosts(Call& call);
+  Failure list_logs(Call& call);
+  Failure read_log(Call& call);
+  Failure search_logs(Call& call);
   Failure list_tasks(Call& call);
   Failure summarize_tasks(Call& call);
   Failure task_events(Call& call);
@@ -158,6 +165,10 @@ class Control {
   void put_group(MapBuilder& out, const controller::PlacementGroup& group);
   void put_job(MapBuilder& out, const controller::Job& job);
   void put_worker(MapBuilder& out, const Worker& worker, const char* type = "WORKER");
+  void put_host(MapBuilder& out);
+  void put_store(MapBuilder& out);
+  std::string logs() const { return config_.session_dir + "/logs"; }
+  bool is_elsewhere(const std::vector<uint8_t>& body) const;
   void put_driver(MapBuilder& out, const Program& driver);
   void put_object(MapBuilder& out, const std::string& id, const store::ObjectInfo* stored);
   void put_reference(MapBuilder& out, const Program& program, const flexbuffers::Map& row,
@@ -178,6 +189,7 @@ class Control {
   PackageFiles& packages_;
   StoreOf store_;
   ControlOut& out_;
+  HostWatch host_{config_.session_dir};
   Reply reply_;
   std::unordered_multimap<PgId, Waiter> group_waiters_;
   std::unordered_multimap<WorkerId, Waiter> fate_waiters_;

@@ -127,8 +127,12 @@ Control::Failure Control::set_resource(Call& call) {
 }
 
 Control::Failure Control::store_stats(Call& call) {
+  put_store(call.out);
+  return {};
+}
+
+void Control::put_store(MapBuilder& out) {
   const store::Stats stats = store_()->stats();
-  MapBuilder& out = call.out;
   out.UInt("capacity_bytes", stats.capacity_bytes);
   out.UInt("used_bytes", stats.used_bytes);
   out.UInt("cached_bytes", stats.cached_bytes);
@@ -145,7 +149,6 @@ Control::Failure Control::store_stats(Call& call) {
   out.UInt("restored_bytes", stats.restored_bytes);
   out.UInt("clients", stats.clients);
   out.UInt("waiting", stats.waiting);
-  return {};
 }
 
 // ---- actors ------------------------------------------------------------------------------------------------

@@ -57,6 +57,7 @@ Service::Service(rpc::Reactor& reactor, ServiceConfig config, std::function<void
       logs_(reactor, below(config_.session_dir, "/logs"), *this),
       tasks_(below(config_.session_dir, "/history"), log_),
       packages_(below(config_.session_dir, "/packages")),
+      errands_(reactor),
       control_(
           cluster_, {config_.session_dir, config_.socket_path, config_.address, config_.hostname}, history_,
           tasks_.table(), packages_, [this] { return store_; }, *this,

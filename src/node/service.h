@@ -14,6 +14,7 @@
 #include "node/cluster.h"
 #include "node/control.h"
 #include "node/environments.h"
+#include "node/errands.h"
 #include "node/log_follower.h"
 #include "node/peers.h"
 #include "node/processes.h"
@@ -148,6 +149,9 @@ class Service : public rpc::Handler,
                 Asking::Then then) override;
   const Program* program_of(const Target& target) override;
   std::vector<WorkerId> programs() override;
+  void run_aside(std::function<Answer()> work, Asking::Then then) override {
+    errands_.run(std::move(work), std::move(then));
+  }
 
   // ClusterOut
   int64_t now_ms() override;
@@ -295,6 +299,7 @@ class Service : public rpc::Handler,
   TaskHistory tasks_;
   PackageFiles packages_;
   Asking asking_;
+  Errands errands_;
   Control control_;
   std::unique_ptr<Environments> environments_;
   struct LastFork {
