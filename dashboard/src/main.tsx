@@ -43,7 +43,7 @@ function page(path: string, words: URLSearchParams) {
     case "inspect":
       return <Inspect pid={words.get("pid") ?? ""} node={words.get("node") ?? ""} />;
     case "logs":
-      return <Logs file={words.get("file") ?? ""} />;
+      return <Logs file={words.get("file") ?? ""} node={words.get("node") ?? ""} />;
     case "metrics-charts":
       return <Metrics />;
     case "data":

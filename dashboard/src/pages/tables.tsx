@@ -283,11 +283,39 @@ export function Nodes() {
               </span>
               <Meter used={node.disk["/"].total - node.disk["/"].free} total={node.disk["/"].total} label="disk" />
             </div>
+            <div>
+              <span>object store</span>
+              <span className="right">
+                {bytes(node.raylet.objectStoreUsedMemory)} of {bytes(node.raylet.objectStoreUsedMemory + node.raylet.objectStoreAvailableMemory)}
+              </span>
+              <Meter
+                used={node.raylet.objectStoreUsedMemory}
+                total={node.raylet.objectStoreUsedMemory + node.raylet.objectStoreAvailableMemory}
+                label="object store"
+              />
+            </div>
           </div>
           <p className="note">
             {node.ip} · {node.raylet.isHeadNode ? "head" : "worker"} node <code>{short(node.raylet.nodeId)}</code> · offers{" "}
-            {resources(node.raylet.resourcesTotal)} · network {bytes(node.networkSpeed[0])}/s out, {bytes(node.networkSpeed[1])}/s in
+            {resources(node.raylet.resourcesTotal)} · load {node.loadAvg[0].map((each) => each.toFixed(1)).join(" ")} · network {bytes(node.networkSpeed[0])}/s out, {bytes(node.networkSpeed[1])}/s in
+            {node.raylet.stateMessage && ` · ${node.raylet.stateMessage}`}
           </p>
+          {node.workers.length > 0 && (
+            <details>
+              <summary>
+                {node.workers.length} processes, {bytes(node.workers.reduce((sum, each) => sum + each.memoryInfo.rss, 0))}
+              </summary>
+              <Rows
+                rows={node.workers.map((each) => ({ ...each, rss: each.memoryInfo.rss, cpu: each.cpuTimes.total }))}
+                columns={[
+                  { key: "pid", label: "Process" },
+                  { key: "type", label: "Kind", show: (row) => plain(row.type).toLowerCase() },
+                  { key: "rss", label: "Memory", right: true, show: (row) => bytes(row.rss) },
+                  { key: "cpu", label: "CPU time", right: true, show: (row) => `${Number(row.cpu).toFixed(1)} s` },
+                ]}
+              />
+            </details>
+          )}
         </Card>
       ))}
       <Card title="Worker processes">
@@ -311,19 +339,50 @@ export function Nodes() {
 }
 
 export function Events() {
+  const [view, setView] = useState<"events" | "errors">("events");
   return (
-    <Card>
-      <Resource
-        table="cluster_events"
-        initialSort={{ key: "time", descending: true }}
-        empty="Nothing has happened that is worth telling."
-        columns={[
-          { key: "time", label: "Time", show: (row) => time(Number(row.time)) },
-          { key: "severity", label: "Severity", show: (row) => <Badge state={plain(row.severity)} /> },
-          { key: "source_type", label: "From" },
-          { key: "message", label: "What" },
-        ]}
-      />
+    <Card
+      title={
+        <span className="tabs" role="tablist">
+          {(["events", "errors"] as const).map((each) => (
+            <button key={each} role="tab" aria-selected={view === each} onClick={() => setView(each)}>
+              {each === "events" ? "What happened" : "Tasks that failed"}
+            </button>
+          ))}
+        </span>
+      }
+    >
+      {view === "events" ? (
+        <Resource
+          table="cluster_events"
+          initialSort={{ key: "time", descending: true }}
+          empty="Nothing has happened that is worth telling."
+          columns={[
+            { key: "time", label: "Time", show: (row) => time(Number(row.time)) },
+            { key: "severity", label: "Severity", show: (row) => <Badge state={plain(row.severity)} /> },
+            { key: "source_type", label: "From" },
+            { key: "message", label: "What" },
+          ]}
+        />
+      ) : (
+        <Resource
+          table="tasks"
+          detail
+          filters={[{ key: "state", predicate: "=", value: "FAILED" }]}
+          open={(row) => `/tasks/${plain(row.task_id)}`}
+          empty="No task has failed."
+          columns={[
+            { key: "name", label: "Task" },
+            { key: "error_type", label: "Error", show: (row) => plain(row.error_type).replaceAll("_", " ").toLowerCase() },
+            { key: "error_message", label: "Message", sortable: false, show: (row) => <span className="clip">{lastLine(plain(row.error_message))}</span> },
+            { key: "attempt_number", label: "Attempt", right: true },
+            { key: "end_time_ms", label: "Ended", show: (row) => time(row.end_time_ms) },
+            { key: "worker_pid", label: "Process", right: true },
+          ]}
+        />
+      )}
     </Card>
   );
 }
+
+const lastLine = (text: string): string => text.trimEnd().split("\n").pop() ?? "";
