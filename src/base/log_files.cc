@@ -108,6 +108,23 @@ Result<uint64_t> log_tail(const std::string& path, uint64_t lines) {
   return begins;
 }
 
+size_t prune_logs(const std::string& folder, const std::set<std::string>& in_use, const LogRetention& retention,
+                  int64_t now_ms) {
+  std::vector<LogFile> files = log_files(folder, "worker-*");
+  std::sort(files.begin(), files.end(),
+            [](const LogFile& a, const LogFile& b) { return a.modified_ms < b.modified_ms; });
+  uint64_t total = 0;
+  for (const LogFile& file : files) total += file.size_bytes;
+  size_t removed = 0;
+  for (const LogFile& file : files) {
+    const bool is_old = file.modified_ms < now_ms - retention.keep_ms;
+    if (in_use.contains(file.name) || (!is_old && total <= retention.total_bytes)) continue;
+    total -= file.size_bytes;
+    removed += unlink((folder + "/" + file.name).c_str()) == 0;
+  }
+  return removed;
+}
+
 static std::string lower(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
   return text;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,6 +45,14 @@ std::vector<LogFile> log_files(const std::string& folder, const std::string& glo
 Result<std::string> read_log(const std::string& folder, const std::string& name, uint64_t offset, size_t size);
 // Where the last `lines` lines begin. Fails when there is no such file.
 Result<uint64_t> log_tail(const std::string& path, uint64_t lines);
+struct LogRetention {
+  uint64_t total_bytes = uint64_t{2} << 30;
+  int64_t keep_ms = int64_t{7} * 24 * 3600 * 1000;  // since it was written last
+};
+// Removes files of workers that are gone: those older than that, and the oldest while there is more than that in all.
+// in_use: names that stay. Returns how many files went.
+size_t prune_logs(const std::string& folder, const std::set<std::string>& in_use, const LogRetention& retention,
+                  int64_t now_ms);
 LogMatches search_logs(const std::string& folder, const LogSearch& search);
 
 }  // namespace narke

@@ -45,6 +45,16 @@ TEST_F(LogFilesTest, pieces_and_tails) {
   EXPECT_FALSE(log_tail(folder_, 1).ok());
 }
 
+TEST_F(LogFilesTest, old_files_and_the_oldest_of_too_many_go) {
+  write("worker-3.out", std::string(1000, 'x'));
+  const auto now_ms = log_files(folder_, "worker-3.out")[0].modified_ms;
+  EXPECT_EQ(prune_logs(folder_, {}, {}, now_ms), 0u);
+  EXPECT_EQ(prune_logs(folder_, {"worker-3.out"}, {.total_bytes = 10}, now_ms), 1u);
+  EXPECT_EQ(log_files(folder_, "worker-*").size(), 1u);
+  EXPECT_EQ(prune_logs(folder_, {}, {.keep_ms = 1000}, now_ms + 2000), 1u);
+  EXPECT_EQ(log_files(folder_, "*").size(), 1u);  // no worker's: it stays
+}
+
 TEST_F(LogFilesTest, a_search_names_file_and_line) {
   const LogMatches found = search_logs(folder_, {.wanted = "nEEdle"});
   ASSERT_EQ(found.matches.size(), 2u);

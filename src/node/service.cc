@@ -1,12 +1,14 @@
 #include "node/service.h"
 
 #include <chrono>
+#include <cstdlib>
 
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/log_files.h"
 #include "node/memory_guard.h"
 #include "store/arena.h"
 
@@ -20,6 +22,8 @@ static constexpr int kLinkGraceMs = 200;       // between a worker's link and it
 static constexpr std::chrono::milliseconds kLastWords{100};  // between a process and its link ending
 static constexpr int kLeaveGraceMs = 500;      // for workers of an ended job
 static constexpr int64_t kGoodbyeMs = 2'000;   // most that a driver waits for the logs of its workers
+static constexpr int64_t kReopenMs = 10'000;
+static constexpr int64_t kPruneEveryMs = 600'000;
 static constexpr size_t kFewWorkers = 16;
 static constexpr size_t kTailBytes = 2'000;    // of a failed worker's error output, in the message
 
@@ -48,13 +52,23 @@ static controller::Node self_of(const ServiceConfig& config) {
 
 static std::string below(const std::string& folder, const char* name) { return folder.empty() ? "" : folder + name; }
 
+// Ray's names for the same.
+static LogLimits log_limits() {
+  LogLimits limits;
+  if (const char* bytes = std::getenv("RAY_ROTATION_MAX_BYTES"); bytes && std::atoll(bytes) > 0)
+    limits.most_bytes = std::atoll(bytes);
+  if (const char* backups = std::getenv("RAY_ROTATION_BACKUP_COUNT"); backups && std::atoi(backups) > 0)
+    limits.backups = std::atoi(backups);
+  return limits;
+}
+
 Service::Service(rpc::Reactor& reactor, ServiceConfig config, std::function<void(const std::string&)> log)
     : reactor_(reactor),
       config_(std::move(config)),
       log_(std::move(log)),
       cluster_(config_.node, self_of(config_), config_.is_head, *this),
       peers_(reactor, *this),
-      logs_(reactor, below(config_.session_dir, "/logs"), *this),
+      logs_(reactor, below(config_.session_dir, "/logs"), *this, log_limits()),
       tasks_(below(config_.session_dir, "/history"), log_),
       packages_(below(config_.session_dir, "/packages")),
       errands_(reactor),
@@ -717,6 +731,31 @@ void Service::on_lines(const std::vector<LogText>& lines) {
   }
 }
 
+void Service::on_rotated(const WorkerId& worker) {
+  MapBuilder body;
+  body.Map([&] {
+    body.String("stdout", LogFollower::path(config_.session_dir + "/logs", worker, false));
+    body.String("stderr", LogFollower::path(config_.session_dir + "/logs", worker, true));
+  });
+  body.Finish();
+  ask_program(worker, "reopen_logs", body.GetBuffer(), kReopenMs, [this, worker](const Answer& answer) {
+    if (!answer.error_kind.empty()) log_("worker " + worker.hex() + " goes on in its old log: " + answer.error);
+  });
+}
+
+void Service::prune_old_logs() {
+  if (now_ms() - pruned_ms_ < kPruneEveryMs || config_.session_dir.empty()) return;
+  pruned_ms_ = now_ms();
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const int64_t epoch = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+  errands_.run(
+      [folder = config_.session_dir + "/logs", names = logs_.names(), epoch] {
+        prune_logs(folder, names, {}, epoch);
+        return Answer{};
+      },
+      [](const Answer&) {});
+}
+
 // ---- store and upkeep --------------------------------------------------------------------------------------
 
 void Service::send(store::ClientKey client, MessageType type, const Builder& table) {
@@ -730,6 +769,7 @@ void Service::tick() {
   settle();
   control_.tick();
   asking_.tick(now_ms());
+  prune_old_logs();
   finish_goodbyes();
   tasks_.tick();
 }

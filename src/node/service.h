@@ -149,6 +149,8 @@ class Service : public rpc::Handler,
                 Asking::Then then) override;
   const Program* program_of(const Target& target) override;
   std::vector<WorkerId> programs() override;
+  void on_rotated(const WorkerId& worker) override;
+  void prune_old_logs();
   void run_aside(std::function<Answer()> work, Asking::Then then) override {
     errands_.run(std::move(work), std::move(then));
   }
@@ -295,6 +297,7 @@ class Service : public rpc::Handler,
   ResourceSet reported_;  // what the head was last told is free
   int64_t reported_ms_ = 0;
   LogFollower logs_;
+  int64_t pruned_ms_ = 0;
   History history_;
   TaskHistory tasks_;
   PackageFiles packages_;

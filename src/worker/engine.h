@@ -307,6 +307,7 @@ class Engine final : public Links,
   void answer_questions();
   void answer_node(uint32_t call_id, const Answer& answer);
   void end_probing();
+  Answer reopen_logs(const std::string& body);
   UseCounts count_uses();
   static const char* reference_type(const Object& object, const Object::Extra* extra, const UseCounts& counts);
   std::string references();

@@ -1,5 +1,9 @@
 // What the node may ask of a running program: what it holds, and, by the prober, what it is doing. See engine.h.
+#include <cstring>
+
+#include <fcntl.h>
 #include <flatbuffers/flexbuffers.h>
+#include <unistd.h>
 
 #include "worker/engine.h"
 #include "worker/object_pool.h"
@@ -37,6 +41,7 @@ void Engine::on_question(const rpc::Frame& frame) {
   if (table->body() != nullptr)
     question.body.assign(reinterpret_cast<const char*>(table->body()->data()), table->body()->size());
   if (question.method == "references") return answer_node(question.call_id, {Waited::kReady, "", "", references()});
+  if (question.method == "reopen_logs") return answer_node(question.call_id, reopen_logs(question.body));
   std::string refusal;
   if (!prober_) refusal = "this program is not asked what it does";
   if (questions_.size() >= kMostQuestions) refusal = "too many questions wait for an answer; ask again later";
@@ -45,6 +50,21 @@ void Engine::on_question(const rpc::Frame& frame) {
   if (std::exchange(is_probing_, true)) return;
   if (probing_.joinable()) probing_.join();
   probing_ = std::thread([this] { answer_questions(); });
+}
+
+// The node has given this worker's output files other names.
+Engine::Answer Engine::reopen_logs(const std::string& body) {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(body.data());
+  if (!is_worker() || !flexbuffers::VerifyBuffer(bytes, body.size()))
+    return {Waited::kReady, "only a worker's output lies in files of its node", "ValueError", ""};
+  const flexbuffers::Map paths = flexbuffers::GetRoot(bytes, body.size()).AsMap();
+  for (const auto& [key, target] : {std::pair{"stdout", 1}, {"stderr", 2}}) {
+    const int file = open(paths[key].AsString().c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (file < 0) return {Waited::kReady, std::strerror(errno), "RaySystemError", ""};
+    dup2(file, target);
+    close(file);
+  }
+  return {};
 }
 
 // On a thread of its own: a profile takes seconds, and neither the engine's lock nor Python's may be waited for.
