@@ -21,7 +21,7 @@ struct Reader {
   bool take(void* to, size_t size) {
     good = good && size <= left.size();
     if (!good) return false;
-    std::memcpy(to, left.data(), size);
+    if (size > 0) std::memcpy(to, left.data(), size);
     left.remove_prefix(size);
     return true;
   }

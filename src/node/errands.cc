@@ -9,12 +9,6 @@ namespace narke::node {
 
 static constexpr size_t kMostWaiting = 64;
 
-Errands::Errands(rpc::Reactor& reactor) : reactor_(reactor) {
-  event_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  NARKE_CHECK(event_ >= 0);
-  reactor_.watch(event_, [this] { finish(); });
-}
-
 Errands::~Errands() {
   {
     const std::lock_guard<std::mutex> held(mutex_);
@@ -22,8 +16,20 @@ Errands::~Errands() {
   }
   changed_.notify_one();
   if (thread_.joinable()) thread_.join();
+  if (event_ < 0) return;
   reactor_.unwatch(event_);
   close(event_);
+}
+
+void Errands::start() {
+  event_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  NARKE_CHECK(event_ >= 0);
+  reactor_.watch(event_, [this] { finish(); });
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);  // signals are the reactor's
+  thread_ = std::thread([this] { work(); });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 void Errands::run(std::function<Answer()> work, Asking::Then then) {
@@ -36,12 +42,7 @@ void Errands::run(std::function<Answer()> work, Asking::Then then) {
   }
   if (then) return then({"RaySystemError", "The node has too many such questions to answer; ask again later.", {}});
   changed_.notify_one();
-  if (thread_.joinable()) return;
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);  // signals are the reactor's
-  thread_ = std::thread([this] { this->work(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (!thread_.joinable()) start();
 }
 
 void Errands::work() {

@@ -16,7 +16,7 @@ namespace narke::node {
 
 class Errands {
  public:
-  explicit Errands(rpc::Reactor& reactor);
+  explicit Errands(rpc::Reactor& reactor) : reactor_(reactor) {}
   ~Errands();
   Errands(const Errands&) = delete;
   Errands& operator=(const Errands&) = delete;
@@ -30,16 +30,17 @@ class Errands {
     Asking::Then then;
     Answer answer;
   };
+  void start();
   void work();
   void finish();
 
   rpc::Reactor& reactor_;
-  int event_ = -1;
+  int event_ = -1;  // made with the first errand, as is the thread
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Errand> waiting_, done_;
   bool ends_ = false;
-  std::thread thread_;  // started with the first errand
+  std::thread thread_;
 };
 
 }  // namespace narke::node
