@@ -67,7 +67,9 @@ print("WITHOUT it", flush=True)
 
 def spans_of(folder):
     return [
-        json.loads(line) for path in pathlib.Path(folder).glob("*.json") for line in path.read_text().splitlines()
+        json.loads(line)
+        for path in pathlib.Path(folder).glob("*.json")
+        for line in path.read_text().splitlines()
     ]
 
 
@@ -89,11 +91,18 @@ def test_spans_follow_calls_from_process_to_process(tmp_path, monkeypatch, start
     while span is not None:
         path.append(span["name"].partition(".")[2] if "." in span["name"] else span["name"])
         span = by_id.get(span["parent_id"])
-    assert path == ["inner ray.remote_worker", "inner ray.remote", "outer ray.remote_worker", "outer ray.remote"]
+    assert path == [
+        "inner ray.remote_worker",
+        "inner ray.remote",
+        "outer ray.remote_worker",
+        "outer ray.remote",
+    ]
     assert {"Keeper.ping ray.remote", "Keeper.ping ray.remote_worker"} <= set(spans)
     assert {"Talker.__init__ ray.remote_worker", "Talker.talk ray.remote_worker"} <= set(spans)
     worker = spans[inner]
     assert worker["kind"] == "SpanKind.CONSUMER"
     assert worker["attributes"]["ray.remote"] == "task"
     assert len(worker["attributes"]["ray.worker_id"]) == 56
-    assert sum(span["name"].endswith("outer ray.remote") for span in spans_of(folder)) == 2  # none of the second cluster
+    assert (
+        sum(span["name"].endswith("outer ray.remote") for span in spans_of(folder)) == 2
+    )  # none of the second cluster

@@ -49,7 +49,9 @@ def enable(hook: str) -> None:
     try:
         import opentelemetry.trace  # noqa: F401
     except ImportError as error:
-        raise ImportError("traces need OpenTelemetry: pip install opentelemetry-api opentelemetry-sdk") from error
+        raise ImportError(
+            "traces need OpenTelemetry: pip install opentelemetry-api opentelemetry-sdk"
+        ) from error
     run()
     is_new, _hook = _hook is None, hook
     if is_new:
@@ -96,7 +98,12 @@ def _place() -> dict[str, str]:
     from narke._private import session
 
     here = session.native().current() if session.current() is not None else {}
-    ids = {"ray.job_id": "job_id", "ray.node_id": "node_id", "ray.worker_id": "worker_id", "ray.actor_id": "actor_id"}
+    ids = {
+        "ray.job_id": "job_id",
+        "ray.node_id": "node_id",
+        "ray.worker_id": "worker_id",
+        "ray.actor_id": "actor_id",
+    }
     return {name: here[key].hex() for name, key in ids.items() if here.get(key)}
 
 

@@ -40,7 +40,10 @@ def _show(options: argparse.Namespace) -> None:
         for row in programs:
             try:
                 print(_told(row, control.call("probe", what="stack", worker_id=row["worker_id"])))
-            except (RayError, ValueError) as problem:  # it has ended meanwhile, or is stopped: the others are shown
+            except (
+                RayError,
+                ValueError,
+            ) as problem:  # it has ended meanwhile, or is stopped: the others are shown
                 print(f"{_title(row)}\n  {problem}\n")
 
 
@@ -53,7 +56,9 @@ def _told(row: dict[str, Any], answer: dict[str, Any]) -> str:
     lines = [_title(row)]
     for thread in answer["threads"]:
         name = "MainThread" if thread["is_main"] else thread["name"]
-        what = _STATES.get(thread["state"], thread["state"]) + (", holds the GIL" if thread["holds_gil"] else "")
+        what = _STATES.get(thread["state"], thread["state"]) + (
+            ", holds the GIL" if thread["holds_gil"] else ""
+        )
         lines.append(f"  Thread {thread['native_id']} {name} ({what})")
         lines += [
             f"      {frame['function']} ({frame['file']}:{frame['line']})" for frame in thread["frames"]
