@@ -26,7 +26,7 @@ namespace narke::node {
 using MapBuilder = flexbuffers::Builder;
 
 // A program as people name it.
-struct Target {
+struct ProgramName {
   WorkerId worker;  // nil: by its process
   int pid = 0;
 };
@@ -41,7 +41,7 @@ class ControlOut {
   virtual void ask_node(const NodeId& node, const std::string& method, const std::vector<uint8_t>& body,
                         int64_t limit_ms, Asking::Then then) = 0;
   // Programs of this node that can be asked; null when it is none of them.
-  virtual const Program* program_of(const Target& target) = 0;
+  virtual const Program* program_of(const ProgramName& target) = 0;
   virtual std::vector<WorkerId> programs() = 0;
   // Work that waits for the disk, beside the reactor's thread.
   virtual void run_aside(std::function<Answer()> work, Asking::Then then) = 0;
@@ -145,7 +145,8 @@ class Control {
 
   static std::shared_ptr<Question> later(Call& call);
   void answer(const Question& question, Answer answer);
-  void probe_elsewhere(std::shared_ptr<Question> question, Target target, std::vector<NodeId> nodes, int64_t limit_ms);
+  void probe_elsewhere(std::shared_ptr<Question> question, ProgramName target, std::vector<NodeId> nodes,
+                       int64_t limit_ms);
   // On the head: the nodes but this one.
   std::vector<NodeId> other_nodes() const;
   static std::vector<uint8_t> here_only(const flexbuffers::Map& body, int64_t rows);

@@ -81,14 +81,14 @@ flexbuffers::Map Control::Question::map() const { return flexbuffers::GetRoot(bo
 
 // ---- one program -------------------------------------------------------------------------------------------
 
-static std::string whom_of(const Target& target) {
+static std::string whom_of(const ProgramName& target) {
   if (!target.worker.is_nil()) return "worker " + target.worker.hex();
   return "process " + std::to_string(target.pid);
 }
 
 // The question goes to a program of this node, or to the node that is named, or, on the head, to all nodes in turn.
 Control::Failure Control::probe(Call& call) {
-  Target target;
+  ProgramName target;
   const std::string worker = call.text("worker_id");
   if (!worker.empty()) {
     const auto id = worker_of_hex(worker);
@@ -117,7 +117,7 @@ Control::Failure Control::probe(Call& call) {
   return {};
 }
 
-void Control::probe_elsewhere(std::shared_ptr<Question> question, Target target, std::vector<NodeId> nodes,
+void Control::probe_elsewhere(std::shared_ptr<Question> question, ProgramName target, std::vector<NodeId> nodes,
                               int64_t limit_ms) {
   if (nodes.empty())
     return answer(*question, {"ValueError",

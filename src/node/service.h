@@ -147,7 +147,7 @@ class Service : public rpc::Handler,
                    int64_t limit_ms, Asking::Then then) override;
   void ask_node(const NodeId& node, const std::string& method, const std::vector<uint8_t>& body, int64_t limit_ms,
                 Asking::Then then) override;
-  const Program* program_of(const Target& target) override;
+  const Program* program_of(const ProgramName& target) override;
   std::vector<WorkerId> programs() override;
   void on_rotated(const WorkerId& worker) override;
   void prune_old_logs();

@@ -46,7 +46,7 @@ void Service::ask_node(const NodeId& node, const std::string& method, const std:
   if (!peers_.send(node, MessageType::Control, number, builder)) asking_.on_gone(as_program(node));
 }
 
-const Program* Service::program_of(const Target& target) {
+const Program* Service::program_of(const ProgramName& target) {
   for (const auto& [id, program] : programs_) {
     const bool is_meant = target.worker.is_nil() ? program->pid == target.pid : id == target.worker;
     if (is_meant && is_asked(*program)) return program.get();
