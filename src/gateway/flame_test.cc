@@ -9,7 +9,7 @@ namespace {
 using ::testing::HasSubstr;
 
 json::object frame(const char* function, int line) {
-  return {{"function", function}, {"file", "/home/me/program.py"}, {"line", line}};
+  return {{"function", function}, {"file", "/srv/program.py"}, {"line", line}};
 }
 
 json::object profile() {
@@ -51,7 +51,7 @@ TEST(FlameTest, a_stack_dump_names_the_holder_of_the_lock) {
   const json::object thread = {{"native_id", 12}, {"state", "R"},     {"holds_gil", true},
                                {"is_main", true}, {"name", "python"}, {"frames", json::array{frame("work", 4)}}};
   EXPECT_EQ(stack_text({{"pid", 12}, {"threads", json::array{thread}}}),
-            "Process 12\nThread 12 (active+gil): \"MainThread\"\n    work (/home/me/program.py:4)\n");
+            "Process 12\nThread 12 (active+gil): \"MainThread\"\n    work (/srv/program.py:4)\n");
 }
 
 }  // namespace
