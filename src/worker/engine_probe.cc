@@ -1,5 +1,7 @@
 // What the node may ask of a running program: what it holds, and, by the prober, what it is doing. See engine.h.
+#include <csignal>
 #include <cstring>
+#include <system_error>
 
 #include <fcntl.h>
 #include <flatbuffers/flexbuffers.h>
@@ -49,7 +51,14 @@ void Engine::on_question(const rpc::Frame& frame) {
   questions_.push_back(std::move(question));
   if (std::exchange(is_probing_, true)) return;
   if (probing_.joinable()) probing_.join();
-  probing_ = std::thread([this] { answer_questions(); });
+  try {
+    probing_ = std::thread([this] { answer_questions(); });
+  } catch (const std::system_error& error) {
+    is_probing_ = false;
+    questions_.clear();
+    answer_node(frame.call_id,
+                {Waited::kReady, std::string("no thread can be started: ") + error.what(), "RaySystemError", ""});
+  }
 }
 
 // The node has given this worker's output files other names.
@@ -69,6 +78,9 @@ Engine::Answer Engine::reopen_logs(const std::string& body) {
 
 // On a thread of its own: a profile takes seconds, and neither the engine's lock nor Python's may be waited for.
 void Engine::answer_questions() {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, nullptr);  // signals are the main thread's
   Lock held = lock();
   while (!questions_.empty() && !stopping_) {
     const Question question = std::move(questions_.front());
