@@ -354,6 +354,7 @@ export function Events() {
     >
       {view === "events" ? (
         <Resource
+          key="events"
           table="cluster_events"
           initialSort={{ key: "time", descending: true }}
           empty="Nothing has happened that is worth telling."
@@ -366,6 +367,7 @@ export function Events() {
         />
       ) : (
         <Resource
+          key="errors"
           table="tasks"
           detail
           filters={[{ key: "state", predicate: "=", value: "FAILED" }]}
