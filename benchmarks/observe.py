@@ -101,7 +101,8 @@ class Cluster:
         context = self.narke.init(num_cpus=2, include_dashboard=True, log_to_driver=False)
         session = Path(context.address_info["session_dir"])
         info = json.loads((session / "info.json").read_text())
-        self.url = info["dashboard_url"].rstrip("/")
+        url = info["dashboard_url"].rstrip("/")
+        self.url = url if "://" in url else f"http://{url}"
         self.token = (session / "token").read_text().strip()
 
     def ask(self, path: str, body: Any = None) -> Any:
