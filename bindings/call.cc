@@ -1,4 +1,5 @@
 // TaskCall and ActorCall: what `f.remote` and `actor.method.remote` are.
+#include "bindings/call_sites.h"
 #include "bindings/ref.h"
 #include "bindings/spec.h"
 
@@ -151,6 +152,7 @@ PyObject* call_task(PyObject* self, PyObject* const* args, size_t nargsf, PyObje
   TaskPtr task = make_task(*session, spec, packed);
   PyRef returns = returns_of(*session, task, spec->num_returns);
   if (!returns) return nullptr;
+  if (records_call_sites()) note_call_sites(*session, returns.get(), "(task call)");
   session->engine->submit(std::move(task));
   drop_put_uses(*session, packed);
   return returns.release();
@@ -168,6 +170,7 @@ PyObject* call_actor(PyObject* self, PyObject* const* args, size_t nargsf, PyObj
   TaskPtr task = make_task(*session, info.spec, packed);
   PyRef returns = returns_of(*session, task, info.spec->num_returns);
   if (!returns) return nullptr;
+  if (records_call_sites()) note_call_sites(*session, returns.get(), "(actor call)");
   worker::Engine::SubmitResult submitted = session->engine->submit_call(*actor->id, std::move(task), info.max_pending);
   drop_put_uses(*session, packed);
   if (!submitted.ok) return raise("PendingCallsLimitExceeded", submitted.error);

@@ -2,6 +2,8 @@
 #include "bindings/execute.h"
 
 #include <csignal>
+#include <cstdlib>
+#include <cstring>
 
 #include <pthread.h>
 #include <unistd.h>
@@ -215,6 +217,15 @@ worker::Outcome init_failure(Session& session, PyObject* exception) {
   return outcome;
 }
 
+// What the titles of workers begin with: Ray programs know theirs.
+const std::string& title_prefix() {
+  static const std::string prefix = [] {
+    const char* as_ray = std::getenv("NARKE_AS_RAY");
+    return std::string(as_ray != nullptr && std::strcmp(as_ray, "1") == 0 ? "ray::" : "narke::");
+  }();
+  return prefix;
+}
+
 // Runs the constructor; a plain actor then goes on in the main loop, others until they end in their own.
 void start_actor(Session& session, const InboundPtr& call) {
   const wire::ActorSpec& spec = *call->start->spec();
@@ -226,7 +237,7 @@ void start_actor(Session& session, const InboundPtr& call) {
   if (spec.methods() != nullptr)
     session.actor_methods.assign(reinterpret_cast<const char*>(spec.methods()->data()), spec.methods()->size());
   note_groups(session, spec);
-  set_title("narke::" + session.actor_class);
+  set_title(title_prefix() + session.actor_class);
   PyRef instance;
   {
     Here here(call);
@@ -449,6 +460,13 @@ bool run_worker() {
     worker::Lock held = session->engine->lock();
     session->engine->set_cancel_hook(stop_running_call);
     session->engine->set_node_lost_hook(die);
+    session->engine->set_title_hook([idle = title_prefix() + "idle", session](const std::string& running) {
+      const ActorId& actor = session->engine->executor().actor();
+      if (!running.empty())
+        set_title(title_prefix() + running);
+      else
+        set_title(actor.is_nil() ? idle : title_prefix() + session->engine->executor().actor_class());
+    });
   }
   while (!session->engine->is_stopped()) {
     Waited waited;

@@ -1,4 +1,5 @@
 // put, get, wait: values in and out of objects.
+#include "bindings/call_sites.h"
 #include "bindings/ref.h"
 
 namespace narke::py {
@@ -127,6 +128,7 @@ PyObject* native_put(PyObject*, PyObject* const* args, Py_ssize_t nargs, PyObjec
   Encoded encoded;
   if (!encode(a.value, &encoded)) return nullptr;
   ObjectPtr object = put_encoded(*session, encoded);
+  if (object && records_call_sites()) note_call_site(*session, *object, "(put object)");
   return object ? new_ref(*session, object, true) : nullptr;
 }
 

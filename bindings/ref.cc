@@ -2,6 +2,8 @@
 
 #include <structmember.h>
 
+#include "bindings/call_sites.h"
+
 namespace narke::py {
 namespace {
 
@@ -73,7 +75,10 @@ PyObject* ref_owner_address(PyObject* self, PyObject*) {
   worker::Lock held = ref->session->engine->lock();
   return bytes_of(pack_address(ref->session->engine->objects().owner_of(*ref->object)));
 }
-PyObject* ref_call_site(PyObject*, PyObject*) { return PyUnicode_FromString(""); }
+PyObject* ref_call_site(PyObject* self, PyObject*) {
+  Ref* ref = as_ref(self);
+  return PyUnicode_FromString(ref->session->engine->call_site(*ref->object).c_str());
+}
 PyObject* ref_future(PyObject* self, PyObject*) {
   PyObject* f = attribute("narke._private.async_ref", "as_future");
   return f == nullptr ? nullptr : PyObject_CallOneArg(f, self);
@@ -338,6 +343,7 @@ PyObject* rebuild(std::string_view id, std::string_view owner) {
     object = session->engine->objects().receive(ObjectId::from_bytes(id), address, covered);
     worker::Objects::add_use(*object);
   }
+  if (records_call_sites()) note_call_site(*session, *object, "(deserialize task arg)");
   return new_ref(*session, object, true);
 }
 

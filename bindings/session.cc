@@ -7,6 +7,7 @@
 
 #include "bindings/flex.h"
 #include "bindings/ref.h"
+#include "bindings/sampler.h"
 #include "bindings/spec.h"
 
 namespace narke::py {
@@ -267,6 +268,14 @@ bool open_engine(const worker::EngineConfig& config) {
   SessionPtr session(new Session);
   session->engine = std::move(engine).value();
   session->engine->set_interrupt_check(check_interrupt);
+  {
+    worker::Lock held = session->engine->lock();
+    session->engine->set_prober([](const std::string& what, const std::string& body, const std::atomic<bool>& stop) {
+      Sampled sampled = answer_sampling(what, body, stop);
+      return Engine::Answer{Waited::kReady, std::move(sampled.error), std::move(sampled.error_kind),
+                            std::move(sampled.body)};
+    });
+  }
   set_current_session(session);
   return true;
 }

@@ -4,9 +4,11 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <mutex>
 #include <string>
 
 #include <sys/prctl.h>
+#include <unistd.h>
 
 namespace narke::py {
 namespace {
@@ -45,10 +47,24 @@ const Area& area() {
 
 void learn_title_area() { area(); }
 
-void set_title(std::string_view title) {
+// Of another thread than this one it is written to a file.
+static void set_main_thread_name(std::string_view title) {
   char name[kThreadName + 1] = {};
   std::memcpy(name, title.data(), std::min(title.size(), kThreadName));
-  prctl(PR_SET_NAME, name, 0, 0, 0);
+  if (gettid() == getpid()) {
+    prctl(PR_SET_NAME, name, 0, 0, 0);
+    return;
+  }
+  std::ofstream("/proc/self/task/" + std::to_string(getpid()) + "/comm") << name;
+}
+
+void set_title(std::string_view title) {
+  static std::mutex mutex;
+  static std::string current;
+  const std::lock_guard<std::mutex> held(mutex);
+  if (title == current) return;
+  current = title;
+  set_main_thread_name(title);
   const Area& room = area();
   if (room.size < 2) return;
   const size_t size = std::min(title.size(), room.size - 1);

@@ -165,10 +165,16 @@ def command_fuzz(options: argparse.Namespace) -> None:
         run(path, corpus, f"-max_total_time={options.seconds}", f"-artifact_prefix={corpus}-")
 
 
-def command_dashboard(_options: argparse.Namespace) -> None:
-    """Build the dashboard's files, which the gateway serves; needs Node.js 20 and npm."""
-    for words in (("npm", "ci", "--no-audit", "--no-fund"), ("npm", "run", "build")):
+def command_dashboard(options: argparse.Namespace) -> None:
+    """Build the dashboard's files, which the gateway serves; needs Node.js and npm. --test: in a real browser, too."""
+    if options.test:
+        toolchain.ensure_system_packages(toolchain.BROWSER_PACKAGES)
+    # Not `npm ci`: it wants packages of all systems in the lock, which npm leaves out.
+    install = ("npm", "install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund")
+    for words in (install, ("npm", "run", "build")):
         run(*words, "--prefix", "dashboard")
+    if options.test:
+        run(PYTHON, "-m", "pytest", "-q", "tests/gateway/test_dashboard.py")
 
 
 def command_fmt(options: argparse.Namespace) -> None:
@@ -195,6 +201,8 @@ def parse_arguments() -> argparse.Namespace:
                 "--preset", default="release", help="a preset of CMakePresets.json (release)"
             )
             command.add_argument("targets", nargs="*", help="CMake targets (all)")
+        elif name == "dashboard":
+            command.add_argument("--test", action="store_true", help="install Chromium and drive every page")
         elif name == "test":
             command.add_argument("--fast", action="store_true", help="leave out the sanitizer builds")
         elif name == "fuzz":

@@ -41,6 +41,9 @@ APT_PACKAGES = (
     "redis-server",
 )
 
+# What the tests of the dashboard and of metrics use besides; without them these tests are left out.
+BROWSER_PACKAGES = ("chromium", "nodejs", "npm", "prometheus")
+
 LAUNCHER = """#!{python}
 import sys
 
@@ -56,8 +59,11 @@ def ensure() -> None:
     ensure_venv()
 
 
-def ensure_system_packages() -> None:
+def ensure_system_packages(packages: tuple[str, ...] = APT_PACKAGES) -> None:
     """Install the missing packages on Debian 12; elsewhere name them and stop.
+
+    Args:
+        packages: Debian's names; those that the build needs by default.
 
     Raises:
         SystemExit: packages are missing and cannot be installed from here.
@@ -65,7 +71,7 @@ def ensure_system_packages() -> None:
     if not is_debian_12():
         require_tools()
         return
-    missing = [name for name in APT_PACKAGES if not is_installed(name)]
+    missing = [name for name in packages if not is_installed(name)]
     if not missing:
         return
     if os.geteuid() == 0:

@@ -40,7 +40,17 @@ export interface NodeSummary {
   shm: number;
   disk: Record<string, { total: number; free: number }>;
   networkSpeed: number[];
-  raylet: { nodeId: string; state: string; isHeadNode: boolean; resourcesTotal: Record<string, number> };
+  loadAvg: number[][];
+  workers: { pid: number; workerId: string; type: string; memoryInfo: { rss: number }; cpuTimes: { total: number } }[];
+  raylet: {
+    nodeId: string;
+    state: string;
+    stateMessage: string;
+    isHeadNode: boolean;
+    resourcesTotal: Record<string, number>;
+    objectStoreUsedMemory: number;
+    objectStoreAvailableMemory: number;
+  };
 }
 
 export type Charts = Record<string, [number, number][]>;
@@ -54,6 +64,25 @@ export interface TraceEvent {
   dur: number;
   cat?: string;
   args?: Record<string, unknown>;
+}
+
+export interface Frame {
+  function: string;
+  file: string;
+  line: number;
+}
+
+export interface Stacks {
+  pid: number;
+  threads: { native_id: number; name: string; state: string; is_main: boolean; holds_gil: boolean; frames: Frame[] }[];
+}
+
+export interface Profile {
+  pid: number;
+  samples: number;
+  rate: number;
+  duration_ms: number;
+  stacks: { count: number; frames: Frame[] }[];
 }
 
 export class Refused extends Error {
@@ -128,12 +157,26 @@ export async function summary(table: string, signal?: AbortSignal): Promise<Row[
   return Object.values(answer.data.result.result.node_id_to_summary.cluster.summary);
 }
 
-export async function logNames(signal?: AbortSignal): Promise<Record<string, string[]>> {
-  return (await get<{ data: { result: Record<string, string[]> } }>("/api/v0/logs", signal)).data.result;
+export interface LogFile {
+  name: string;
+  group: string;
+  size_bytes: number;
+  modified_ms: number;
+  node_id: string;
+  ip: string;
 }
 
-export const logPath = (name: string, follow: boolean, lines: number): string =>
-  `/api/v0/logs/${follow ? "stream" : "file"}?${new URLSearchParams({ filename: name, lines: String(lines) })}`;
+export async function logFiles(signal?: AbortSignal): Promise<LogFile[]> {
+  return (await get<{ files: LogFile[] }>("/api/narke/logs", signal)).files;
+}
+
+export interface LogPlace {
+  name: string;
+  node: string;
+}
+
+export const logPath = ({ name, node }: LogPlace, follow: boolean, lines: number): string =>
+  `/api/v0/logs/${follow ? "stream" : "file"}?${new URLSearchParams({ filename: name, node_id: node, lines: String(lines) })}`;
 
 // Calls back with the text of a long answer as it comes, until it ends or is aborted.
 export async function stream(path: string, signal: AbortSignal, more: (text: string) => void): Promise<void> {

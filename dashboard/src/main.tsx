@@ -3,6 +3,7 @@ import { createRoot } from "react-dom/client";
 
 import { get, login, Refused } from "./api";
 import { LOGIN_NEEDED, usePath } from "./hooks";
+import { Inspect } from "./pages/inspect";
 import { Job, Jobs } from "./pages/jobs";
 import { Data, Serve, Train, Tune } from "./pages/libraries";
 import { Logs } from "./pages/logs";
@@ -15,7 +16,7 @@ import { Card, Empty, Link, Problem } from "./ui";
 const PLACES: [string, [string, string][]][] = [
   ["Cluster", [["/", "Overview"], ["/jobs", "Jobs"], ["/nodes-list", "Nodes"], ["/events", "Events"]]],
   ["Program", [["/actors", "Actors"], ["/tasks", "Tasks"], ["/placement-groups", "Placement groups"], ["/objects", "Objects"]]],
-  ["Look closer", [["/logs", "Logs"], ["/metrics-charts", "Metrics"]]],
+  ["Look closer", [["/logs", "Logs"], ["/metrics-charts", "Metrics"], ["/inspect", "Stacks and profiles"]]],
   ["Libraries", [["/data", "Data"], ["/train", "Train"], ["/tune", "Tune"], ["/serve", "Serve"]]],
 ];
 
@@ -39,8 +40,10 @@ function page(path: string, words: URLSearchParams) {
       return <PlacementGroups />;
     case "objects":
       return <Objects />;
+    case "inspect":
+      return <Inspect pid={words.get("pid") ?? ""} node={words.get("node") ?? ""} />;
     case "logs":
-      return <Logs file={words.get("file") ?? ""} />;
+      return <Logs file={words.get("file") ?? ""} node={words.get("node") ?? ""} />;
     case "metrics-charts":
       return <Metrics />;
     case "data":

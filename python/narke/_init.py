@@ -10,7 +10,7 @@ import threading
 import time
 from typing import Any
 
-from narke._private import init_options, outside, session, sessions_dir
+from narke._private import init_options, outside, session, sessions_dir, tracing
 
 __all__ = ["auto_init", "init", "is_initialized", "shutdown"]
 
@@ -342,6 +342,7 @@ def _join(session_dir: str, options: dict[str, Any], job: Any, node: Any) -> ses
 
     namespace = job.ray_namespace or _random_namespace()
     _publish_environment(job, session_dir)
+    tracing.switch(options["kwargs"].get("_tracing_startup_hook"))
     info = _native.connect_driver(
         sessions_dir.socket_path(session_dir),
         sessions_dir.token_of(session_dir),
@@ -397,6 +398,7 @@ def _driver_config(options: dict[str, Any], job: Any, namespace: str, session_di
         "default_actor_lifetime": job._default_actor_lifetime,
         "as_ray": os.environ.get("NARKE_AS_RAY") == "1" or "ray" in sys.modules,
         "address_info": _address_info(session_dir, {}),
+        "tracing_startup_hook": options["kwargs"].get("_tracing_startup_hook"),
         "logging_config": job.py_logging_config.to_dict() if job.py_logging_config else None,
     }
 

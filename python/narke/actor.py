@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from narke._private import options as _options
+from narke._private import tracing
 from narke._private.signatures import Signature
 
 __all__ = [
@@ -403,12 +404,18 @@ class ActorMethod:
     def _make_call(self) -> Any:
         from narke import _native
 
-        return _native.ActorCall(self._ref, self._method_name, self._call_options())
+        call = _native.ActorCall(self._ref, self._method_name, self._call_options())
+        if not tracing.is_on() or self._method_name in _SPECIAL_METHODS:
+            return call
+        name = f"{self._info.class_name}.{self._method_name}"
+        return tracing.trace_call(call, name, "actor", self._method_info.signature)
 
     def _call_options(self) -> dict[str, Any]:
         from narke.remote_function import retry_types, returns_code
 
         options, defaults, signature = self._options, self._info.defaults, self._method_info.signature
+        if tracing.is_on():
+            signature = None  # whoever traces has checked
         retry = options.get("retry_exceptions", False)
         retries = options.get("max_task_retries")
         backpressure = options.get("_generator_backpressure_num_objects") or defaults.get("backpressure")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from narke._private import options as _options
+from narke._private import tracing
 from narke._private.calls import task_call
 from narke._private.signatures import Signature
 
@@ -82,7 +83,10 @@ class RemoteFunction:
         return call.remote(*args, **(kwargs or {}))
 
     def _make_call(self, owner: Any, options: dict[str, Any]) -> Any:
-        return task_call(owner, functools.partial(self._describe, options), self._function)
+        call = task_call(owner, functools.partial(self._describe, options), self._function)
+        if not tracing.is_on():
+            return call
+        return tracing.trace_call(call, self._function_name, "task", Signature.of(self._function))
 
     def _describe(self, options: dict[str, Any]) -> dict[str, Any]:
         """What the extension must know to submit tasks of this function; connects when nothing is connected."""
@@ -93,7 +97,7 @@ class RemoteFunction:
             self._export = _Export(self._function, self._function_name)
         export = self._export
         retry = options.get("retry_exceptions", False)
-        signature = export.signature
+        signature = None if tracing.is_on() else export.signature  # whoever traces has checked
         resources = _options.task_resources(options)
         return {
             "function_id": export.id,

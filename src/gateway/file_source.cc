@@ -82,30 +82,4 @@ std::shared_ptr<Source> follow_file(FileSourceOptions options, After after) {
   return std::make_shared<FileSource>(std::move(options), std::move(after));
 }
 
-Result<uint64_t> offset_of_tail(const std::string& path, uint64_t lines) {
-  const int fd = open_plain(path);
-  if (fd < 0) return Error{ErrorCode::kNotFound, path + " is not there, or is no plain file"};
-  struct stat status{};
-  fstat(fd, &status);
-  auto at = static_cast<uint64_t>(status.st_size);
-  const uint64_t end = at;
-  std::string piece;
-  uint64_t found = 0;
-  while (at > 0) {
-    const uint64_t size = std::min<uint64_t>(kPieceBytes, at);
-    piece.resize(size);
-    at -= size;
-    if (pread(fd, piece.data(), size, static_cast<off_t>(at)) != static_cast<ssize_t>(size)) break;
-    for (size_t i = size; i-- > 0;) {
-      if (piece[i] != '\n' || at + i + 1 == end) continue;
-      if (++found == lines) {
-        close(fd);
-        return at + i + 1;
-      }
-    }
-  }
-  close(fd);
-  return uint64_t{0};
-}
-
 }  // namespace narke::gateway

@@ -6,7 +6,6 @@
 #include <memory>
 #include <string>
 
-#include "base/result.h"
 #include "gateway/http.h"
 
 namespace narke::gateway {
@@ -25,8 +24,5 @@ struct FileSourceOptions {
 
 // Nothing may be there yet when it is followed.
 std::shared_ptr<Source> follow_file(FileSourceOptions options, After after);
-
-// Where the last `lines` lines of a file begin.
-Result<uint64_t> offset_of_tail(const std::string& path, uint64_t lines);
 
 }  // namespace narke::gateway

@@ -6,6 +6,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/log_files.h"
+
 namespace narke::gateway {
 namespace {
 
@@ -54,15 +56,15 @@ TEST_F(FileSourceTest, FollowsUntilItIsOver) {
 TEST_F(FileSourceTest, DoesNotFollowLinks) {
   std::filesystem::create_symlink("/etc/passwd", path_);
   EXPECT_EQ(next(*follow_file({.path = path_}, at_once)), std::nullopt);
-  EXPECT_FALSE(offset_of_tail(path_, 5).ok());
+  EXPECT_FALSE(log_tail(path_, 5).ok());
 }
 
 TEST_F(FileSourceTest, FindsTheLastLines) {
   write("1\n2\n3\n4\n");
-  EXPECT_EQ(offset_of_tail(path_, 2).value(), 4u);
-  EXPECT_EQ(offset_of_tail(path_, 100).value(), 0u);
+  EXPECT_EQ(log_tail(path_, 2).value(), 4u);
+  EXPECT_EQ(log_tail(path_, 100).value(), 0u);
   write("5");
-  EXPECT_EQ(offset_of_tail(path_, 1).value(), 8u);
+  EXPECT_EQ(log_tail(path_, 1).value(), 8u);
 }
 
 }  // namespace

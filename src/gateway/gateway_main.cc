@@ -16,6 +16,7 @@
 #include "gateway/log_routes.h"
 #include "gateway/metric_routes.h"
 #include "gateway/pages.h"
+#include "gateway/probe_routes.h"
 #include "gateway/serve_routes.h"
 #include "gateway/state_routes.h"
 #include "gateway/tls_front.h"
@@ -74,10 +75,10 @@ class Program {
         gateway_({token_, own_hosts()}, session_ + "/packages"),
         jobs_(jobs_config(), link_),
         job_routes_(jobs_, link_, gateway_.guard(), after(), session_ + "/packages"),
-        host_(session_),
-        state_routes_(link_, job_routes_, gateway_.guard(), host_),
-        log_routes_(link_, jobs_, after(), session_ + "/logs"),
-        metric_routes_(link_, host_, {session_, options_["address"], std::atoi(options_["node-pid"].c_str())}),
+        state_routes_(link_, job_routes_, gateway_.guard()),
+        log_routes_(link_, jobs_, after()),
+        metric_routes_(link_, {session_, options_["address"], std::atoi(options_["node-pid"].c_str())}),
+        probe_routes_(link_),
         commands_(io_),
         serve_routes_(link_, commands_, {options_["python"], options_["python-path"], session_}),
         pages_({files_dir(), fs::path(session_).filename()}, gateway_.guard(), link_),
@@ -98,6 +99,7 @@ class Program {
     state_routes_.add_to(gateway_.router());
     metric_routes_.add_to(gateway_.router());
     serve_routes_.add_to(gateway_.router());
+    probe_routes_.add_to(gateway_.router());
     pages_.add_to(gateway_);
     learn_session();
     if (const auto fronted = make_front(); !fronted.ok()) return fail(fronted.error().message);
@@ -199,10 +201,10 @@ class Program {
   Gateway gateway_;
   Jobs jobs_;
   JobRoutes job_routes_;
-  HostWatch host_;
   StateRoutes state_routes_;
   LogRoutes log_routes_;
   MetricRoutes metric_routes_;
+  ProbeRoutes probe_routes_;
   Commands commands_;
   ServeRoutes serve_routes_;
   Pages pages_;

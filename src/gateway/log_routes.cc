@@ -1,10 +1,10 @@
 #include "gateway/log_routes.h"
 
-#include <algorithm>
 #include <charconv>
 #include <filesystem>
-#include <fstream>
 
+#include "base/log_files.h"
+#include "gateway/remote_log.h"
 #include "gateway/tables.h"
 #include "gateway/text.h"
 #include "gateway/url.h"
@@ -13,21 +13,7 @@ namespace narke::gateway {
 
 namespace fs = std::filesystem;
 
-static constexpr size_t kMostFiles = 20'000;
-static constexpr size_t kMostMatches = 500;
-static constexpr uint64_t kMostSearched = 64 << 20;  // bytes of all files in one search
-static constexpr size_t kShownBytes = 500;           // of a matching line
 static constexpr size_t kShortId = 16;               // digits of a worker's id in the name of its log
-
-bool is_log_name(const std::string& name) {
-  if (name.empty() || name.size() > 500) return false;
-  for (size_t at = 0; at <= name.size();) {
-    const size_t end = std::min(name.find('/', at), name.size());
-    if (!is_plain_name(name.substr(at, end - at))) return false;
-    at = end + 1;
-  }
-  return true;
-}
 
 std::string log_group(const std::string& name) {
   const std::string base = fs::path(name).filename();
@@ -38,27 +24,44 @@ std::string log_group(const std::string& name) {
   return "internal";
 }
 
-static std::vector<std::string> files_in(const std::string& dir) {
-  std::vector<std::string> out;
-  std::error_code error;
-  for (fs::recursive_directory_iterator at(dir, error), end; !error && at != end; at.increment(error)) {
-    if (at->is_regular_file(error) && !at->is_symlink(error)) out.push_back(fs::relative(at->path(), dir, error));
-    if (out.size() >= kMostFiles) break;
-  }
-  std::sort(out.begin(), out.end());
-  return out;
+// The files of one node, or of all: rows of the control method list_logs.
+void LogRoutes::list(const Call& call, std::function<void(const json::array&)> then) {
+  auto body = map_body([&](flexbuffers::Builder& out) {
+    out.String("glob", call.request.has_argument("glob") ? call.request.argument("glob") : "*");
+    out.String("node_id", call.request.argument("node_id"));
+    if (call.request.has_argument("node_ip")) {
+      out.Vector("filters", [&] {
+        out.Vector([&] { out.String("ip"), out.String("="), out.String(call.request.argument("node_ip")); });
+      });
+    }
+  });
+  cluster_.call("list_logs", std::move(body),
+                [reply = call.reply, then = std::move(then)](const ControlAnswer& answer) {
+                  if (!answer.ok()) return reply(text_response(500, answer.error));
+                  const json::object got = json_of(answer.map());
+                  const json::value* files = got.if_contains("files");
+                  then(files != nullptr && files->is_array() ? files->get_array() : json::array());
+                });
 }
 
 void LogRoutes::names(Call call) {
-  const std::string glob = call.request.has_argument("glob") ? call.request.argument("glob") : "*";
-  json::object groups;
-  for (const std::string& name : files_in(dir_)) {
-    if (!matches_glob(glob, name)) continue;
-    json::value& group = groups[log_group(name)];
-    if (!group.is_array()) group.emplace_array();
-    group.get_array().push_back(json::string(name));
-  }
-  call.reply(json_response(200, enveloped(true, "", {{"result", std::move(groups)}})));
+  list(call, [reply = call.reply](const json::array& files) {
+    json::object groups;
+    for (const json::value& file : files) {
+      const std::string name = text_at(file.get_object(), "name");
+      json::value& group = groups[log_group(name)];
+      if (!group.is_array()) group.emplace_array();
+      group.get_array().push_back(json::string(name));
+    }
+    reply(json_response(200, enveloped(true, "", {{"result", std::move(groups)}})));
+  });
+}
+
+void LogRoutes::files(Call call) {
+  list(call, [reply = call.reply](json::array files) {
+    for (json::value& file : files) file.get_object()["group"] = log_group(text_at(file.get_object(), "name"));
+    reply(json_response(200, {{"files", std::move(files)}}));
+  });
 }
 
 // ---- which file --------------------------------------------------------------------------------------------
@@ -74,7 +77,7 @@ void LogRoutes::find_by_worker(const char* method, const char* rows, std::string
                     const json::value* value = row.if_contains(key);
                     const std::string worker = text_at(row, "worker_id");
                     if (value && equals(*value, wanted) && worker.size() > kShortId)
-                      return found("worker-" + worker.substr(0, kShortId) + "." + suffix);
+                      return found("worker-" + worker.substr(0, kShortId) + "." + suffix, text_at(row, "node_id"));
                   }
                   reply(text_response(404, "No log is known of " + key + " " + wanted +
                                                ": it does not exist, has not started, or is forgotten."));
@@ -89,12 +92,12 @@ void LogRoutes::find_file(const Call& call, Found found) {
   if (request.has_argument("filename")) {
     const std::string& name = request.argument("filename");
     if (!is_log_name(name)) return call.reply(text_response(400, "'" + name + "' is no name of a log file."));
-    return found(name);
+    return found(name, request.argument("node_id"));
   }
   if (request.has_argument("submission_id")) {
     const std::string& id = request.argument("submission_id");
     if (jobs_.find(id) == nullptr) return call.reply(text_response(404, "Job " + id + " does not exist"));
-    return found(fs::path(jobs_.log_path(id)).filename());
+    return found(fs::path(jobs_.log_path(id)).filename(), "");
   }
   struct Way {
     const char *parameter, *method, *rows, *key;
@@ -114,11 +117,12 @@ void LogRoutes::text(Call call) {
   if (kind != "file" && kind != "stream")
     return call.reply(text_response(404, "Logs are read as file or stream, not as '" + kind + "'."));
   const auto shared = std::make_shared<Call>(std::move(call));  // shared by the look-up's two ends
-  find_file(*shared, [this, shared, kind](const std::string& name) { serve(*shared, name, kind == "stream"); });
+  find_file(*shared, [this, shared, kind](const std::string& name, const std::string& node_id) {
+    serve(*shared, name, node_id, kind == "stream");
+  });
 }
 
-void LogRoutes::serve(const Call& call, const std::string& name, bool follow) {
-  const std::string path = dir_ + "/" + name;
+void LogRoutes::serve(const Call& call, const std::string& name, const std::string& node_id, bool follow) {
   const std::string& asked = call.request.argument("lines");
   int64_t lines = 1000;
   if (!asked.empty()) {
@@ -126,52 +130,46 @@ void LogRoutes::serve(const Call& call, const std::string& name, bool follow) {
     if (error != std::errc() || end != asked.data() + asked.size())
       return call.reply(text_response(400, "lines must be a whole number (-1 for all), got '" + asked + "'."));
   }
-  const auto tail = offset_of_tail(path, lines < 0 ? UINT64_MAX : static_cast<uint64_t>(lines));
-  if (!tail.ok()) return call.reply(text_response(404, "There is no log file " + name + "."));
-  FileSourceOptions options;
-  options.path = path;
-  options.offset = lines == 0 ? fs::file_size(path) : tail.value();
-  options.plain =
-      call.request.argument("filter_ansi_code") == "True" || call.request.argument("filter_ansi_code") == "true";
-  options.whole_lines = follow;
-  if (follow) options.is_over = [] { return false; };
-  Response out;
-  out.source = follow_file(std::move(options), after_);
-  if (const std::string& file = call.request.argument("download_filename");
-      is_plain_name(file) && file.find('"') == file.npos)
-    out.headers.emplace_back("Content-Disposition", "attachment; filename=\"" + file + "\"");
-  call.reply(std::move(out));
+  const std::string& ansi = call.request.argument("filter_ansi_code");
+  RemoteLog log{node_id, name, lines, follow, ansi == "True" || ansi == "true"};
+  const std::string file = call.request.argument("download_filename");
+  open_remote_log(cluster_, std::move(log), after_,
+                  [reply = call.reply, file](std::shared_ptr<Source> source, const std::string& error) {
+                    if (!source) return reply(text_response(404, error));
+                    Response out;
+                    out.source = std::move(source);
+                    if (is_plain_name(file) && file.find('"') == file.npos)
+                      out.headers.emplace_back("Content-Disposition", "attachment; filename=\"" + file + "\"");
+                    reply(std::move(out));
+                  });
 }
 
 // ---- search ------------------------------------------------------------------------------------------------
 
-static std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
-  return text;
-}
-
 void LogRoutes::search(Call call) {
-  const std::string wanted = lower(call.request.argument("query"));
-  const std::string glob = call.request.has_argument("glob") ? call.request.argument("glob") : "*";
+  const std::string wanted = call.request.argument("query");
   if (wanted.empty()) return call.reply(text_response(400, "Say what to look for: query."));
-  json::array matches;
-  uint64_t searched = 0;
-  bool complete = true;
-  for (const std::string& name : files_in(dir_)) {
-    if (!matches_glob(glob, name)) continue;
-    std::ifstream file(dir_ + "/" + name, std::ios::binary);
-    int64_t number = 0;
-    for (std::string line; complete && std::getline(file, line);) {
-      ++number;
-      if (line.starts_with('\x01')) continue;
-      searched += line.size() + 1;
-      complete = searched < kMostSearched && matches.size() < kMostMatches;
-      if (lower(line).find(wanted) != std::string::npos)
-        matches.push_back(
-            {{"file", name}, {"line", number}, {"text", valid_utf8(without_ansi(line.substr(0, kShownBytes)))}});
+  auto body = map_body([&](flexbuffers::Builder& out) {
+    out.String("query", wanted);
+    out.String("glob", call.request.has_argument("glob") ? call.request.argument("glob") : "*");
+    out.String("node_id", call.request.argument("node_id"));
+  });
+  cluster_.call("search_logs", std::move(body), [reply = call.reply](const ControlAnswer& answer) {
+    if (!answer.ok()) return reply(text_response(500, answer.error));
+    json::array matches;
+    bool complete = answer.map()["partial_failure_warning"].IsNull();
+    const flexbuffers::Vector rows = answer.map()["matches"].AsVector();
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const flexbuffers::Map row = rows[i].AsMap();
+      complete = complete && row["complete"].AsBool();
+      matches.push_back({{"file", row["file"].AsString().str()},
+                         {"line", row["line"].AsInt64()},
+                         {"node_id", row["node_id"].AsString().str()},
+                         {"ip", row["ip"].AsString().str()},
+                         {"text", valid_utf8(without_ansi(row["text"].AsString().str()))}});
     }
-  }
-  call.reply(json_response(200, {{"matches", std::move(matches)}, {"complete", complete}}));
+    reply(json_response(200, {{"matches", std::move(matches)}, {"complete", complete}}));
+  });
 }
 
 void LogRoutes::add_to(Router& router) {
@@ -188,6 +186,7 @@ void LogRoutes::add_to(Router& router) {
   add("/api/v0/logs", "Names of log files by group.", &LogRoutes::names, {{"glob"}, {"node_id"}, {"node_ip"}});
   add("/api/v0/logs/{media_type}", "A log (file), or a log as it grows (stream).", &LogRoutes::text,
       {{"filename"},
+       {"node_id"},
        {"actor_id"},
        {"task_id"},
        {"pid", "integer"},
@@ -195,7 +194,9 @@ void LogRoutes::add_to(Router& router) {
        {"lines", "integer", "of its end; -1 for all"},
        {"suffix", "string", "out or err"},
        {"filter_ansi_code", "boolean"}});
-  add("/api/narke/logs/search", "Lines of all logs that contain a text.", &LogRoutes::search, {{"query"}, {"glob"}});
+  add("/api/narke/logs", "The log files of all nodes, or of one.", &LogRoutes::files, {{"glob"}, {"node_id"}});
+  add("/api/narke/logs/search", "Lines of all logs that contain a text.", &LogRoutes::search,
+      {{"query"}, {"glob"}, {"node_id"}});
 }
 
 }  // namespace narke::gateway

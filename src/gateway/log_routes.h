@@ -1,4 +1,5 @@
-// Logs over HTTP: names, files, streams, search. Paths stay in the session's log folder (CVE-2023-6020, 2023-6021).
+// Logs over HTTP: names, files, streams, search. The nodes read them; paths stay in their
+// session's log folder (CVE-2023-6020, 2023-6021).
 #pragma once
 
 #include <functional>
@@ -12,28 +13,26 @@ namespace narke::gateway {
 
 class LogRoutes {
  public:
-  LogRoutes(Cluster& cluster, Jobs& jobs, After after, std::string log_dir)
-      : cluster_(cluster), jobs_(jobs), after_(std::move(after)), dir_(std::move(log_dir)) {}
+  LogRoutes(Cluster& cluster, Jobs& jobs, After after) : cluster_(cluster), jobs_(jobs), after_(std::move(after)) {}
   void add_to(Router& router);
 
  private:
-  using Found = std::function<void(const std::string& name)>;
+  using Found = std::function<void(const std::string& name, const std::string& node_id)>;
+  void list(const Call& call, std::function<void(const json::array&)> then);
+  void files(Call call);
   void names(Call call);
   void text(Call call);
   void search(Call call);
   void find_file(const Call& call, Found found);
   void find_by_worker(const char* method, const char* rows, std::string key, std::string wanted, std::string suffix,
                       Reply reply, Found found);
-  void serve(const Call& call, const std::string& name, bool follow);
+  void serve(const Call& call, const std::string& name, const std::string& node_id, bool follow);
 
   Cluster& cluster_;
   Jobs& jobs_;
   After after_;
-  std::string dir_;
 };
 
-// Whether a name that a client gave leads to a file below the folder: plain steps only.
-bool is_log_name(const std::string& name);
 // Ray's group of a log file.
 std::string log_group(const std::string& name);
 

@@ -10,10 +10,12 @@
 namespace narke::gateway {
 
 static constexpr int64_t kSampleS = 5;
+static constexpr size_t kShortId = 8;        // digits of a node in a series' name
+static constexpr size_t kMostCharted = 32;   // nodes with charts of their own
 static constexpr size_t kMostProcesses = 2'000;  // whose metrics are served
 static constexpr const char* kTables[] = {
-    "cluster_resources", "available_resources", "store_stats",           "nodes",    "list_actors",
-    "list_workers",      "pending_demand",      "list_placement_groups", "list_jobs"};
+    "cluster_resources", "available_resources",   "list_hosts", "nodes", "list_actors", "list_workers",
+    "pending_demand",    "list_placement_groups", "list_jobs"};
 
 // Answers of several control methods, and what users' processes say; done when the last has come.
 struct MetricRoutes::Gathering {
@@ -96,44 +98,57 @@ Labels MetricRoutes::common() const {
   return {{"SessionName", std::filesystem::path(config_.session_dir).filename()}, {"Version", NARKE_VERSION}};
 }
 
-void MetricRoutes::fill_host(MetricText& out) {
-  const HostStats& host = host_.look();
-  const Labels node = {{"ip", config_.address}, {"IsHeadNode", "true"}, {"RayNodeType", "head"}};
+static double real_at(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  return value ? amount_of(*value) : 0;
+}
+
+void MetricRoutes::fill_host(const json::object& host, MetricText& out) {
+  const std::string ip = text_at(host, "ip");
+  const bool is_head = flag_at(host, "is_head");
+  const Labels node = {{"ip", ip},
+                       {"NodeId", text_at(host, "node_id")},
+                       {"IsHeadNode", is_head ? "true" : "false"},
+                       {"RayNodeType", is_head ? "head" : "worker"}};
   const auto gauge = [&](const char* name, const char* help, double value) {
     out.add(name, "gauge", help, value, node);
   };
-  const auto bytes = [](uint64_t value) { return static_cast<double>(value); };
-  gauge("ray_node_cpu_utilization", "Total CPU usage on a node, percent", host.cpu_percent);
-  gauge("ray_node_cpu_count", "CPUs of a node", host.cores);
-  gauge("ray_node_mem_used", "Memory in use on a node", bytes(host.memory_total - host.memory_available));
-  gauge("ray_node_mem_available", "Memory available on a node", bytes(host.memory_available));
-  gauge("ray_node_mem_total", "Memory of a node", bytes(host.memory_total));
-  gauge("ray_node_mem_shared_bytes", "Shared memory in use on a node", bytes(host.shm_used));
-  gauge("ray_node_disk_usage", "Disk in use on a node", bytes(host.disk_total - host.disk_free));
-  gauge("ray_node_disk_free", "Disk free on a node", bytes(host.disk_free));
+  const auto at = [&](const char* key) { return real_at(host, key); };
+  gauge("ray_node_cpu_utilization", "Total CPU usage on a node, percent", at("cpu_percent"));
+  gauge("ray_node_cpu_count", "CPUs of a node", at("cores"));
+  gauge("ray_node_mem_used", "Memory in use on a node", at("memory_total") - at("memory_available"));
+  gauge("ray_node_mem_available", "Memory available on a node", at("memory_available"));
+  gauge("ray_node_mem_total", "Memory of a node", at("memory_total"));
+  gauge("ray_node_mem_shared_bytes", "Shared memory in use on a node", at("shm_used"));
+  gauge("ray_node_disk_usage", "Disk in use on a node", at("disk_total") - at("disk_free"));
+  gauge("ray_node_disk_free", "Disk free on a node", at("disk_free"));
   gauge("ray_node_disk_utilization_percentage", "Share of the disk in use",
-        host.disk_total ? 100 - 100 * bytes(host.disk_free) / bytes(host.disk_total) : 0);
-  gauge("ray_node_disk_io_read", "Bytes read from disks", bytes(host.disk_read));
-  gauge("ray_node_disk_io_write", "Bytes written to disks", bytes(host.disk_written));
-  gauge("ray_node_disk_io_read_speed", "Bytes read from disks a second", host.disk_read_per_s);
-  gauge("ray_node_disk_io_write_speed", "Bytes written to disks a second", host.disk_write_per_s);
-  gauge("ray_node_network_sent", "Bytes sent", bytes(host.sent));
-  gauge("ray_node_network_received", "Bytes received", bytes(host.received));
-  gauge("ray_node_network_send_speed", "Bytes sent a second", host.sent_per_s);
-  gauge("ray_node_network_receive_speed", "Bytes received a second", host.received_per_s);
-  for (const auto& [component, pid] :
-       {std::pair{"raylet", config_.node_pid}, {"dashboard", static_cast<int>(getpid())}}) {
-    const ProcessStats process = process_stats(pid);
-    const Labels labels = {{"ip", config_.address}, {"Component", component}, {"pid", std::to_string(pid)}};
-    out.add("ray_component_rss_bytes", "gauge", "Resident memory of a component", bytes(process.resident), labels);
-    out.add("ray_component_rss_mb", "gauge", "Resident memory of a component, MB", bytes(process.resident) / 1e6,
-            labels);
+        at("disk_total") > 0 ? 100 - 100 * at("disk_free") / at("disk_total") : 0);
+  gauge("ray_node_disk_io_read", "Bytes read from disks", at("disk_read"));
+  gauge("ray_node_disk_io_write", "Bytes written to disks", at("disk_written"));
+  gauge("ray_node_disk_io_read_speed", "Bytes read from disks a second", at("disk_read_per_s"));
+  gauge("ray_node_disk_io_write_speed", "Bytes written to disks a second", at("disk_write_per_s"));
+  gauge("ray_node_network_sent", "Bytes sent", at("sent"));
+  gauge("ray_node_network_received", "Bytes received", at("received"));
+  gauge("ray_node_network_send_speed", "Bytes sent a second", at("sent_per_s"));
+  gauge("ray_node_network_receive_speed", "Bytes received a second", at("received_per_s"));
+  const auto component = [&](const char* name, int64_t pid, double resident) {
+    const Labels labels = {{"ip", ip}, {"Component", name}, {"pid", std::to_string(pid)}};
+    out.add("ray_component_rss_bytes", "gauge", "Resident memory of a component", resident, labels);
+    out.add("ray_component_rss_mb", "gauge", "Resident memory of a component, MB", resident / 1e6, labels);
+  };
+  for (const json::value& value : array_in(host, "processes")) {
+    const json::object& process = value.get_object();
+    const bool is_node = text_at(process, "type") == "NODE";
+    component(is_node ? "raylet" : "workers", number_at(process, "pid", 0), real_at(process, "resident"));
   }
+  if (is_head) component("dashboard", getpid(), static_cast<double>(process_stats(getpid()).resident));
 }
 
-void MetricRoutes::fill_store(const json::object& store, MetricText& out) {
+void MetricRoutes::fill_store(const json::object& host, MetricText& out) {
+  const json::object& store = object_in(host, "store");
   const auto value = [&](const char* key) { return static_cast<double>(number_at(store, key, 0)); };
-  const Labels node = {{"NodeAddress", config_.address}, {"Component", "raylet"}};
+  const Labels node = {{"NodeAddress", text_at(host, "ip")}, {"Component", "raylet"}};
   out.add("ray_object_store_available_memory", "gauge", "Free memory of the object store",
           value("capacity_bytes") - value("used_bytes"), node);
   out.add("ray_object_store_used_memory", "gauge", "Memory of the object store in use", value("used_bytes"), node);
@@ -185,8 +200,10 @@ static Counts count_tasks(std::map<std::string, json::object>& answers) {
 
 void MetricRoutes::fill(Gathering& from, MetricText& out) {
   auto& answers = from.answers;
-  fill_host(out);
-  fill_store(answers["store_stats"], out);
+  for (const json::value& host : array_in(answers["list_hosts"], "hosts")) {
+    fill_host(host.get_object(), out);
+    fill_store(host.get_object(), out);
+  }
   fill_resources(object_in(answers["cluster_resources"], "resources"),
                  object_in(answers["available_resources"], "resources"), out);
   const auto add = [&](const char* name, const char* help, const Counts& counts,
@@ -210,7 +227,7 @@ void MetricRoutes::fill(Gathering& from, MetricText& out) {
         }())}},
       {});
   out.add("ray_cluster_active_nodes", "gauge", "Nodes that are alive",
-          static_cast<double>(array_in(answers["nodes"], "nodes").size()), {{"node_type", "node"}});
+          static_cast<double>(array_in(answers["list_hosts"], "hosts").size()), {{"node_type", "node"}});
   for (const auto& [worker, series] : from.users)
     out.add_user(series, {{"NodeAddress", config_.address}, {"Component", "core_worker"}, {"WorkerId", worker}});
 }
@@ -225,20 +242,31 @@ static double amount_in(const json::object& resources, const char* name) {
 void MetricRoutes::keep(Gathering& from) {
   const int64_t now = epoch_now_ms() / 1000;
   auto& answers = from.answers;
-  const HostStats& host = host_.look();
   const json::object &total = object_in(answers["cluster_resources"], "resources"),
-                     &free = object_in(answers["available_resources"], "resources"), &store = answers["store_stats"];
+                     &free = object_in(answers["available_resources"], "resources");
   const auto add = [&](const std::string& name, double value) { series_.add(name, now, value); };
-  add("cpu_percent", host.cpu_percent);
-  add("memory_used", static_cast<double>(host.memory_total - host.memory_available));
-  add("network_sent", host.sent_per_s);
-  add("network_received", host.received_per_s);
-  add("disk_read", host.disk_read_per_s);
-  add("disk_write", host.disk_write_per_s);
+  std::map<std::string, double> sums;
+  const json::array& hosts = array_in(answers["list_hosts"], "hosts");
+  for (const json::value& value : hosts) {
+    const json::object& host = value.get_object();
+    const std::string of = hosts.size() > 1 ? "@" + text_at(host, "node_id").substr(0, kShortId) : "";
+    const auto each = [&](const std::string& name, double amount) {
+      if (!of.empty() && hosts.size() <= kMostCharted) add(name + of, amount);
+      sums[name] += amount;
+    };
+    each("cpu_percent", real_at(host, "cpu_percent"));
+    each("memory_used", real_at(host, "memory_total") - real_at(host, "memory_available"));
+    each("network_sent", real_at(host, "sent_per_s"));
+    each("network_received", real_at(host, "received_per_s"));
+    each("disk_read", real_at(host, "disk_read_per_s"));
+    each("disk_write", real_at(host, "disk_write_per_s"));
+    each("store_used", real_at(object_in(host, "store"), "used_bytes"));
+    each("store_spilled", real_at(object_in(host, "store"), "spilled_bytes"));
+  }
+  if (!hosts.empty()) sums["cpu_percent"] /= static_cast<double>(hosts.size());
+  for (const auto& [name, value] : sums) add(name, value);
   for (const char* name : {"CPU", "GPU"})
     if (total.contains(name)) add(std::string("used_") + name, amount_in(total, name) - amount_in(free, name));
-  add("store_used", static_cast<double>(number_at(store, "used_bytes", 0)));
-  add("store_spilled", static_cast<double>(number_at(store, "spilled_bytes", 0)));
   add("workers", static_cast<double>(array_in(answers["list_workers"], "workers").size()));
   for (const char* state : {"ALIVE", "PENDING_CREATION", "RESTARTING"}) {
     double actors = 0;
@@ -270,10 +298,7 @@ json::array MetricRoutes::targets() const {
 
 void MetricRoutes::tick() {
   const int64_t now = epoch_now_ms() / 1000;
-  if (last_sample_s_ == 0) {  // the first look has no rates yet
-    host_.look();
-    last_sample_s_ = now;
-  }
+  if (last_sample_s_ == 0) last_sample_s_ = now;
   if (sampling_ || now - last_sample_s_ < kSampleS) return;
   last_sample_s_ = now;
   sampling_ = true;

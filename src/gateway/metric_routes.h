@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "base/host_stats.h"
 #include "gateway/app.h"
-#include "gateway/host_stats.h"
 #include "gateway/job_record.h"
 #include "gateway/node_link.h"
 #include "gateway/prometheus.h"
@@ -25,8 +25,7 @@ struct MetricConfig {
 
 class MetricRoutes {
  public:
-  MetricRoutes(Cluster& cluster, HostWatch& host, MetricConfig config)
-      : cluster_(cluster), host_(host), config_(std::move(config)) {}
+  MetricRoutes(Cluster& cluster, MetricConfig config) : cluster_(cluster), config_(std::move(config)) {}
   void add_to(Router& router);
   // Samples when it is time to.
   void tick();
@@ -37,8 +36,8 @@ class MetricRoutes {
   void gather(bool with_users, Done done);
   void gather_users(std::shared_ptr<Gathering> to);
   void fill(Gathering& from, MetricText& out);
-  void fill_host(MetricText& out);
-  void fill_store(const json::object& store, MetricText& out);
+  void fill_host(const json::object& host, MetricText& out);
+  void fill_store(const json::object& host, MetricText& out);
   void fill_resources(const json::object& total, const json::object& free, MetricText& out);
   void keep(Gathering& from);
   void scrape(Call call);
@@ -47,7 +46,6 @@ class MetricRoutes {
   Labels common() const;
 
   Cluster& cluster_;
-  HostWatch& host_;
   MetricConfig config_;
   SeriesStore series_;
   int64_t last_sample_s_ = 0;

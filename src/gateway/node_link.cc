@@ -6,6 +6,7 @@
 namespace narke::gateway {
 
 static constexpr std::chrono::seconds kCallLimit{25};
+static constexpr std::chrono::seconds kProbeLimit{120};  // a profile takes up to a minute
 
 static WorkerId random_id() {
   WorkerId id;
@@ -48,7 +49,8 @@ void NodeLink::call(const std::string& method, std::vector<uint8_t> body, Answer
   const auto bytes = builder.CreateVector(body);
   builder.Finish(wire::CreateControl(builder, name, bytes));
   const uint32_t id = link_->next_call_id();
-  waiting_[id] = {std::move(answer), method, rpc::Reactor::Clock::now() + kCallLimit};
+  const auto limit = method == "probe" ? kProbeLimit : kCallLimit;
+  waiting_[id] = {std::move(answer), method, rpc::Reactor::Clock::now() + limit};
   link_->send(wire::MessageType::Control, id, builder);
   link_->flush();
 }

@@ -2,6 +2,7 @@
 // Invariants: nothing crashes, decoded paths never lead upwards, cleaned text is valid for JSON.
 #include <string_view>
 
+#include "base/log_files.h"
 #include "gateway/guard.h"
 #include "gateway/job_record.h"
 #include "gateway/router.h"
@@ -34,7 +35,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   check_guard(text);
   host_of(text);
   cookie_of(text, "a");
-  matches_glob(text.substr(0, size / 2), text.substr(size / 2));
+  narke::matches_glob(text.substr(0, size / 2), text.substr(size / 2));
   const std::string clean = valid_utf8(text);
   NARKE_CHECK(parse_json(json::serialize(json::string(clean))).has_value());
   NARKE_CHECK(valid_utf8(clean) == clean);

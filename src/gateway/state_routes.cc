@@ -159,56 +159,90 @@ void StateRoutes::summarize(Call call) {
 
 // ---- nodes -------------------------------------------------------------------------------------------------
 
-json::object StateRoutes::node_summary(const json::object& row) const {
-  const HostStats& host = host_.look();
-  const double used = host.memory_total > 0 ? 100.0 - 100.0 * static_cast<double>(host.memory_available) /
-                                                          static_cast<double>(host.memory_total)
-                                            : 0;
-  json::object raylet = {{"nodeId", text_at(row, "NodeID")},
-                         {"state", flag_at(row, "Alive") ? "ALIVE" : "DEAD"},
-                         {"nodeManagerAddress", text_at(row, "NodeManagerAddress")},
-                         {"nodeManagerHostname", text_at(row, "NodeManagerHostname")},
-                         {"nodeName", text_at(row, "NodeName")},
-                         {"isHeadNode", object_at(row, "Resources").contains("node:__internal_head__")},
-                         {"resourcesTotal", object_at(row, "Resources")},
-                         {"labels", object_at(row, "Labels")},
-                         {"coreWorkersStats", json::array()}};
+static double real_at(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  return value ? amount_of(*value) : 0;
+}
+
+// What is known of the processes of a node, as Ray's dashboard shows workers.
+static json::array process_rows(const json::object& host) {
+  json::array out;
+  for (const json::value& value : array_at(host, "processes")) {
+    const json::object& process = value.get_object();
+    out.push_back({{"pid", number_at(process, "pid", 0)},
+                   {"workerId", text_at(process, "worker_id")},
+                   {"type", text_at(process, "type")},
+                   {"memoryInfo", {{"rss", number_at(process, "resident", 0)}}},
+                   {"cpuTimes", {{"total", real_at(process, "cpu_s")}}}});
+  }
+  return out;
+}
+
+static json::object node_summary(const json::object& row, const json::object& host) {
+  const double total = real_at(host, "memory_total"), free = real_at(host, "memory_available");
+  const json::object store = object_at(host, "store");
+  json::object raylet = {
+      {"nodeId", text_at(row, "NodeID")},
+      {"state", flag_at(row, "Alive") ? "ALIVE" : "DEAD"},
+      {"stateMessage", text_at(row, "DeathReasonMessage")},
+      {"nodeManagerAddress", text_at(row, "NodeManagerAddress")},
+      {"nodeManagerHostname", text_at(row, "NodeManagerHostname")},
+      {"nodeName", text_at(row, "NodeName")},
+      {"isHeadNode", object_at(row, "Resources").contains("node:__internal_head__")},
+      {"resourcesTotal", object_at(row, "Resources")},
+      {"labels", object_at(row, "Labels")},
+      {"objectStoreUsedMemory", number_at(store, "used_bytes", 0)},
+      {"objectStoreAvailableMemory", number_at(store, "capacity_bytes", 0) - number_at(store, "used_bytes", 0)},
+      {"coreWorkersStats", json::array()}};
   return {{"now", static_cast<double>(epoch_now_ms()) / 1000},
           {"hostname", text_at(row, "NodeManagerHostname")},
           {"ip", text_at(row, "NodeManagerAddress")},
-          {"cpu", host.cpu_percent},
-          {"cpus", {host.cores, host.cores}},
-          {"mem", {host.memory_total, host.memory_available, used, host.memory_total - host.memory_available}},
-          {"shm", host.shm_used},
-          {"disk", {{"/", {{"total", host.disk_total}, {"free", host.disk_free}}}}},
-          {"networkSpeed", {host.sent_per_s, host.received_per_s}},
-          {"loadAvg", {{host.load_1, host.load_5, host.load_15}, {0, 0, 0}}},
+          {"cpu", real_at(host, "cpu_percent")},
+          {"cpus", {number_at(host, "cores", 0), number_at(host, "cores", 0)}},
+          {"mem", {total, free, total > 0 ? 100 - 100 * free / total : 0, total - free}},
+          {"shm", real_at(host, "shm_used")},
+          {"disk", {{"/", {{"total", real_at(host, "disk_total")}, {"free", real_at(host, "disk_free")}}}}},
+          {"networkSpeed", {real_at(host, "sent_per_s"), real_at(host, "received_per_s")}},
+          {"loadAvg", {{real_at(host, "load_1"), real_at(host, "load_5"), real_at(host, "load_15")}, {0, 0, 0}}},
+          {"workers", process_rows(host)},
           {"raylet", std::move(raylet)}};
+}
+
+void StateRoutes::node_summaries(Reply reply, std::function<void(json::array)> then) {
+  ask("list_hosts", reply, [this, reply, then = std::move(then)](const json::object& answer) {
+    std::map<std::string, json::object> hosts;
+    for (const json::value& host : array_at(answer, "hosts"))
+      hosts[text_at(host.get_object(), "node_id")] = host.get_object();
+    ask("nodes", reply, [then, hosts = std::move(hosts)](const json::object& nodes) {
+      json::array out;
+      for (const json::value& value : array_at(nodes, "nodes")) {
+        const json::object& row = value.get_object();
+        const auto host = hosts.find(text_at(row, "NodeID"));
+        out.push_back(node_summary(row, host == hosts.end() ? json::object() : host->second));
+      }
+      then(std::move(out));
+    });
+  });
 }
 
 void StateRoutes::nodes(Call call) {
   const std::string view = call.request.argument("view");
-  ask("nodes", call.reply, [this, view, reply = call.reply](const json::object& answer) {
-    json::array summaries, names;
-    for (const json::value& row : array_at(answer, "nodes")) {
-      summaries.push_back(node_summary(row.get_object()));
-      names.push_back(row.at("NodeManagerHostname"));
-    }
+  if (view != "summary" && view != "hostnamelist" && view != "hostNameList")
+    return call.reply(refused(400, "Unknown view '" + view + "': choose summary or hostNameList."));
+  node_summaries(call.reply, [view, reply = call.reply](json::array summaries) {
     if (view == "summary")
-      reply(json_response(200, enveloped(true, "Node summary fetched.", {{"summary", std::move(summaries)}})));
-    else if (view == "hostnamelist")
-      reply(json_response(200, enveloped(true, "Node hostname list fetched.", {{"hostNameList", std::move(names)}})));
-    else
-      reply(refused(400, "Unknown view '" + view + "': choose summary or hostNameList."));
+      return reply(json_response(200, enveloped(true, "Node summary fetched.", {{"summary", std::move(summaries)}})));
+    json::array names;
+    for (const json::value& each : summaries) names.push_back(each.at("hostname"));
+    reply(json_response(200, enveloped(true, "Node hostname list fetched.", {{"hostNameList", std::move(names)}})));
   });
 }
 
 void StateRoutes::node(Call call) {
-  ask("nodes", call.reply, [this, wanted = call.parts[0], reply = call.reply](const json::object& answer) {
-    for (const json::value& row : array_at(answer, "nodes"))
-      if (text_at(row.get_object(), "NodeID") == wanted)
-        return reply(
-            json_response(200, enveloped(true, "Node details fetched.", {{"detail", node_summary(row.get_object())}})));
+  node_summaries(call.reply, [wanted = call.parts[0], reply = call.reply](json::array summaries) {
+    for (json::value& each : summaries)
+      if (each.at("raylet").at("nodeId").as_string() == wanted)
+        return reply(json_response(200, enveloped(true, "Node details fetched.", {{"detail", std::move(each)}})));
     reply(refused(404, "There is no node " + wanted + "."));
   });
 }
@@ -411,9 +445,7 @@ void StateRoutes::overview(Call call) {
   ask("cluster_resources", reply, [this, reply](const json::object& total) {
     ask("available_resources", reply, [this, reply, total](const json::object& free) {
       ask("store_stats", reply, [this, reply, total, free](const json::object& store) {
-        ask("nodes", reply, [this, reply, total, free, store](const json::object& nodes) {
-          json::array summaries;
-          for (const json::value& row : array_at(nodes, "nodes")) summaries.push_back(node_summary(row.get_object()));
+        node_summaries(reply, [reply, total, free, store](json::array summaries) {
           reply(json_response(200, {{"total", object_at(total, "resources")},
                                     {"free", object_at(free, "resources")},
                                     {"store", store},

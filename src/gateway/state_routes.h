@@ -5,7 +5,6 @@
 #include <string>
 
 #include "gateway/app.h"
-#include "gateway/host_stats.h"
 #include "gateway/job_routes.h"
 #include "gateway/tables.h"
 
@@ -13,8 +12,7 @@ namespace narke::gateway {
 
 class StateRoutes {
  public:
-  StateRoutes(Cluster& cluster, JobRoutes& jobs, const Guard& guard, HostWatch& host)
-      : cluster_(cluster), jobs_(jobs), guard_(guard), host_(host) {}
+  StateRoutes(Cluster& cluster, JobRoutes& jobs, const Guard& guard) : cluster_(cluster), jobs_(jobs), guard_(guard) {}
   void add_to(Router& router);
 
  private:
@@ -36,12 +34,12 @@ class StateRoutes {
   // The chosen rows of a table, or an answer that says why there are none.
   void fetch(const Table& table, const Query& query, const Request& request, Reply reply, Rows then);
   void ask(const std::string& method, Reply reply, std::function<void(const json::object&)> then);
-  json::object node_summary(const json::object& row) const;
+  // What the nodes are doing, dead ones too: what the head knows of each with what its host says of itself.
+  void node_summaries(Reply reply, std::function<void(json::array)> then);
 
   Cluster& cluster_;
   JobRoutes& jobs_;
   const Guard& guard_;
-  HostWatch& host_;
 };
 
 // Chrome's trace events of finished tasks (the rows of the control method task_events).

@@ -48,7 +48,8 @@ static const std::vector<Table>& tables() {
        "list_objects",
        "objects",
        {"object_id"},
-       columns_of("object_id! object_size! task_status! attempt_number! reference_type! call_site! type! pid! ip!")},
+       columns_of("object_id! object_size! task_status! attempt_number! reference_type! call_site! type! pid! ip! "
+                  "node_id!+ worker_id!+ owner_id!+ job_id!+")},
       {"nodes",
        "nodes",
        "nodes",
@@ -73,7 +74,7 @@ static const std::vector<Table>& tables() {
        {"worker_id"},
        columns_of("worker_id! is_alive! worker_type! exit_type! node_id! ip! pid! exit_detail+ "
                   "worker_launch_time_ms+ worker_launched_time_ms+ start_time_ms+ end_time_ms+ debugger_port!+ "
-                  "num_paused_threads!+")},
+                  "num_paused_threads!+ state!+ task_name!+ actor_id!+ job_id!+")},
       {"cluster_events",
        "list_cluster_events",
        "events",

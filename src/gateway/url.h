@@ -24,9 +24,6 @@ std::optional<std::string> percent_decode(std::string_view text, bool plus_is_sp
 // A name that is one step of a path: not empty, no '/', no NUL, not "." or "..".
 bool is_plain_name(std::string_view name);
 
-// Whether `text` matches the pattern of '*', '?' and plain characters; in time linear in the pattern times the text.
-bool matches_glob(std::string_view pattern, std::string_view text);
-
 // What a Host header names, in lower case, without the port: "[::1]:80" -> "::1". Nothing when it is malformed.
 std::optional<std::string> host_of(std::string_view host_header);
 

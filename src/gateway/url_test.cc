@@ -28,16 +28,6 @@ TEST(Names, StayInTheirFolder) {
   EXPECT_FALSE(is_plain_name(std::string_view("a\0b", 3)));
 }
 
-TEST(Glob, Matches) {
-  EXPECT_TRUE(matches_glob("*", ""));
-  EXPECT_TRUE(matches_glob("worker-*.out", "worker-12.out"));
-  EXPECT_TRUE(matches_glob("*a*b", "xxaybab"));
-  EXPECT_TRUE(matches_glob("n?de", "node"));
-  EXPECT_FALSE(matches_glob("worker-*.out", "worker-12.err"));
-  EXPECT_FALSE(matches_glob("", "a"));
-  EXPECT_FALSE(matches_glob(std::string(200, '*') + "b", std::string(5000, 'a')));  // and it ends
-}
-
 TEST(Host, WithAndWithoutPort) {
   EXPECT_EQ(host_of("LocalHost:8265"), "localhost");
   EXPECT_EQ(host_of("127.0.0.1"), "127.0.0.1");

@@ -4,7 +4,7 @@
 namespace narke::history {
 namespace {
 
-constexpr uint32_t kBlockVersion = 1;
+constexpr uint32_t kBlockVersion = 2;
 
 void put(std::string& out, const void* data, size_t size) { out.append(static_cast<const char*>(data), size); }
 void put_number(std::string& out, uint32_t number) { put(out, &number, sizeof(number)); }
@@ -21,7 +21,7 @@ struct Reader {
   bool take(void* to, size_t size) {
     good = good && size <= left.size();
     if (!good) return false;
-    std::memcpy(to, left.data(), size);
+    if (size > 0) std::memcpy(to, left.data(), size);
     left.remove_prefix(size);
     return true;
   }
@@ -108,7 +108,8 @@ struct Chunk::Index {
       return place = at->second;
     }
   };
-  Places<Suffix> suffixes, parents;
+  Places<Suffix> suffixes;
+  Places<TaskId> parents;
   Places<ActorId> actors;
   Places<const Origin*> origins;
   Places<const Name*> names;
@@ -117,22 +118,17 @@ struct Chunk::Index {
 Chunk::Index& Chunk::index() {
   if (!index_) {
     index_ = std::make_shared<Index>();
-    rows_.reserve(64);
+    rows_.reserve(kFewRows);
   }
   return *index_;
 }
 
-void Chunk::add(const TaskView& task) {
+Chunk::Row Chunk::like(const TaskView& task) {
   Index& at = index();
-  const auto suffix_of = [this](Index::Places<Suffix>& places, const TaskId& id) {
-    const Suffix suffix = Suffix::from_bytes(id.view().substr(8));
-    return places.of(suffix, suffixes_, [&suffix] { return suffix; });
-  };
   Row row{};
-  std::memcpy(&row.task, task.task.data(), 8);
-  std::memcpy(&row.parent, task.parent.data(), 8);
-  row.task_suffix = suffix_of(at.suffixes, task.task);
-  row.parent_suffix = suffix_of(at.parents, task.parent);
+  const Suffix suffix = Suffix::from_bytes(task.task.view().substr(8));
+  row.task_suffix = at.suffixes.of(suffix, suffixes_, [&] { return suffix; });
+  row.parent = at.parents.of(task.parent, parents_, [&] { return task.parent; });
   row.actor = at.actors.of(task.actor, actors_, [&] { return task.actor; });
   row.origin = at.origins.of(task.origin->get(), origins_, [&] { return *task.origin; });
   row.name = at.names.of(task.name->get(), names_, [&] { return *task.name; });
@@ -140,16 +136,45 @@ void Chunk::add(const TaskView& task) {
     if (failures_.back() != *task.failure) failures_.push_back(*task.failure);
     row.failure = static_cast<uint16_t>(failures_.size() - 1);
   }
-  row.created_us = task.created_us;
-  row.ready_us = task.ready_us;
-  row.pushed_us = task.pushed_us;
-  row.began_us = task.began_us;
-  row.ended_us = task.ended_us;
   row.attempt = static_cast<uint16_t>(task.attempt < 0 ? 0 : task.attempt > 0xffff ? 0xffff : task.attempt);
   row.kind = task.kind;
   row.state = task.state;
   row.placed = task.placed;
+  return row;
+}
+
+// A chunk that grows beyond a few rows will mostly be filled.
+void Chunk::add_row(const Row& row) {
+  if (rows_.size() == kFewRows) rows_.reserve(kMostRows);
   rows_.push_back(row);
+}
+
+void Chunk::add_like(Row row, const BatchRow& times, int64_t base_us) {
+  row.task = times.number;
+  row.ended_us = time_of(base_us, times.ended_us);
+  row.created_us = times.created_us;
+  row.ready_us = times.ready_us;
+  row.pushed_us = times.pushed_us;
+  row.began_us = times.began_us;
+  add_row(row);
+}
+
+void Chunk::put_times(Row& row, const TaskView& task) {
+  row.ended_us = task.ended_us;
+  const bool fits =
+      ago_of(task.ended_us, task.created_us, &row.created_us) && ago_of(task.ended_us, task.ready_us, &row.ready_us) &&
+      ago_of(task.ended_us, task.pushed_us, &row.pushed_us) && ago_of(task.ended_us, task.began_us, &row.began_us);
+  if (fits) return;
+  row.is_long = true;
+  row.created_us = static_cast<Ago>(long_times_.size());
+  long_times_.push_back({task.created_us, task.ready_us, task.pushed_us, task.began_us});
+}
+
+void Chunk::add(const TaskView& task) {
+  Row row = like(task);
+  std::memcpy(&row.task, task.task.data(), sizeof(row.task));
+  put_times(row, task);
+  add_row(row);
 }
 
 TaskView Chunk::at(size_t i) const {
@@ -157,18 +182,21 @@ TaskView Chunk::at(size_t i) const {
   TaskView view;
   std::memcpy(view.task.data(), &row.task, 8);
   std::memcpy(view.task.data() + 8, suffixes_[row.task_suffix].data(), 16);
-  std::memcpy(view.parent.data(), &row.parent, 8);
-  std::memcpy(view.parent.data() + 8, suffixes_[row.parent_suffix].data(), 16);
+  view.parent = parents_[row.parent];
   view.actor = actors_[row.actor];
   view.origin = &origins_[row.origin];
   view.placed = row.placed;
   view.name = &names_[row.name];
   view.failure = &failures_[row.failure];
-  view.created_us = row.created_us;
-  view.ready_us = row.ready_us;
-  view.pushed_us = row.pushed_us;
-  view.began_us = row.began_us;
   view.ended_us = row.ended_us;
+  const auto time = [&row](Ago ago) { return time_of(row.ended_us, ago); };
+  const Times times = row.is_long
+                          ? long_times_[static_cast<size_t>(row.created_us)]
+                          : Times{time(row.created_us), time(row.ready_us), time(row.pushed_us), time(row.began_us)};
+  view.created_us = times[0];
+  view.ready_us = times[1];
+  view.pushed_us = times[2];
+  view.began_us = times[3];
   view.attempt = row.attempt;
   view.kind = row.kind;
   view.state = row.state;
@@ -182,6 +210,7 @@ void Chunk::seal() {
 
 size_t Chunk::bytes() const {
   size_t total = sizeof(Chunk) + rows_.capacity() * sizeof(Row) + suffixes_.size() * Suffix::kSize +
+                 parents_.size() * sizeof(TaskId) + long_times_.size() * sizeof(Times) +
                  actors_.size() * sizeof(ActorId) + (origins_.size() + names_.size()) * 160;
   for (const FailurePtr& failure : failures_)
     if (failure) total += sizeof(Failure) + failure->message.size() + 32;
@@ -199,6 +228,8 @@ std::string Chunk::encode(size_t first) const {
   put_number(out, kBlockVersion);
   put_number(out, static_cast<uint32_t>(suffixes_.size()));
   for (const Suffix& suffix : suffixes_) put(out, suffix.data(), Suffix::kSize);
+  put_number(out, static_cast<uint32_t>(parents_.size()));
+  for (const TaskId& parent : parents_) put(out, parent.data(), TaskId::kSize);
   put_number(out, static_cast<uint32_t>(actors_.size()));
   for (const ActorId& actor : actors_) put(out, actor.data(), ActorId::kSize);
   put_number(out, static_cast<uint32_t>(origins_.size()));
@@ -215,6 +246,8 @@ std::string Chunk::encode(size_t first) const {
     put_text(out, failures_[i]->type);
     put_text(out, failures_[i]->message);
   }
+  put_number(out, static_cast<uint32_t>(long_times_.size()));
+  put(out, long_times_.data(), long_times_.size() * sizeof(Times));
   put_number(out, static_cast<uint32_t>(rows_.size()));
   put(out, rows_.data(), rows_.size() * sizeof(Row));
   return out;
@@ -223,7 +256,8 @@ std::string Chunk::encode(size_t first) const {
 // Whether every row points at words that are there.
 bool Chunk::is_sound() const {
   for (const Row& row : rows_) {
-    if (row.task_suffix >= suffixes_.size() || row.parent_suffix >= suffixes_.size()) return false;
+    if (row.task_suffix >= suffixes_.size() || row.parent >= parents_.size()) return false;
+    if (row.is_long && static_cast<uint32_t>(row.created_us) >= long_times_.size()) return false;
     if (row.actor >= actors_.size() || row.origin >= origins_.size() || row.name >= names_.size()) return false;
     if (row.failure >= failures_.size() || row.kind > Kind::kProfile || row.state > State::kFailed) return false;
   }
@@ -235,6 +269,7 @@ bool Chunk::decode(std::string_view bytes, Chunk* out) {
   if (in.number() != kBlockVersion) return false;
   Chunk chunk;
   for (uint32_t left = in.count(Suffix::kSize); left > 0; --left) chunk.suffixes_.push_back(in.id<Suffix>());
+  for (uint32_t left = in.count(TaskId::kSize); left > 0; --left) chunk.parents_.push_back(in.id<TaskId>());
   for (uint32_t left = in.count(ActorId::kSize); left > 0; --left) chunk.actors_.push_back(in.id<ActorId>());
   for (uint32_t left = in.count(64); left > 0; --left) chunk.origins_.push_back(read_origin(in));
   for (uint32_t left = in.count(12); left > 0; --left) chunk.names_.push_back(read_name(in));
@@ -244,6 +279,8 @@ bool Chunk::decode(std::string_view bytes, Chunk* out) {
     failure->message = in.text();
     chunk.failures_.push_back(std::move(failure));
   }
+  chunk.long_times_.resize(in.count(sizeof(Times)));
+  in.take(chunk.long_times_.data(), chunk.long_times_.size() * sizeof(Times));
   chunk.rows_.resize(in.count(sizeof(Row)));
   in.take(chunk.rows_.data(), chunk.rows_.size() * sizeof(Row));
   if (!in.good || !in.left.empty() || !chunk.is_sound()) return false;

@@ -79,6 +79,37 @@ void TaskTable::add(const OriginPtr& origin, const Record& record, const NamePtr
   end(view_of(live));
 }
 
+void TaskTable::add(const OriginPtr& origin, const Batch& batch, const std::vector<NamePtr>& names,
+                    const std::vector<FailurePtr>& failures) {
+  struct Like {
+    uint64_t chunk = 0;  // whose row it is, counted from 1
+    Chunk::Row row;
+  };
+  std::vector<Like> likes(batch.common().size());
+  Key key;
+  for (const BatchRow& each : batch.rows()) {
+    const Record& common = batch.common()[each.common];
+    bool is_plain = common.state == State::kFinished && each.began_us != kUnknownAgo;
+    if (is_plain && !under_way_.empty()) {
+      key = {TaskId::from_bytes({reinterpret_cast<const char*>(common.task), TaskId::kSize}), common.attempt};
+      std::memcpy(key.task.data(), &each.number, sizeof(each.number));
+      is_plain = !under_way_.contains(key);
+    }
+    if (!is_plain) {
+      add(origin, batch.record_of(each), names[common.name], failures[common.failure]);
+      continue;
+    }
+    Chunk& chunk = room();
+    Like& like = likes[each.common];
+    if (like.chunk != begun_chunks_)
+      like = {begun_chunks_, chunk.like(view_of(common, origin, true, names[common.name], failures[common.failure]))};
+    chunk.add_like(like.row, each, batch.base_us());
+    ++ended_;
+    forget_oldest();
+  }
+  for (const Record& record : batch.whole()) add(origin, record, names[record.name], failures[record.failure]);
+}
+
 // It may have been told of as waiting after the worker had told of its end.
 void TaskTable::forget_waiting(const Key& key) {
   const auto at = under_way_.find(key);
@@ -118,21 +149,28 @@ void TaskTable::fail(const Key& key, int64_t now_us, const FailurePtr& failure) 
 
 // ---- rows that ended ---------------------------------------------------------------------------------------
 
-void TaskTable::append(const TaskView& task) {
-  if (chunks_.empty() || chunks_.back().is_full()) {
-    if (!chunks_.empty()) {
-      if (written_rows_ < chunks_.back().size()) unwritten_.push_back(chunks_.back().encode(written_rows_));
-      chunks_.back().seal();
-    }
-    chunks_.emplace_back();
-    written_rows_ = 0;
+Chunk& TaskTable::room() {
+  if (!chunks_.empty() && !chunks_.back().is_full()) return chunks_.back();
+  if (!chunks_.empty()) {
+    if (written_rows_ < chunks_.back().size()) unwritten_.push_back(chunks_.back().encode(written_rows_));
+    chunks_.back().seal();
   }
-  chunks_.back().add(task);
-  ++ended_;
+  written_rows_ = 0;
+  ++begun_chunks_;
+  return chunks_.emplace_back();
+}
+
+void TaskTable::forget_oldest() {
   while (ended_ > limits_.ended && chunks_.size() > 1) {
     ended_ -= chunks_.front().size();
     chunks_.pop_front();
   }
+}
+
+void TaskTable::append(const TaskView& task) {
+  room().add(task);
+  ++ended_;
+  forget_oldest();
 }
 
 void TaskTable::load(Chunk chunk) {
@@ -140,10 +178,7 @@ void TaskTable::load(Chunk chunk) {
   written_rows_ = chunk.size();
   chunk.seal();
   chunks_.push_back(std::move(chunk));
-  while (ended_ > limits_.ended && chunks_.size() > 1) {
-    ended_ -= chunks_.front().size();
-    chunks_.pop_front();
-  }
+  forget_oldest();
 }
 
 std::vector<std::string> TaskTable::take_unwritten() {

@@ -7,6 +7,7 @@
 // Pure: no clock, no file. One owner at a time.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -18,7 +19,7 @@
 #include <vector>
 
 #include "base/id.h"
-#include "history/record.h"
+#include "history/batch.h"
 
 namespace narke::history {
 
@@ -60,10 +61,28 @@ struct TaskView {
 class Chunk {
  public:
   static constexpr size_t kMostRows = 4096;
+  static constexpr size_t kFewRows = 64;
+
+  // One attempt. Words stand in the chunk's dictionaries; times count backwards from the end in microseconds.
+  struct Row {
+    uint64_t task;
+    int64_t ended_us;
+    Ago created_us, ready_us, pushed_us, began_us;  // is_long: created_us is the place of all four in long_times_
+    uint16_t task_suffix, parent, actor, origin, name, failure, attempt;
+    Kind kind;
+    State state : 6;
+    bool placed : 1;
+    bool is_long : 1;
+  };
+  static_assert(sizeof(Row) == 48);
 
   size_t size() const { return rows_.size(); }
   bool is_full() const { return rows_.size() >= kMostRows; }
   void add(const TaskView& task);
+  // A row of this chunk in which `task` stands without its number and times; for add_like().
+  Row like(const TaskView& task);
+  // `row`, which like() of this chunk made, with the number and the times of `times`.
+  void add_like(Row row, const BatchRow& times, int64_t base_us);
   TaskView at(size_t row) const;
   // No row follows: what only adding needs is freed.
   void seal();
@@ -76,21 +95,18 @@ class Chunk {
 
  private:
   using Suffix = Id<struct SuffixTag, 16>;  // of task ids: they begin with a count and end with who counted
-  struct Row {
-    uint64_t task, parent;
-    int64_t created_us, ready_us, pushed_us, began_us, ended_us;
-    uint16_t task_suffix, parent_suffix, actor, origin, name, failure, attempt;
-    Kind kind;
-    State state : 7;
-    bool placed : 1;
-  };
+  using Times = std::array<int64_t, 4>;     // created, ready, pushed, began: since 1970
   struct Index;  // from words to their places in the dictionaries, while rows are added
 
   Index& index();
   bool is_sound() const;
+  void put_times(Row& row, const TaskView& task);
+  void add_row(const Row& row);
 
   std::vector<Row> rows_;
+  std::vector<Times> long_times_;
   std::vector<Suffix> suffixes_;
+  std::vector<TaskId> parents_;
   std::vector<ActorId> actors_;
   std::vector<OriginPtr> origins_;
   std::vector<NamePtr> names_;
@@ -109,6 +125,10 @@ class TaskTable {
 
   // What `origin` says of an attempt. Late news of one that has ended changes nothing.
   void add(const OriginPtr& origin, const Record& record, const NamePtr& name, const FailurePtr& failure);
+  // The same of a whole batch, without looking at each record of what nobody else has told of.
+  // REQUIRES: names and failures hold what the batch refers to.
+  void add(const OriginPtr& origin, const Batch& batch, const std::vector<NamePtr>& names,
+           const std::vector<FailurePtr>& failures);
   // A program is gone: what it ran, and what it had submitted and nobody runs, has failed.
   void end_program(const WorkerId& program, int64_t now_us, const FailurePtr& failure);
   // An attempt that will never run, or was stopped, if it is under way.
@@ -154,6 +174,9 @@ class TaskTable {
   void forget_waiting(const Key& key);
   void fail(const Key& key, int64_t now_us, const FailurePtr& failure);
   void append(const TaskView& task);
+  // The chunk that the next row goes to.
+  Chunk& room();
+  void forget_oldest();
   bool failed_lately(const Key& key) const;
 
   Limits limits_;
@@ -163,6 +186,7 @@ class TaskTable {
   size_t ended_ = 0;
   std::vector<std::string> unwritten_;
   size_t written_rows_ = 0;  // of the last chunk
+  uint64_t begun_chunks_ = 0;
   uint64_t lost_ = 0;
 };
 

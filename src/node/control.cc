@@ -11,13 +11,14 @@ namespace narke::node {
 static constexpr int64_t kFateWaitMs = 1'000;  // the link of a dying worker breaks before its process is seen to end
 
 Control::Control(Cluster& cluster, ControlConfig config, const History& history, const history::TaskTable& tasks,
-                 PackageFiles& packages, StoreOf store, Reply reply)
+                 PackageFiles& packages, StoreOf store, ControlOut& out, Reply reply)
     : cluster_(cluster),
       config_(std::move(config)),
       history_(history),
       tasks_(tasks),
       packages_(packages),
       store_(std::move(store)),
+      out_(out),
       reply_(std::move(reply)) {}
 
 int64_t Control::now_ms() const { return cluster_.now_ms(); }
@@ -70,6 +71,11 @@ const std::unordered_map<std::string, Control::Method>& Control::methods() {
       {"list_jobs", &Control::list_jobs},
       {"list_placement_groups", &Control::list_groups},
       {"list_objects", &Control::list_objects},
+      {"probe", &Control::probe},
+      {"list_hosts", &Control::list_hosts},
+      {"list_logs", &Control::list_logs},
+      {"read_log", &Control::read_log},
+      {"search_logs", &Control::search_logs},
       {"list_tasks", &Control::list_tasks},
       {"summarize_tasks", &Control::summarize_tasks},
       {"task_events", &Control::task_events},

@@ -5,13 +5,16 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include <flatbuffers/flexbuffers.h>
 
+#include "base/host_stats.h"
 #include "history/query.h"
+#include "node/asking.h"
 #include "node/cluster.h"
 #include "node/history.h"
 #include "node/package_files.h"
@@ -22,10 +25,26 @@ namespace narke::node {
 
 using MapBuilder = flexbuffers::Builder;
 
-struct Answer {
-  std::string error_kind;  // name of the exception class; empty: no error
-  std::string error;
-  std::vector<uint8_t> body;
+// A program as people name it.
+struct ProgramName {
+  WorkerId worker;  // nil: by its process
+  int pid = 0;
+};
+
+// What the methods ask of those who hold the links.
+class ControlOut {
+ public:
+  virtual ~ControlOut() = default;
+  // A question in words; `then` is called once, with an error after `limit_ms`.
+  virtual void ask_program(const WorkerId& program, const std::string& method, const std::vector<uint8_t>& body,
+                           int64_t limit_ms, Asking::Then then) = 0;
+  virtual void ask_node(const NodeId& node, const std::string& method, const std::vector<uint8_t>& body,
+                        int64_t limit_ms, Asking::Then then) = 0;
+  // Programs of this node that can be asked; null when it is none of them.
+  virtual const Program* program_of(const ProgramName& target) = 0;
+  virtual std::vector<WorkerId> programs() = 0;
+  // Work that waits for the disk, beside the reactor's thread.
+  virtual void run_aside(std::function<Answer()> work, Asking::Then then) = 0;
 };
 
 struct ControlConfig {
@@ -40,7 +59,7 @@ class Control {
   using StoreOf = std::function<const store::ProgramStore*()>;
 
   Control(Cluster& cluster, ControlConfig config, const History& history, const history::TaskTable& tasks,
-          PackageFiles& packages, StoreOf store, Reply reply);
+          PackageFiles& packages, StoreOf store, ControlOut& out, Reply reply);
 
   void handle(const Program& caller, uint32_t call_id, const std::string& method, const flexbuffers::Map& body);
   // Those who wait for it are answered.
@@ -65,6 +84,13 @@ class Control {
     bool flag(const char* key, bool otherwise = false) const;
     int64_t number(const char* key, int64_t otherwise) const;
     std::string name_space() const;  // the body's, else the caller's
+  };
+  // A call that is answered later: its body is kept.
+  struct Question {
+    WorkerId program;
+    uint32_t call_id;
+    std::vector<uint8_t> body;
+    flexbuffers::Map map() const;
   };
   struct Waiter {
     WorkerId program;
@@ -93,6 +119,11 @@ class Control {
   Failure list_jobs(Call& call);
   Failure list_groups(Call& call);
   Failure list_objects(Call& call);
+  Failure probe(Call& call);
+  Failure list_hosts(Call& call);
+  Failure list_logs(Call& call);
+  Failure read_log(Call& call);
+  Failure search_logs(Call& call);
   Failure list_tasks(Call& call);
   Failure summarize_tasks(Call& call);
   Failure task_events(Call& call);
@@ -115,7 +146,21 @@ class Control {
   Failure package_put(Call& call);
   Failure package_get(Call& call);
 
+  static std::shared_ptr<Question> later(Call& call);
+  void answer(const Question& question, Answer answer);
+  void probe_elsewhere(std::shared_ptr<Question> question, ProgramName target, std::vector<NodeId> nodes,
+                       int64_t limit_ms);
+  // On the head: the nodes but this one.
+  std::vector<NodeId> other_nodes() const;
+  static std::vector<uint8_t> here_only(const flexbuffers::Map& body, int64_t rows);
+  using Own = std::function<void(const std::vector<uint8_t>& body, const Asking::Then& then)>;
+  void everywhere(std::shared_ptr<Question> question, const std::string& method, const std::string& key, Own own);
+  void combine(const Question& question, const std::string& method, const std::string& key,
+               const std::vector<Answer>& answers);
+  void own_objects(const std::vector<uint8_t>& body, const Asking::Then& then);
   using AddRow = std::function<void(const Rows::Put&)>;
+  static Answer page_of(const std::vector<uint8_t>& body, const char* key,
+                        const std::function<void(const AddRow&)>& each);
   // The answer `key`: those of the rows that `each` adds which the body's filters and page ask for.
   Failure list_rows(Call& call, const char* key, const std::function<void(const AddRow&)>& each);
   void put_resources(MapBuilder& out, const ResourceSet& resources);
@@ -123,7 +168,16 @@ class Control {
   void put_actor(MapBuilder& out, const controller::Actor& actor);
   void put_group(MapBuilder& out, const controller::PlacementGroup& group);
   void put_job(MapBuilder& out, const controller::Job& job);
-  void put_worker(MapBuilder& out, const Worker& worker);
+  void put_worker(MapBuilder& out, const Worker& worker, const char* type = "WORKER");
+  void put_host(MapBuilder& out);
+  void put_store(MapBuilder& out);
+  std::string logs() const { return config_.session_dir + "/logs"; }
+  bool is_elsewhere(const std::vector<uint8_t>& body) const;
+  void put_driver(MapBuilder& out, const Program& driver);
+  void put_object(MapBuilder& out, const std::string& id, const store::ObjectInfo* stored);
+  void put_reference(MapBuilder& out, const Program& program, const flexbuffers::Map& row,
+                     const store::ObjectInfo* stored);
+  void put_unreferenced(MapBuilder& out, const store::ObjectInfo& object);
   void put_fate(MapBuilder& out, const Fate& fate);
   void answer_group(const Waiter& waiter, const char* state);
   void answer_fate(const Waiter& waiter, const Fate& fate);
@@ -138,6 +192,8 @@ class Control {
   const history::TaskTable& tasks_;
   PackageFiles& packages_;
   StoreOf store_;
+  ControlOut& out_;
+  HostWatch host_{config_.session_dir};
   Reply reply_;
   std::unordered_multimap<PgId, Waiter> group_waiters_;
   std::unordered_multimap<WorkerId, Waiter> fate_waiters_;

@@ -9,8 +9,6 @@
 
 namespace narke::node {
 
-static constexpr size_t kMostObjects = 1'000'000;
-
 static void put_bytes(MapBuilder& out, const char* key, std::string_view bytes) {
   out.Key(key);
   out.Blob(bytes.data(), bytes.size());
@@ -187,8 +185,12 @@ Control::Failure Control::set_resource(Call& call) {
 }
 
 Control::Failure Control::store_stats(Call& call) {
+  put_store(call.out);
+  return {};
+}
+
+void Control::put_store(MapBuilder& out) {
   const store::Stats stats = store_()->stats();
-  MapBuilder& out = call.out;
   out.UInt("capacity_bytes", stats.capacity_bytes);
   out.UInt("used_bytes", stats.used_bytes);
   out.UInt("cached_bytes", stats.cached_bytes);
@@ -205,7 +207,6 @@ Control::Failure Control::store_stats(Call& call) {
   out.UInt("restored_bytes", stats.restored_bytes);
   out.UInt("clients", stats.clients);
   out.UInt("waiting", stats.waiting);
-  return {};
 }
 
 // ---- actors ------------------------------------------------------------------------------------------------
@@ -312,7 +313,7 @@ static const char* state_name(const Worker& worker) {
   return "";
 }
 
-void Control::put_worker(MapBuilder& out, const Worker& worker) {
+void Control::put_worker(MapBuilder& out, const Worker& worker, const char* type) {
   out.String("worker_id", worker.id.hex());
   out.String("job_id", worker.job.hex());
   out.String("state", state_name(worker));
@@ -321,7 +322,7 @@ void Control::put_worker(MapBuilder& out, const Worker& worker) {
   out.String("task_name", worker.lease ? worker.lease->task_name : "");
   out.String("holder", worker.lease && !worker.lease->holder.is_nil() ? worker.lease->holder.hex() : "");
   out.String("runtime_env", worker.runtime_env);
-  out.String("worker_type", "WORKER");
+  out.String("worker_type", type);
   out.String("ip", config_.address);
   out.Null("exit_type");
   out.Null("exit_detail");
@@ -329,13 +330,6 @@ void Control::put_worker(MapBuilder& out, const Worker& worker) {
   out.Bool("is_alive", true);
   out.Key("resources");
   put_resources(out, worker.lease ? worker.lease->allocation.amounts : ResourceSet());
-}
-
-Control::Failure Control::list_workers(Call& call) {
-  return list_rows(call, "workers", [this](const AddRow& add) {
-    const auto& workers = cluster_.core().workers();
-    for (const WorkerId& id : sorted_keys(workers)) add([&](MapBuilder& out) { put_worker(out, workers.at(id)); });
-  });
 }
 
 // ---- jobs --------------------------------------------------------------------------------------------------
@@ -403,27 +397,6 @@ void Control::put_group(MapBuilder& out, const controller::PlacementGroup& group
     out.String("scheduling_state", placed                                            ? "FINISHED"
                                    : group.state == controller::GroupState::kPending ? "QUEUED"
                                                                                      : "REMOVED");
-  });
-}
-
-Control::Failure Control::list_objects(Call& call) {
-  const auto put = [this](MapBuilder& out, const store::ObjectInfo& object) {
-    out.String("object_id", object.id.hex());
-    out.UInt("object_size", object.size_bytes);
-    out.Bool("sealed", object.sealed);
-    out.Bool("spilled", object.spilled);
-    out.Bool("pinned", object.pinned);
-    out.String("task_status", object.sealed ? "FINISHED" : "RUNNING");
-    out.String("reference_type", object.pinned ? "PINNED_IN_MEMORY" : "LOCAL_REFERENCE");
-    out.String("type", "WORKER");
-    out.String("call_site", "");
-    out.String("ip", config_.address);
-    out.Int("pid", 0);
-    out.Int("attempt_number", 0);
-  };
-  return list_rows(call, "objects", [&](const AddRow& add) {
-    for (const store::ObjectInfo& object : store_()->list(kMostObjects))
-      add([&](MapBuilder& out) { put(out, object); });
   });
 }
 

@@ -1,10 +1,12 @@
 #include "node/log_follower.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 
 #include <fcntl.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace narke::node {
@@ -22,8 +24,8 @@ std::string LogFollower::path(const std::string& log_dir, const WorkerId& worker
   return log_dir + "/" + name_of(worker, is_error);
 }
 
-LogFollower::LogFollower(rpc::Reactor& reactor, std::string log_dir, LogOut& out)
-    : reactor_(reactor), log_dir_(std::move(log_dir)), out_(out) {
+LogFollower::LogFollower(rpc::Reactor& reactor, std::string log_dir, LogOut& out, LogLimits limits)
+    : reactor_(reactor), log_dir_(std::move(log_dir)), out_(out), limits_(limits) {
   if (log_dir_.empty()) return;
   inotify_ = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
   if (inotify_ < 0) return;
@@ -41,7 +43,13 @@ LogFollower::~LogFollower() {
 void LogFollower::follow(const WorkerId& worker) {
   if (log_dir_.empty()) return;
   for (const bool is_error : {false, true})
-    files_[name_of(worker, is_error)] = {worker, is_error, path(log_dir_, worker, is_error), 0, "", ""};
+    files_[name_of(worker, is_error)] = {worker, is_error, path(log_dir_, worker, is_error), 0, -1, "", ""};
+}
+
+std::set<std::string> LogFollower::names() const {
+  std::set<std::string> out;
+  for (const auto& [name, file] : files_) out.insert(name);
+  return out;
 }
 
 void LogFollower::collect_events() {
@@ -53,7 +61,8 @@ void LogFollower::collect_events() {
       if (event->mask & IN_Q_OVERFLOW) {
         for (const auto& [name, file] : files_) dirty_.insert(name);
       } else if (event->len > 0 && std::strncmp(event->name, "worker-", 7) == 0) {
-        dirty_.insert(event->name);
+        const std::string_view name = event->name;
+        dirty_.insert(std::string(name.ends_with(".1") ? name.substr(0, name.size() - 2) : name));
       }
       at += sizeof(inotify_event) + event->len;
     }
@@ -81,19 +90,44 @@ void LogFollower::read_dirty() {
 }
 
 void LogFollower::read(File& file, std::vector<LogText>& lines) {
-  const int fd = open(file.path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return;
+  bool more = false;
+  if (file.rotated_to >= 0) {
+    struct stat status{};
+    const bool has_moved = stat(file.path.c_str(), &status) == 0 && status.st_size > 0;
+    more = read_on(file, file.path + ".1", file.rotated_to, lines);
+    if (has_moved && !more) file.rotated_to = -1;  // nothing more is written there
+  }
+  if (!more && file.rotated_to < 0) {
+    more = read_on(file, file.path, file.read_to, lines);
+    if (!more && file.read_to >= limits_.most_bytes) rotate(file);
+  }
+  if (!more) return;
+  dirty_.insert(file.path.substr(log_dir_.size() + 1));
+  schedule();
+}
+
+// True: there may be more.
+bool LogFollower::read_on(File& file, const std::string& path, int64_t& read_to, std::vector<LogText>& lines) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
   std::string buffer(kReadSize, '\0');
-  const int64_t enough = file.read_to + kMaxPerRead;
+  const int64_t enough = read_to + kMaxPerRead;
   ssize_t size = 0;
-  while (file.read_to < enough && (size = pread(fd, buffer.data(), buffer.size(), file.read_to)) > 0) {
-    file.read_to += size;
+  while (read_to < enough && (size = pread(fd, buffer.data(), buffer.size(), read_to)) > 0) {
+    read_to += size;
     cut(file, {buffer.data(), static_cast<size_t>(size)}, lines);
   }
   close(fd);
-  if (size <= 0) return;
-  dirty_.insert(file.path.substr(log_dir_.size() + 1));  // there may be more
-  schedule();
+  return size > 0;
+}
+
+// What was read to its end so far is called name.1, older ones count up, the oldest goes.
+void LogFollower::rotate(File& file) {
+  for (int number = limits_.backups; number > 1; --number)
+    rename((file.path + "." + std::to_string(number - 1)).c_str(), (file.path + "." + std::to_string(number)).c_str());
+  if (rename(file.path.c_str(), (file.path + ".1").c_str()) != 0) return;
+  file.rotated_to = std::exchange(file.read_to, 0);
+  out_.on_rotated(file.worker);
 }
 
 void LogFollower::cut(File& file, std::string_view bytes, std::vector<LogText>& lines) {
@@ -126,8 +160,9 @@ void LogFollower::finish(const WorkerId& worker) {
     if (at == files_.end()) continue;
     File& file = at->second;
     int64_t before = -1;
-    while ((dirty_.erase(name) > 0 || inotify_ < 0) && file.read_to != before) {
-      before = file.read_to;
+    const auto read_so_far = [&file] { return file.read_to + std::max<int64_t>(file.rotated_to, 0); };
+    while ((dirty_.erase(name) > 0 || inotify_ < 0) && read_so_far() != before) {
+      before = read_so_far();
       read(file, lines);
     }
     if (!file.partial.empty()) take_line(file, lines);

@@ -29,12 +29,20 @@ class LogOut {
  public:
   virtual ~LogOut() = default;
   virtual void on_lines(const std::vector<LogText>& lines) = 0;
+  // A file has grown too large and has another name now: the worker shall open one of the old name.
+  virtual void on_rotated(const WorkerId& worker) = 0;
+};
+
+// How large a file becomes, and how many older ones (name.1 is the latest) are kept.
+struct LogLimits {
+  int64_t most_bytes = 512 << 20;
+  int backups = 5;
 };
 
 class LogFollower {
  public:
   // log_dir empty: nothing is read.
-  LogFollower(rpc::Reactor& reactor, std::string log_dir, LogOut& out);
+  LogFollower(rpc::Reactor& reactor, std::string log_dir, LogOut& out, LogLimits limits = {});
   ~LogFollower();
   LogFollower(const LogFollower&) = delete;
   LogFollower& operator=(const LogFollower&) = delete;
@@ -44,6 +52,8 @@ class LogFollower {
   void follow(const WorkerId& worker);
   // Reads what is left, the unfinished line too, and lets go of the files.
   void finish(const WorkerId& worker);
+  // Names in log_dir that somebody writes to.
+  std::set<std::string> names() const;
   // Reads everything that was written so far.
   void drain();
   // The last bytes of a worker's error output, for messages.
@@ -55,6 +65,7 @@ class LogFollower {
     bool is_error;
     std::string path;
     int64_t read_to = 0;  // bytes of it; it is open only while it is read: there may be thousands of workers
+    int64_t rotated_to = -1;  // not -1: its worker may still write to name.1, which was read so far
     std::string partial;  // of the line that is not ended yet
     std::string speaker;
   };
@@ -63,12 +74,15 @@ class LogFollower {
   void schedule();
   void read_dirty();
   void read(File& file, std::vector<LogText>& lines);
+  bool read_on(File& file, const std::string& path, int64_t& read_to, std::vector<LogText>& lines);
+  void rotate(File& file);
   static void take_line(File& file, std::vector<LogText>& lines);
   static void cut(File& file, std::string_view bytes, std::vector<LogText>& lines);
 
   rpc::Reactor& reactor_;
   std::string log_dir_;
   LogOut& out_;
+  LogLimits limits_;
   int inotify_ = -1;
   std::unordered_map<std::string, File> files_;  // by name in log_dir
   std::set<std::string> dirty_;  // written to since they were read

@@ -32,6 +32,10 @@ class LogFollowerTest : public ::testing::Test, public LogOut {
   void write(bool is_error, const std::string& text) {
     std::ofstream(LogFollower::path(folder_, worker_, is_error), std::ios::app) << text;
   }
+  void on_rotated(const WorkerId& worker) override {
+    EXPECT_EQ(worker, worker_);
+    ++rotations_;
+  }
   void turn_until(size_t lines) {
     for (int i = 0; i < 200 && said_.size() < lines; ++i) {
       reactor_.wait(50);
@@ -44,6 +48,7 @@ class LogFollowerTest : public ::testing::Test, public LogOut {
   WorkerId worker_ = random_worker_id();
   std::unique_ptr<LogFollower> follower_;
   std::vector<std::string> said_, speakers_;
+  int rotations_ = 0;
 };
 
 TEST_F(LogFollowerTest, HandsOverWholeLines) {
@@ -77,6 +82,28 @@ TEST_F(LogFollowerTest, CutsEndlessLines) {
   follower_->finish(worker_);
   ASSERT_EQ(said_.size(), 3u);
   EXPECT_EQ(said_[0].size(), 2 + 8 * 1024u);
+}
+
+TEST_F(LogFollowerTest, AFileThatGrewTooLargeGetsAnotherNameAndNoLineIsLost) {
+  follower_ = std::make_unique<LogFollower>(reactor_, folder_, *this, LogLimits{.most_bytes = 10, .backups = 2});
+  follower_->follow(worker_);
+  const std::string path = LogFollower::path(folder_, worker_, false);
+  write(false, "first line\n");
+  turn_until(1);
+  EXPECT_EQ(rotations_, 1);
+  std::ofstream(path + ".1", std::ios::app) << "late\n";  // the worker still has the old file
+  turn_until(2);
+  write(false, "new\n");
+  turn_until(3);
+  EXPECT_EQ(said_, (std::vector<std::string>{"O:first line", "O:late", "O:new"}));
+  for (const char* more : {"another line\n", "and one more\n"}) {
+    const size_t before = said_.size();
+    write(false, more);
+    turn_until(before + 1);
+  }
+  EXPECT_EQ(rotations_, 3);
+  EXPECT_TRUE(std::filesystem::exists(path + ".2"));
+  EXPECT_FALSE(std::filesystem::exists(path + ".3"));
 }
 
 TEST_F(LogFollowerTest, ReadsALotInPieces) {

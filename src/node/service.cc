@@ -1,12 +1,14 @@
 #include "node/service.h"
 
 #include <chrono>
+#include <cstdlib>
 
 #include <sys/random.h>
 #include <sys/syscall.h>
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "base/log_files.h"
 #include "node/memory_guard.h"
 #include "store/arena.h"
 
@@ -20,6 +22,8 @@ static constexpr int kLinkGraceMs = 200;       // between a worker's link and it
 static constexpr std::chrono::milliseconds kLastWords{100};  // between a process and its link ending
 static constexpr int kLeaveGraceMs = 500;      // for workers of an ended job
 static constexpr int64_t kGoodbyeMs = 2'000;   // most that a driver waits for the logs of its workers
+static constexpr int64_t kReopenMs = 10'000;
+static constexpr int64_t kPruneEveryMs = 600'000;
 static constexpr size_t kFewWorkers = 16;
 static constexpr size_t kTailBytes = 2'000;    // of a failed worker's error output, in the message
 
@@ -48,29 +52,33 @@ static controller::Node self_of(const ServiceConfig& config) {
 
 static std::string below(const std::string& folder, const char* name) { return folder.empty() ? "" : folder + name; }
 
+// Ray's names for the same.
+static LogLimits log_limits() {
+  LogLimits limits;
+  if (const char* bytes = std::getenv("RAY_ROTATION_MAX_BYTES"); bytes && std::atoll(bytes) > 0)
+    limits.most_bytes = std::atoll(bytes);
+  if (const char* backups = std::getenv("RAY_ROTATION_BACKUP_COUNT"); backups && std::atoi(backups) > 0)
+    limits.backups = std::atoi(backups);
+  return limits;
+}
+
 Service::Service(rpc::Reactor& reactor, ServiceConfig config, std::function<void(const std::string&)> log)
     : reactor_(reactor),
       config_(std::move(config)),
       log_(std::move(log)),
       cluster_(config_.node, self_of(config_), config_.is_head, *this),
       peers_(reactor, *this),
-      logs_(reactor, below(config_.session_dir, "/logs"), *this),
+      logs_(reactor, below(config_.session_dir, "/logs"), *this, log_limits()),
       tasks_(below(config_.session_dir, "/history"), log_),
       packages_(below(config_.session_dir, "/packages")),
+      errands_(reactor),
       control_(
           cluster_,
           {config_.session_dir, config_.socket_path, config_.address, config_.hostname,
            [this](const NodeId& node, controller::Drain wanted) { return drain(node, std::move(wanted)); }},
-          history_, tasks_.table(), packages_, [this] { return store_; },
-          [this](const WorkerId& program, uint32_t call_id, Answer answer) {
-            Program* to = find(program);
-            if (to == nullptr) return;
-            Builder& builder = fresh();
-            const auto error = builder.CreateString(answer.error);
-            const auto kind = builder.CreateString(answer.error_kind);
-            const auto body = builder.CreateVector(answer.body);
-            builder.Finish(wire::CreateControlReply(builder, error, kind, body));
-            send_to(*to, MessageType::ControlReply, call_id, builder);
+          history_, tasks_.table(), packages_, [this] { return store_; }, *this,
+          [this](const WorkerId& program, uint32_t call_id, const Answer& answer) {
+            reply_control(program, call_id, answer);
           }) {
   if (config_.is_head) head_ = cluster_.self();
 }
@@ -145,6 +153,7 @@ void Service::on_closed(rpc::Connection& link, const Error& why) {
   by_key_.erase(gone->key);
   packages_.on_writer_gone(gone->id);
   if (gone->kind == wire::ProgramKind::Observer) return;
+  asking_.on_gone(gone->id);
   if (gone->kind == wire::ProgramKind::Driver) {
     store_->erase_owned(store::owner_key(gone->id), steady_now_ns());
     detach_when_ended(gone->key, gone->pid);
@@ -328,6 +337,7 @@ bool Service::dispatch(Program& program, const rpc::Frame& frame) {
     case MessageType::Blocked: core.on_blocked(program.id); return true;
     case MessageType::Unblocked: core.on_unblocked(program.id); return true;
     case MessageType::Control: return on_control(program, frame);
+    case MessageType::ControlReply: return on_answer(program.id, frame);
     case MessageType::Goodbye: on_goodbye(program, frame.call_id); return true;
     case MessageType::PullObject: return on_pull(program, frame);
     case MessageType::EraseObjects: return on_erase(frame);
@@ -724,6 +734,31 @@ void Service::on_lines(const std::vector<LogText>& lines) {
   }
 }
 
+void Service::on_rotated(const WorkerId& worker) {
+  MapBuilder body;
+  body.Map([&] {
+    body.String("stdout", LogFollower::path(config_.session_dir + "/logs", worker, false));
+    body.String("stderr", LogFollower::path(config_.session_dir + "/logs", worker, true));
+  });
+  body.Finish();
+  ask_program(worker, "reopen_logs", body.GetBuffer(), kReopenMs, [this, worker](const Answer& answer) {
+    if (!answer.error_kind.empty()) log_("worker " + worker.hex() + " goes on in its old log: " + answer.error);
+  });
+}
+
+void Service::prune_old_logs() {
+  if (now_ms() - pruned_ms_ < kPruneEveryMs || config_.session_dir.empty()) return;
+  pruned_ms_ = now_ms();
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const int64_t epoch = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+  errands_.run(
+      [folder = config_.session_dir + "/logs", names = logs_.names(), epoch] {
+        prune_logs(folder, names, {}, epoch);
+        return Answer{};
+      },
+      [](const Answer&) {});
+}
+
 // ---- store and upkeep --------------------------------------------------------------------------------------
 
 void Service::send(store::ClientKey client, MessageType type, const Builder& table) {
@@ -736,6 +771,8 @@ void Service::tick() {
   end_unused_environments();
   settle();
   control_.tick();
+  asking_.tick(now_ms());
+  prune_old_logs();
   finish_goodbyes();
   tasks_.tick();
 }
@@ -766,7 +803,7 @@ void Service::relieve_memory(const std::string& figures) {
 
 void Service::stop() {
   for (const auto& [id, program] : programs_) tasks_.on_program_gone(id, "The node was stopped.");
-  tasks_.tick();
+  tasks_.write();
   for (auto& [id, program] : programs_)
     if (program->link) program->link->close({ErrorCode::kDisconnected, "the node is stopping"});
 }

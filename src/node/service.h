@@ -15,6 +15,7 @@
 #include "node/cluster.h"
 #include "node/control.h"
 #include "node/environments.h"
+#include "node/errands.h"
 #include "node/evacuation.h"
 #include "node/log_follower.h"
 #include "node/peers.h"
@@ -58,6 +59,7 @@ class Service : public rpc::Handler,
                 public ProcessesOut,
                 public store::ServerOut,
                 private ClusterOut,
+                private ControlOut,
                 private LogOut,
                 private PeersOut,
                 private tunnel::TunnelsOut {
@@ -132,6 +134,12 @@ class Service : public rpc::Handler,
   void watch_actor(const WorkerId& watcher, const ActorId& id, int tries);
   bool on_kill_actor(const rpc::Frame& frame);
   bool on_control(Program& program, const rpc::Frame& frame);
+  // questions (service_asking.cc)
+  void reply_control(const WorkerId& program, uint32_t call_id, const Answer& answer);
+  bool on_answer(const WorkerId& from, const rpc::Frame& frame);
+  void on_node_question(const NodeId& from, const rpc::Frame& frame);
+  bool is_member(const NodeId& node) const;
+  static bool is_asked(const Program& program);
   void on_goodbye(Program& program, uint32_t call_id);
   void say_goodbye(Program& program, uint32_t call_id);
   void finish_goodbyes();
@@ -140,6 +148,19 @@ class Service : public rpc::Handler,
   void bury(WorkerId id);
   void detach_when_ended(store::ClientKey key, int pid);
   void driver_gone(Program& program, const std::string& why);
+
+  // ControlOut
+  void ask_program(const WorkerId& program, const std::string& method, const std::vector<uint8_t>& body,
+                   int64_t limit_ms, Asking::Then then) override;
+  void ask_node(const NodeId& node, const std::string& method, const std::vector<uint8_t>& body, int64_t limit_ms,
+                Asking::Then then) override;
+  const Program* program_of(const ProgramName& target) override;
+  std::vector<WorkerId> programs() override;
+  void on_rotated(const WorkerId& worker) override;
+  void prune_old_logs();
+  void run_aside(std::function<Answer()> work, Asking::Then then) override {
+    errands_.run(std::move(work), std::move(then));
+  }
 
   // ClusterOut
   int64_t now_ms() override;
@@ -324,9 +345,12 @@ class Service : public rpc::Handler,
   ResourceSet reported_;  // what the head was last told is free
   int64_t reported_ms_ = 0;
   LogFollower logs_;
+  int64_t pruned_ms_ = 0;
   History history_;
   TaskHistory tasks_;
   PackageFiles packages_;
+  Asking asking_;
+  Errands errands_;
   Control control_;
   std::unique_ptr<Environments> environments_;
   struct LastFork {

@@ -477,6 +477,7 @@ void Service::look_for_silence() {
 // ---- nodes that go -----------------------------------------------------------------------------------------
 
 void Service::on_node_link_closed(const NodeId& node, const Error& why) {
+  asking_.on_gone(as_program(node));
   if (joined_) return std::exchange(joined_, nullptr)(why.message);
   if (cluster_.is_head())
     node_gone(node, "its link to the head ended: " + why.message);
@@ -500,6 +501,10 @@ void Service::on_node_frame(const NodeId& from, const rpc::Frame& frame) {
     on_take(from, frame);
   else if (frame.type == MessageType::ObjectsTaken)
     on_taken(from, frame);
+  else if (frame.type == MessageType::Control)
+    on_node_question(from, frame);
+  else if (frame.type == MessageType::ControlReply)
+    on_answer(as_program(from), frame);
   else if (cluster_.is_head())
     on_member_frame(from, frame);
   else

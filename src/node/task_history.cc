@@ -1,11 +1,13 @@
 #include "node/task_history.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include "node/wire.h"
 
 namespace narke::node {
 
+static constexpr int64_t kWriteEveryUs = 500'000;
 static constexpr uint32_t kMostNames = 1 << 20;  // of one program
 
 static int64_t epoch_us() {
@@ -48,19 +50,16 @@ static std::vector<history::FailurePtr> failures_of(const wire::TaskEvents& even
 
 bool TaskHistory::on_events(const Program& program, const rpc::Frame& frame) {
   const auto* events = frame.as<wire::TaskEvents>();
-  if (events == nullptr || frame.raw.size() % sizeof(history::Record) != 0) return false;
+  if (events == nullptr || !history::Batch::decode(frame.raw, &batch_)) return false;
   Speaker& speaker = speaker_of(program);
   if (!read_names(*events, &speaker.names)) return false;
   const std::vector<history::FailurePtr> failures = failures_of(*events);
+  const auto is_told = [&](const history::Record& record) {
+    return record.name < speaker.names.size() && record.failure < failures.size();
+  };
+  if (!std::ranges::all_of(batch_.common(), is_told) || !std::ranges::all_of(batch_.whole(), is_told)) return false;
   table_.count_lost(events->dropped());
-  for (size_t at = 0; at < frame.raw.size(); at += sizeof(history::Record)) {
-    history::Record record;
-    std::memcpy(&record, frame.raw.data() + at, sizeof(record));
-    const bool is_sound = record.name < speaker.names.size() && record.failure < failures.size() &&
-                          record.kind <= history::Kind::kProfile && record.state <= history::State::kFailed;
-    if (!is_sound) return false;
-    table_.add(speaker.origin, record, speaker.names[record.name], failures[record.failure]);
-  }
+  table_.add(speaker.origin, batch_, speaker.names, failures);
   return true;
 }
 
@@ -100,6 +99,11 @@ void TaskHistory::on_program_gone(const WorkerId& program, const std::string& wh
 }
 
 void TaskHistory::tick() {
+  if (epoch_us() - written_us_ >= kWriteEveryUs) write();
+}
+
+void TaskHistory::write() {
+  written_us_ = epoch_us();
   for (const std::string& block : table_.take_unwritten()) {
     const Status written = writer_.append(block);
     if (!written && !failed_) log_("the task history is not written: " + written.error().message);

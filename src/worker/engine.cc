@@ -4,6 +4,7 @@
 #include <csignal>
 #include <system_error>
 
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -13,6 +14,7 @@ namespace narke::worker {
 namespace {
 
 constexpr auto kTick = std::chrono::milliseconds(1);
+constexpr auto kStuckLoop = std::chrono::seconds(2);  // an event loop that did not poll for so long
 constexpr auto kSignalCheck = std::chrono::milliseconds(100);
 constexpr auto kBlockedAfter = std::chrono::milliseconds(2);
 constexpr auto kLongTask = std::chrono::milliseconds(5);
@@ -58,7 +60,7 @@ Engine::Engine(const EngineConfig& config)
       actors_(*this, objects_, *this),
       executor_(objects_, [this] { return leader_ == Leader::kThread; }) {
   self_.worker = reactor_.identity().self;
-  executor_.set_log(&task_log_);
+  if (records_events_) executor_.set_log(&task_log_);
   process_unique_.resize(12);
   NARKE_CHECK(getrandom(process_unique_.data(), process_unique_.size(), 0) == 12);
   token_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -169,6 +171,7 @@ void Engine::disconnect(std::chrono::milliseconds grace) {
     reactor_.wake();
   }
   log_cv_.notify_all();
+  end_probing();
   if (background_.joinable()) background_.join();
 }
 
@@ -335,6 +338,7 @@ Waited Engine::wait(Lock& lock, const std::function<bool()>& ready, Deadline dea
 
 void Engine::poll() {
   Lock held = lock();
+  ++polls_;
   if (leader_ != Leader::kNone || stopped_) return;
   ++lead_count_;
   reactor_.wait(0);
@@ -357,6 +361,22 @@ void Engine::background_tick() {
   if (Clock::now() - executor_.last_began() > kLongTask) executor_.give_back_queued();
 }
 
+// An event loop that is stuck in a call does not look at the sockets: who asks what it is doing shall be heard.
+void Engine::help_event_loop(Lock& held) {
+  const uint64_t polls = polls_;
+  background_deep_ = true;
+  background_cv_.wait_for(held, kStuckLoop, [this] { return !background_deep_ || stopping_; });
+  background_deep_ = false;
+  pollfd epoll{reactor_.epoll_fd(), POLLIN, 0};
+  const bool is_stuck = !stopping_ && leader_ == Leader::kNone && polls == polls_ && ::poll(&epoll, 1, 0) > 0;
+  if (!is_stuck) return;
+  leader_ = Leader::kBackground;
+  reactor_.wait(0);
+  leader_ = Leader::kNone;
+  dispatch_arrived();
+  reactor_.wake();  // the loop shall see what was queued for it
+}
+
 void Engine::background_loop() {
   Lock held = lock();
   uint64_t seen = lead_count_;
@@ -369,7 +389,8 @@ void Engine::background_loop() {
   while (!stopping_) {
     if (polled_ && leader_ == Leader::kNone) {  // an event loop watches the sockets
       background_asked_ = false;
-      sleep_deep();
+      help_event_loop(held);
+      quiet = 0;
       continue;
     }
     if (leader_ == Leader::kNone && lead_count_ == seen && !background_asked_) {

@@ -172,6 +172,9 @@ class Engine final : public Links,
     std::string error, error_kind, body;
   };
   Answer control(const std::string& method, const std::string& body, Deadline deadline);
+  // Where a reference was made, for those who ask what holds memory.
+  void note_call_site(Object& object, std::string site);
+  std::string call_site(Object& object);
   // Lines and notices for the driver's terminal; waits at most `limit`. Needs no lock.
   std::vector<LogLine> take_logs(std::chrono::milliseconds limit);
 
@@ -196,6 +199,12 @@ class Engine final : public Links,
   void leave_at_once();
   // Called under the lock when a running call shall stop: (task, force).
   void set_cancel_hook(std::function<void(const TaskId&, bool)> hook) { cancel_hook_ = std::move(hook); }
+  // Called under the lock, at most ten times a second, when what runs here may have changed: what runs, "" for nothing.
+  void set_title_hook(std::function<void(const std::string&)> hook) { title_hook_ = std::move(hook); }
+  // Answers the node's questions about what this program does; called on a thread of its own without the lock, until
+  // `stop`: (question, FlexBuffers body, stop).
+  using Prober = std::function<Answer(const std::string&, const std::string&, const std::atomic<bool>& stop)>;
+  void set_prober(Prober prober) { prober_ = std::move(prober); }
   void set_node_lost_hook(std::function<void()> hook) { node_lost_hook_ = std::move(hook); }
 
   // ---- Links, and facts ----
@@ -236,7 +245,7 @@ class Engine final : public Links,
     const std::function<bool()>* ready;
     bool done = false;
   };
-  struct Dependent;     // waits for a task's references
+  struct Dependent;  // waits for a task's references
   struct TokenListener;
   using NodeCallback = std::function<void(const rpc::Frame*)>;
 
@@ -254,6 +263,7 @@ class Engine final : public Links,
   void leave_wait(Lock& lock);
   void background_loop();
   void background_tick();
+  void help_event_loop(Lock& lock);
   bool interrupted(Lock& lock);
   void send_blocked(bool blocked);
 
@@ -301,7 +311,25 @@ class Engine final : public Links,
   void introduce(rpc::Connection& link);
   void on_introduce(rpc::Connection& link, const rpc::Frame& frame);
   void end_everything();
+  struct Question {
+    uint32_t call_id;
+    std::string method, body;
+  };
+  // Uses of objects by tasks under way, and inside the values of other objects.
+  struct UseCounts {
+    std::unordered_map<const Object*, int> by_tasks, in_objects;
+  };
+  void on_question(const rpc::Frame& frame);
+  void answer_questions();
+  void answer_node(uint32_t call_id, const Answer& answer);
+  void end_probing();
+  Answer reopen_logs(const std::string& body);
+  UseCounts count_uses();
+  static const char* reference_type(const Object& object, const Object::Extra* extra, const UseCounts& counts);
+  std::string references();
+  static bool records_events();
   void arm_events_timer();
+  void show_running();
   void send_task_events();
   bool tell_waiting();
   void tell_failed(const Task& task, const ValuePtr& error);
@@ -330,6 +358,7 @@ class Engine final : public Links,
   Actors actors_;
   Executor executor_;
   TaskLog task_log_;
+  const bool records_events_ = records_events();
   std::vector<TaskPtr> waiting_;  // for references, since the last batch of task events
 
   std::map<rpc::Connection*, std::unique_ptr<Peer>> links_;
@@ -350,6 +379,7 @@ class Engine final : public Links,
   bool dispatching_ = false;
   bool background_asked_ = false, background_deep_ = false;
   bool polled_ = false;
+  uint64_t polls_ = 0;
   bool interrupt_due_ = false;  // a call of this process is being cancelled: signals are to be looked at
   bool idle_timer_armed_ = false, doubt_timer_armed_ = false, events_timer_armed_ = false;
   int blocked_ = 0;
@@ -363,6 +393,13 @@ class Engine final : public Links,
   std::function<bool()> interrupt_check_;
   std::function<void(const TaskId&, bool)> cancel_hook_;
   std::function<void()> node_lost_hook_;
+  std::function<void(const std::string&)> title_hook_;
+
+  Prober prober_;
+  std::deque<Question> questions_;
+  std::thread probing_;
+  bool is_probing_ = false;
+  std::atomic<bool> probe_stops_{false};
 
   std::string process_unique_;  // 12 random bytes
   std::atomic<uint64_t> next_id_{1};

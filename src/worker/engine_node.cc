@@ -116,7 +116,8 @@ void Engine::on_peer_closed(Peer& peer, const Error& why) {
   objects_.on_link_closed(*peer.link);
   std::vector<TaskPtr> calls = peer.calls.take_all();
   const bool again = peer.lease != nullptr && !calls.empty() && calls[0]->retries_left != 0 && !calls[0]->cancelled;
-  if (again) task_log_.task(*calls[0], history::State::kFailed, "WORKER_DIED", "the worker ended: " + why.message);
+  if (again && records_events_)
+    task_log_.task(*calls[0], history::State::kFailed, "WORKER_DIED", "the worker ended: " + why.message);
   if (peer.lease != nullptr)
     submitter_.on_worker_lost(*peer.lease, std::move(calls), !peer.is_drained);
   else if (peer.actor != nullptr)
@@ -200,6 +201,7 @@ void Engine::on_node_frame(rpc::Connection& link, const rpc::Frame& frame) {
       leaving_ = true;
       executor_.set_leaving();
       return executor_.give_back_queued();
+    case wire::MessageType::Control: return on_question(frame);
     case wire::MessageType::IncomingLink: return on_incoming_link(frame);
     case wire::MessageType::NodeGone: return on_node_gone(frame);
     case wire::MessageType::ObjectPulled: return on_pulled(frame);

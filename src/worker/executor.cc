@@ -191,6 +191,7 @@ void Executor::reply(Inbound& call, wire::TaskStatus status, std::vector<Outcome
   // The submitter must not send more to a worker that is about to leave.
   if (call.is_last && status == wire::TaskStatus::Done) status = wire::TaskStatus::Exiting;
   call.ended = Clock::now();
+  if (at_end_) std::exchange(at_end_, nullptr)();
   if (log_ != nullptr && call.push != nullptr && status != wire::TaskStatus::NotStarted) tell(call, status);
   InboundPtr alive;
   auto found = running_.find(call.task);

@@ -97,6 +97,9 @@ class Executor {
   // What people read: the function, or Class.method.
   std::string function_of(const Inbound& call) const;
   const ActorId& actor() const { return actor_; }
+  const std::string& actor_class() const { return actor_class_; }
+  // When the next call has ended; once.
+  void at_next_end(std::function<void()> then) { at_end_ = std::move(then); }
   // Ended calls are told to it.
   void set_log(TaskLog* log) { log_ = log; }
   Lent& lent() { return lent_; }
@@ -110,6 +113,8 @@ class Executor {
     group_of_method_ = std::move(group_of_method);
   }
   std::vector<InboundPtr> all_running() const;
+  // One of them; null when there is none.
+  InboundPtr any_running() const { return running_.empty() ? nullptr : running_.begin()->second; }
 
  private:
   void queue(InboundPtr call);
@@ -130,6 +135,7 @@ class Executor {
   ActorId actor_;  // that this program has become
   std::string actor_class_;
   TaskLog* log_ = nullptr;
+  std::function<void()> at_end_;
   size_t queued_ = 0;
   bool is_actor_ = false, blocked_ = false, leaving_ = false;
   Clock::time_point last_began_, last_flush_;

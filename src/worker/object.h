@@ -13,6 +13,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -110,6 +111,7 @@ class Object {
     bool is_actor = false;  // stands for an actor's handle: released = the actor is out of scope
     bool lost = false;      // being made again
     int lent_again = 0;     // borrowed: how often the owner counts this program beyond the first time
+    std::string call_site;  // where the reference was made, if that is recorded
   };
 
   bool is_ready() const { return state.load(std::memory_order_acquire) != ObjectState::kPending; }
@@ -118,6 +120,16 @@ class Object {
 
   void ref() { refs_.fetch_add(1, std::memory_order_relaxed); }
   void unref();
+  // False: nobody holds it any more.
+  bool try_ref() {
+    for (int32_t refs = refs_.load(std::memory_order_relaxed); refs > 0;)
+      if (refs_.compare_exchange_weak(refs, refs + 1, std::memory_order_acquire)) return true;
+    return false;
+  }
+
+  // Objects have memory of their own: object_pool.h.
+  static void* operator new(size_t size);
+  static void operator delete(void* memory);
 
   const ObjectId id;
   std::atomic<ObjectState> state{ObjectState::kPending};
@@ -132,6 +144,8 @@ class Object {
   ValuePtr value;          // kValue, kError
 
  private:
+  void set_live(bool live);
+
   std::atomic<int32_t> refs_{0};
   std::unique_ptr<Extra> extra_;
 };

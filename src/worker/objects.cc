@@ -20,9 +20,9 @@ wire::ObjectStatus status_of(const Object& object) {
 }  // namespace
 
 // Here and not in the class: they need the whole of Task, which needs Object.
-Object::Object(const ObjectId& object_id, bool is_owned) : id(object_id), owned(is_owned) {}
+Object::Object(const ObjectId& object_id, bool is_owned) : id(object_id), owned(is_owned) { set_live(true); }
 
-Object::~Object() = default;
+Object::~Object() { set_live(false); }
 
 Object::Extra& Object::extra() {
   if (!extra_) extra_ = std::make_unique<Extra>();

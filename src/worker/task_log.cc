@@ -77,7 +77,11 @@ uint32_t TaskLog::name_of_call(const Inbound& call, const Executor& executor) {
   const bool is_known = names_.size() != 0 && function == last_.function && lent.lease == last_.lease &&
                         same(push.method(), last_.method) && same(push.name(), last_.name);
   if (is_known) return last_.index;
-  last_ = {function, text_of(push.method()), text_of(push.name()), lent.lease, 0};
+  last_ = {};
+  last_.function = function;
+  last_.method = text_of(push.method());
+  last_.name = text_of(push.name());
+  last_.lease = lent.lease;
   const std::string called = executor.function_of(call);
   return last_.index = name_of(last_.name.empty() ? called : last_.name, called, lent.resources);
 }
@@ -94,15 +98,18 @@ int64_t TaskLog::epoch_of(Clock::time_point time) const {
   return std::chrono::duration_cast<std::chrono::microseconds>(time.time_since_epoch()).count() + offset_us_;
 }
 
-// A new record. When the buffer is full its older half is given up.
-Record& TaskLog::add() {
-  if (records_.size() >= kMostRecords) {
-    dropped_ += kMostRecords / 2;
-    records_.erase(records_.begin(), records_.begin() + kMostRecords / 2);
-  }
-  Record& record = records_.emplace_back();
-  history::clear(record);
-  return record;
+// When the buffer is full, because the node does not read, the older half is given up, or what is too varied all.
+void TaskLog::make_room() {
+  if (batch_.size() >= kMostRecords) dropped_ += batch_.drop_half();
+  if (!batch_.is_full()) return;
+  dropped_ += batch_.size();
+  forget_batch();
+}
+
+void TaskLog::forget_batch() {
+  batch_.clear();
+  failures_.clear();
+  last_.has_place = false;
 }
 
 // Tasks of a driver have its own task as their parent: nil but for the job.
@@ -111,32 +118,66 @@ void TaskLog::put_parent(Record& record, const TaskId& parent) const {
   if (parent.is_nil()) put(record.parent + TaskId::kSize - JobId::kSize, job_);
 }
 
+static uint64_t number_of(const TaskId& task) {
+  uint64_t number;
+  std::memcpy(&number, task.data(), sizeof(number));
+  return number;
+}
+static bool same_maker(const TaskId& a, const TaskId& b) {
+  return std::memcmp(a.data() + sizeof(uint64_t), b.data() + sizeof(uint64_t), TaskId::kSize - sizeof(uint64_t)) == 0;
+}
+
+// A call that ended well and differs from the last one by its number and times only: most do. REQUIRES: it has a push,
+// and its name is that of the last one.
+bool TaskLog::add_like_last(const Inbound& call, const TaskId& parent) {
+  const bool is_like = last_.has_place && last_.attempt == call.push->attempt() && same_maker(call.task, last_.task) &&
+                       parent == last_.parent && batch_.size() < kMostRecords;
+  if (!is_like) return false;
+  const wire::TaskTimes* times = call.push->times();
+  return batch_.add_row(last_.place, number_of(call.task), times ? times->created() : 0, times ? times->ready() : 0,
+                        times ? times->pushed() : 0, epoch_of(call.began), epoch_of(call.ended));
+}
+
 void TaskLog::call(const Inbound& call, const Executor& executor, State state, const std::string& type,
                    const std::string& message) {
   const uint32_t name = name_of_call(call, executor);
-  const uint32_t failure = failure_of(type, message);
-  Record& record = add();
+  const TaskId parent = call.push == nullptr ? TaskId() : TaskId::from_wire(call.push->parent());
+  const bool is_plain = call.push != nullptr && state == State::kFinished;
+  if (is_plain && add_like_last(call, parent)) return;
+  make_room();
+  Record record = history::blank_record();
   record.name = name;
-  record.failure = failure;
+  record.failure = failure_of(type, message);
   record.state = state;
-  record.began_us = epoch_of(call.began);
-  if (history::is_final(state)) record.ended_us = epoch_of(call.ended);
   put(record.actor, executor.actor());
+  put_parent(record, parent);
   if (call.push == nullptr) {
     record.kind = Kind::kActorCreation;
     record.attempt = call.start->incarnation();
     put_creation_task(record, executor.actor());
-    return put_parent(record, TaskId());
+  } else {
+    record.kind = call.is_actor_call() ? Kind::kActorTask : Kind::kTask;
+    record.attempt = call.push->attempt();
+    put(record.task, call.task);
   }
-  record.kind = call.is_actor_call() ? Kind::kActorTask : Kind::kTask;
-  record.attempt = call.push->attempt();
-  put(record.task, call.task);
-  put_parent(record, TaskId::from_wire(call.push->parent()));
-  if (const wire::TaskTimes* times = call.push->times()) {
+  if (is_plain) {
+    Record common = record;
+    std::memset(common.task, 0, sizeof(uint64_t));
+    last_.place = batch_.place_of(common);
+    last_.has_place = true;
+    last_.attempt = record.attempt;
+    last_.task = call.task;
+    last_.parent = parent;
+    if (add_like_last(call, parent)) return;
+  }
+  if (const wire::TaskTimes* times = call.push == nullptr ? nullptr : call.push->times()) {
     record.created_us = times->created();
     record.ready_us = times->ready();
     record.pushed_us = times->pushed();
   }
+  record.began_us = epoch_of(call.began);
+  if (history::is_final(state)) record.ended_us = epoch_of(call.ended);
+  batch_.add(record);
 }
 
 void TaskLog::task(const Task& task, State state, const std::string& type, const std::string& message) {
@@ -145,12 +186,11 @@ void TaskLog::task(const Task& task, State state, const std::string& type, const
   if (!spec.function && task.actor != nullptr && !task.actor->class_name.empty())
     called = task.actor->class_name + "." + spec.method;
   static const Resources kNone;
-  const uint32_t name = name_of(spec.name.empty() ? called : spec.name, called,
-                                spec.lease_class == nullptr ? kNone : spec.lease_class->shape.resources);
-  const uint32_t failure = failure_of(type, message);
-  Record& record = add();
-  record.name = name;
-  record.failure = failure;
+  make_room();
+  Record record = history::blank_record();
+  record.name = name_of(spec.name.empty() ? called : spec.name, called,
+                        spec.lease_class == nullptr ? kNone : spec.lease_class->shape.resources);
+  record.failure = failure_of(type, message);
   record.kind = task.spec->function ? Kind::kTask : Kind::kActorTask;
   record.state = state;
   record.attempt = task.attempt;
@@ -161,17 +201,17 @@ void TaskLog::task(const Task& task, State state, const std::string& type, const
   record.ready_us = task.ready_us;
   record.pushed_us = task.pushed_us;
   if (history::is_final(state)) record.ended_us = epoch_us();
+  batch_.add(record);
 }
 
 void TaskLog::answered(const Task& task) { this->task(task, State::kFinished); }
 
 void TaskLog::profile(const TaskId& task, const ActorId& actor, const std::string& name, const std::string& extra,
                       int64_t began_us, int64_t ended_us) {
-  const uint32_t index = name_of(name, name, {});
-  const uint32_t failure = failure_of("", extra);
-  Record& record = add();
-  record.name = index;
-  record.failure = failure;
+  make_room();
+  Record record = history::blank_record();
+  record.name = name_of(name, name, {});
+  record.failure = failure_of("", extra);
   record.kind = Kind::kProfile;
   record.state = State::kFinished;
   put(record.task, task);
@@ -179,6 +219,7 @@ void TaskLog::profile(const TaskId& task, const ActorId& actor, const std::strin
   put_parent(record, TaskId());
   record.began_us = began_us;
   record.ended_us = ended_us;
+  batch_.add(record);
 }
 
 // ---- sending -----------------------------------------------------------------------------------------------
@@ -201,10 +242,8 @@ void TaskLog::send(rpc::Connection& node) {
   }
   auto name_list = b.CreateVector(names);
   b.Finish(wire::CreateTaskEvents(b, reset_, name_list, b.CreateVector(failures), dropped_));
-  node.send(wire::MessageType::TaskEvents, 0, b,
-            {reinterpret_cast<const uint8_t*>(records_.data()), records_.size() * sizeof(Record)});
-  records_.clear();
-  failures_.clear();
+  batch_.encode(node.send_with_room(wire::MessageType::TaskEvents, 0, b, batch_.encoded_bytes()));
+  forget_batch();
   new_names_.clear();
   reset_ = false;
   dropped_ = 0;

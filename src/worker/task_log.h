@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "history/record.h"
+#include "history/batch.h"
 #include "rpc/connection.h"
 #include "worker/task.h"
 
@@ -36,8 +36,8 @@ inline int64_t coarse_epoch_us() {
 
 class TaskLog {
  public:
-  static constexpr size_t kBatch = 2048;          // records that leave without waiting for the time
-  static constexpr size_t kMostRecords = 16'384;  // kept for a node that does not read; the oldest go first
+  static constexpr size_t kBatch = 8192;          // records that leave without waiting for the time
+  static constexpr size_t kMostRecords = 32'768;  // kept for a node that does not read; the oldest go first
   static constexpr size_t kMostNames = 10'000;    // then the names are forgotten and begin anew
   static constexpr size_t kMostText = 2'000;      // bytes of a failure's message
 
@@ -54,9 +54,9 @@ class TaskLog {
   void profile(const TaskId& task, const ActorId& actor, const std::string& name, const std::string& extra,
                int64_t began_us, int64_t ended_us);
 
-  bool empty() const { return records_.empty() && dropped_ == 0; }
-  bool is_due() const { return records_.size() >= kBatch; }
-  size_t size() const { return records_.size(); }
+  bool empty() const { return batch_.size() == 0 && dropped_ == 0; }
+  bool is_due() const { return batch_.size() >= kBatch || batch_.is_full(); }
+  size_t size() const { return batch_.size(); }
   uint64_t dropped() const { return dropped_; }
   // Sends everything, unless the node is far behind with reading.
   void send(rpc::Connection& node);
@@ -74,9 +74,16 @@ class TaskLog {
     std::string method, name;
     uint64_t lease = 0;
     uint32_t index = 0;
+    // The place in the batch of what calls like it have in common, and of whom that is said.
+    uint32_t place = 0;
+    bool has_place = false;
+    int32_t attempt = 0;
+    TaskId task, parent;
   };
 
-  history::Record& add();
+  void make_room();
+  void forget_batch();
+  bool add_like_last(const Inbound& call, const TaskId& parent);
   uint32_t name_of(const std::string& name, const std::string& function, const Resources& resources);
   uint32_t name_of_call(const Inbound& call, const Executor& executor);
   uint32_t failure_of(const std::string& type, const std::string& message);
@@ -85,7 +92,7 @@ class TaskLog {
   void forget_names();
 
   JobId job_;
-  std::vector<history::Record> records_;
+  history::BatchWriter batch_;
   std::unordered_map<std::string, uint32_t> names_;
   std::vector<NewName> new_names_;
   std::vector<std::pair<std::string, std::string>> failures_;

@@ -21,6 +21,7 @@ struct Silent : rpc::Handler {
 struct Alone : Links {
   rpc::ConnectionPtr program(const Address&) override { return nullptr; }
   rpc::ConnectionPtr open_program(const WorkerId&) override { return nullptr; }
+  Address address_of(const rpc::Connection&) override { return {}; }
   rpc::ConnectionPtr node() override { return nullptr; }
   const Address& self() override { return address; }
   Address address;

@@ -28,6 +28,15 @@ def square(x):
 def fails():
     raise ValueError("no")
 
+@narke.remote(num_cpus=0)
+def spins():
+    while True:
+        burn()
+        time.sleep(0.01)
+
+def burn():
+    return sum(i * i for i in range(200_000))
+
 @narke.remote(num_cpus=0.5)
 class Keeper:
     def __init__(self):
@@ -51,6 +60,7 @@ try:
 except ValueError:
     pass
 big = narke.put(b"x" * 1_000_000)
+spinning = spins.remote()
 print("READY", flush=True)
 sys.stdin.readline()
 """
@@ -147,6 +157,69 @@ def test_summaries(head, busy):
     assert cluster("actors")["summary"]["Keeper"]["state_counts"]["ALIVE"] == 1
     assert eventually(lambda: cluster("tasks")["summary"].get("square", {}).get("state_counts"))
     assert cluster("objects")["total_objects"] >= 1
+
+
+class TestLookingIntoPrograms:
+    """Stacks and profiles by Ray's paths and parameters."""
+
+    @pytest.fixture
+    def spinning(self, head, busy):
+        return eventually(lambda: rows(head, "tasks", detail="true", **where(name="spins", state="RUNNING")))[
+            0
+        ]
+
+    def test_a_stack_dump(self, head, spinning):
+        answer = head.ask(
+            "GET", f"/worker/traceback?pid={spinning['worker_pid']}&node_id={spinning['node_id']}"
+        )
+        assert answer.status == 200, answer.text
+        assert "spins" in answer.text and "MainThread" in answer.text
+
+    def test_of_the_worker_that_runs_a_task(self, head, spinning):
+        answer = head.ask("GET", f"/task/traceback?task_id={spinning['task_id']}&attempt_number=0")
+        assert answer.status == 200 and "spins" in answer.text
+
+    def test_a_flame_graph(self, head, spinning):
+        answer = head.ask(
+            "GET", f"/worker/cpu_profile?pid={spinning['worker_pid']}&duration=1&format=flamegraph"
+        )
+        assert answer.status == 200, answer.text
+        assert answer.text.startswith("<svg") and "burn" in answer.text
+        raw = head.ask("GET", f"/task/cpu_profile?task_id={spinning['task_id']}&duration=1&format=raw")
+        assert any("spins" in line and "burn" in line for line in raw.text.splitlines())
+
+    @pytest.mark.parametrize(
+        ("path", "status", "told"),
+        [
+            ("/worker/traceback", 400, "which process"),
+            ("/worker/traceback?pid=1", 404, "no process 1"),
+            ("/worker/traceback?pid=x", 400, "whole number"),
+            ("/worker/cpu_profile?pid=1&format=pdf", 400, "no format 'pdf'"),
+            ("/worker/cpu_profile?pid=1&duration=3600", 400, "from 1 to 60"),
+            ("/task/traceback", 400, "which task"),
+        ],
+    )
+    def test_questions_without_sense(self, head, path, status, told):
+        answer = head.ask("GET", path)
+        assert answer.status == status, answer.text
+        assert told in answer.text
+
+
+def test_references_of_programs(head, busy):
+    held = [row for row in rows(head, "objects", detail="true") if row["pid"] == busy.pid]
+    assert {"LOCAL_REFERENCE", "ACTOR_HANDLE"} <= {row["reference_type"] for row in held}
+    assert all(row["type"] == "DRIVER" for row in held)
+
+
+def test_logs_name_their_node(head, busy):
+    (node,) = {file["node_id"] for file in head.ask("GET", "/api/narke/logs").json()["files"]}
+    assert node == rows(head, "nodes")[0]["node_id"]
+    groups = head.ask("GET", f"/api/v0/logs?node_id={node}").json()["data"]["result"]
+    assert groups["worker_out"]
+    elsewhere = "0" * 56
+    assert head.ask("GET", f"/api/v0/logs?node_id={elsewhere}").json()["data"]["result"] == {}
+    answer = head.ask("GET", f"/api/v0/logs/file?filename={groups['worker_out'][0]}&node_id={elsewhere}")
+    assert answer.status == 404 and "no node" in answer.text
 
 
 def test_what_rays_dashboard_asks(head, busy):

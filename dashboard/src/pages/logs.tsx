@@ -1,10 +1,12 @@
 import { useEffect, useRef, useState } from "react";
 
-import { get, logNames, logPath, stream } from "../api";
+import { get, type LogFile, logFiles, logPath, stream } from "../api";
+import { bytes } from "../format";
 import { go, usePolled, useSettled } from "../hooks";
 import { Card, Empty, Link, Problem } from "../ui";
 
 const MOST = 2_000_000; // characters kept of one log
+const MOST_FILES = 300; // shown of one group
 
 // A log as it comes; stays at its end unless it is scrolled away from there.
 export function LogView({ path }: { path: string }) {
@@ -48,49 +50,78 @@ export function LogView({ path }: { path: string }) {
 }
 
 interface Matches {
-  matches: { file: string; line: number; text: string }[];
+  matches: { file: string; line: number; text: string; node_id: string; ip: string }[];
   complete: boolean;
 }
 
-export function Logs({ file }: { file: string }) {
-  const names = usePolled("log-names", logNames, 5000);
+const place = (name: string, node: string): string => `/logs?${new URLSearchParams({ file: name, node })}`;
+
+function Files({ files, chosen, node }: { files: LogFile[]; chosen: string; node: string }) {
   const [typed, setTyped] = useState("");
+  const shown = files.filter((file) => file.name.toLowerCase().includes(typed.toLowerCase()));
+  const several = new Set(files.map((file) => file.node_id)).size > 1;
+  const groups = new Map<string, LogFile[]>();
+  for (const file of shown) {
+    const group = (several ? `${file.ip} · ` : "") + file.group.replaceAll("_", " ");
+    groups.set(group, [...(groups.get(group) ?? []), file]);
+  }
+  return (
+    <>
+      <input type="search" placeholder="Names that contain" aria-label="Filter files" value={typed} onChange={(event) => setTyped(event.target.value)} />
+      <nav aria-label="Log files">
+        {[...groups].map(([group, members]) => (
+          <details key={group} open={groups.size < 4 || /driver|worker out/.test(group) || members.some((file) => file.name === chosen)}>
+            <summary>
+              {group} ({members.length})
+            </summary>
+            {members
+              .sort((a, b) => b.modified_ms - a.modified_ms)
+              .slice(0, MOST_FILES)
+              .map((file) => (
+                <Link
+                  key={file.node_id + file.name}
+                  to={place(file.name, file.node_id)}
+                  className={file.name === chosen && (!node || node === file.node_id) ? "here" : undefined}
+                >
+                  {file.name} <span className="note">{bytes(file.size_bytes)}</span>
+                </Link>
+              ))}
+          </details>
+        ))}
+      </nav>
+    </>
+  );
+}
+
+export function Logs({ file, node }: { file: string; node: string }) {
+  const files = usePolled("log-files", logFiles, 5000);
+  const [typed, setTyped] = useState("");
+  const [follow, setFollow] = useState(true);
   const query = useSettled(typed, 400);
   const found = usePolled(
     `log-search${query}`,
     (signal) => (query.length > 1 ? get<Matches>(`/api/narke/logs/search?${new URLSearchParams({ query })}`, signal) : Promise.resolve(undefined)),
     0,
   );
+  const where = { name: file, node };
   return (
     <div className="logs">
       <Card title="Files">
-        <Problem text={names.error} />
-        <nav aria-label="Log files">
-          {Object.entries(names.value ?? {}).map(([group, files]) => (
-            <details key={group} open={group === "driver" || group === "worker_out" || files.includes(file)}>
-              <summary>
-                {group.replaceAll("_", " ")} ({files.length})
-              </summary>
-              {files.map((name) => (
-                <Link key={name} to={`/logs?file=${encodeURIComponent(name)}`} className={name === file ? "here" : undefined}>
-                  {name}
-                </Link>
-              ))}
-            </details>
-          ))}
-        </nav>
+        <Problem text={files.error} />
+        <Files files={files.value ?? []} chosen={file} node={node} />
       </Card>
       <div>
         <Card title="Search all logs">
           <div className="tools">
-            <input type="search" placeholder="Search in every file" aria-label="Search all logs" value={typed} onChange={(event) => setTyped(event.target.value)} />
+            <input type="search" placeholder="Search in every file of every node" aria-label="Search all logs" value={typed} onChange={(event) => setTyped(event.target.value)} />
             {found.value && <span className="count">{found.value.matches.length}{found.value.complete ? "" : "+"} lines</span>}
           </div>
+          <Problem text={found.error} />
           {found.value && (
             <ul className="matches">
-              {found.value.matches.slice(0, 100).map((match) => (
-                <li key={`${match.file}:${match.line}`}>
-                  <button onClick={() => go(`/logs?file=${encodeURIComponent(match.file)}`)}>
+              {found.value.matches.slice(0, 200).map((match) => (
+                <li key={`${match.node_id}${match.file}:${match.line}`}>
+                  <button onClick={() => go(place(match.file, match.node_id))}>
                     {match.file}:{match.line}
                   </button>{" "}
                   {match.text}
@@ -99,7 +130,21 @@ export function Logs({ file }: { file: string }) {
             </ul>
           )}
         </Card>
-        <Card title={file || "Choose a file"}>{file ? <LogView path={logPath(file, true, 1000)} /> : <Empty>Its lines are shown here, and followed.</Empty>}</Card>
+        <Card
+          title={file || "Choose a file"}
+          extra={
+            file && (
+              <span className="actions">
+                <label>
+                  <input type="checkbox" checked={follow} onChange={(event) => setFollow(event.target.checked)} /> follow
+                </label>
+                <a href={`${logPath(where, false, -1)}&download_filename=${encodeURIComponent(file.replaceAll("/", "-"))}`}>Download</a>
+              </span>
+            )
+          }
+        >
+          {file ? <LogView path={logPath(where, follow, 1000)} /> : <Empty>Its lines are shown here, and followed.</Empty>}
+        </Card>
       </div>
     </div>
   );

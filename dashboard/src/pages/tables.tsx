@@ -6,6 +6,7 @@ import { bytes, number, plain, resources, span, time } from "../format";
 import { usePolled } from "../hooks";
 import { Timeline } from "../timeline";
 import { Badge, Card, Empty, Facts, Link, Meter, Problem, Resource, Rows, short } from "../ui";
+import { inspectPath } from "./inspect";
 import { LogView } from "./logs";
 
 const id = (key: string, label: string) => ({ key, label, show: (row: Row) => <code title={plain(row[key])}>{short(row[key])}</code> });
@@ -49,7 +50,15 @@ export function Actor({ id: actor }: { id: string }) {
       {value && !row && <Empty>There is no actor {actor} any more.</Empty>}
       {row && (
         <>
-          <Card title={plain(row.class_name)} extra={<Badge state={plain(row.state)} />}>
+          <Card
+            title={plain(row.class_name)}
+            extra={
+              <span className="actions">
+                {row.state === "ALIVE" && <Link to={inspectPath(row.pid, row.node_id)}>Stacks and profile</Link>}
+                <Badge state={plain(row.state)} />
+              </span>
+            }
+          >
             <Facts row={row} />
           </Card>
           <Card title="Calls">
@@ -152,7 +161,16 @@ export function Task({ id: task }: { id: string }) {
       <Problem text={error} />
       {value?.rows.length === 0 && <Empty>Task {task} is not known any more.</Empty>}
       {value?.rows.map((row) => (
-        <Card key={plain(row.attempt_number)} title={plain(row.name)} extra={<Badge state={plain(row.state)} />}>
+        <Card
+          key={plain(row.attempt_number)}
+          title={plain(row.name)}
+          extra={
+            <span className="actions">
+              {plain(row.state).startsWith("RUNNING") && <Link to={inspectPath(row.worker_pid, row.node_id)}>Stacks and profile</Link>}
+              <Badge state={plain(row.state)} />
+            </span>
+          }
+        >
           <Facts row={row} hide={["error_message"]} />
           {Boolean(row.error_message) && <pre className="log">{plain(row.error_message)}</pre>}
         </Card>
@@ -215,13 +233,17 @@ export function Objects() {
       <Card>
         <Resource
           table="objects"
-          empty="The store is empty. Values up to 100 KiB live in their owner's memory."
+          detail
+          empty="No program holds a reference to an object."
           initialSort={{ key: "object_size", descending: true }}
           columns={[
-            { key: "object_id", label: "Object", show: (row) => <code>{plain(row.object_id)}</code> },
-            { key: "object_size", label: "Size", right: true, show: (row) => bytes(row.object_size) },
-            { key: "reference_type", label: "Held as" },
+            { key: "object_id", label: "Object", show: (row) => <code title={plain(row.object_id)}>{short(row.object_id)}…{plain(row.object_id).slice(-8)}</code> },
+            { key: "object_size", label: "Size", right: true, show: (row) => (Number(row.object_size) < 0 ? "" : bytes(row.object_size)) },
+            { key: "reference_type", label: "Held as", show: (row) => plain(row.reference_type).replaceAll("_", " ").toLowerCase() },
+            { key: "pid", label: "By process", right: true, show: (row) => (row.pid ? <Link to={inspectPath(row.pid, "")}>{plain(row.pid)}</Link> : "") },
+            { key: "type", label: "Kind", show: (row) => plain(row.type).toLowerCase() },
             { key: "task_status", label: "State" },
+            { key: "call_site", label: "Made at", show: (row) => <span className="clip" title={plain(row.call_site)}>{plain(row.call_site) || "not recorded"}</span> },
             { key: "ip", label: "Node" },
           ]}
         />
@@ -261,11 +283,39 @@ export function Nodes() {
               </span>
               <Meter used={node.disk["/"].total - node.disk["/"].free} total={node.disk["/"].total} label="disk" />
             </div>
+            <div>
+              <span>object store</span>
+              <span className="right">
+                {bytes(node.raylet.objectStoreUsedMemory)} of {bytes(node.raylet.objectStoreUsedMemory + node.raylet.objectStoreAvailableMemory)}
+              </span>
+              <Meter
+                used={node.raylet.objectStoreUsedMemory}
+                total={node.raylet.objectStoreUsedMemory + node.raylet.objectStoreAvailableMemory}
+                label="object store"
+              />
+            </div>
           </div>
           <p className="note">
             {node.ip} · {node.raylet.isHeadNode ? "head" : "worker"} node <code>{short(node.raylet.nodeId)}</code> · offers{" "}
-            {resources(node.raylet.resourcesTotal)} · network {bytes(node.networkSpeed[0])}/s out, {bytes(node.networkSpeed[1])}/s in
+            {resources(node.raylet.resourcesTotal)} · load {node.loadAvg[0].map((each) => each.toFixed(1)).join(" ")} · network {bytes(node.networkSpeed[0])}/s out, {bytes(node.networkSpeed[1])}/s in
+            {node.raylet.stateMessage && ` · ${node.raylet.stateMessage}`}
           </p>
+          {node.workers.length > 0 && (
+            <details>
+              <summary>
+                {node.workers.length} processes, {bytes(node.workers.reduce((sum, each) => sum + each.memoryInfo.rss, 0))}
+              </summary>
+              <Rows
+                rows={node.workers.map((each) => ({ ...each, rss: each.memoryInfo.rss, cpu: each.cpuTimes.total }))}
+                columns={[
+                  { key: "pid", label: "Process" },
+                  { key: "type", label: "Kind", show: (row) => plain(row.type).toLowerCase() },
+                  { key: "rss", label: "Memory", right: true, show: (row) => bytes(row.rss) },
+                  { key: "cpu", label: "CPU time", right: true, show: (row) => `${Number(row.cpu).toFixed(1)} s` },
+                ]}
+              />
+            </details>
+          )}
         </Card>
       ))}
       <Card title="Worker processes">
@@ -279,6 +329,7 @@ export function Nodes() {
             { key: "pid", label: "Process", right: true },
             { key: "is_alive", label: "Alive" },
             id("node_id", "Node"),
+            { key: "inspect", label: "Look", sortable: false, show: (row) => <Link to={inspectPath(row.pid, row.node_id)}>stacks, profile</Link> },
             { key: "log", label: "Log", sortable: false, show: (row) => <Link to={`/logs?file=worker-${plain(row.worker_id).slice(0, 16)}.out`}>output</Link> },
           ]}
         />
@@ -288,19 +339,52 @@ export function Nodes() {
 }
 
 export function Events() {
+  const [view, setView] = useState<"events" | "errors">("events");
   return (
-    <Card>
-      <Resource
-        table="cluster_events"
-        initialSort={{ key: "time", descending: true }}
-        empty="Nothing has happened that is worth telling."
-        columns={[
-          { key: "time", label: "Time", show: (row) => time(Number(row.time)) },
-          { key: "severity", label: "Severity", show: (row) => <Badge state={plain(row.severity)} /> },
-          { key: "source_type", label: "From" },
-          { key: "message", label: "What" },
-        ]}
-      />
+    <Card
+      title={
+        <span className="tabs" role="tablist">
+          {(["events", "errors"] as const).map((each) => (
+            <button key={each} role="tab" aria-selected={view === each} onClick={() => setView(each)}>
+              {each === "events" ? "What happened" : "Tasks that failed"}
+            </button>
+          ))}
+        </span>
+      }
+    >
+      {view === "events" ? (
+        <Resource
+          key="events"
+          table="cluster_events"
+          initialSort={{ key: "time", descending: true }}
+          empty="Nothing has happened that is worth telling."
+          columns={[
+            { key: "time", label: "Time", show: (row) => time(Number(row.time)) },
+            { key: "severity", label: "Severity", show: (row) => <Badge state={plain(row.severity)} /> },
+            { key: "source_type", label: "From" },
+            { key: "message", label: "What" },
+          ]}
+        />
+      ) : (
+        <Resource
+          key="errors"
+          table="tasks"
+          detail
+          filters={[{ key: "state", predicate: "=", value: "FAILED" }]}
+          open={(row) => `/tasks/${plain(row.task_id)}`}
+          empty="No task has failed."
+          columns={[
+            { key: "name", label: "Task" },
+            { key: "error_type", label: "Error", show: (row) => plain(row.error_type).replaceAll("_", " ").toLowerCase() },
+            { key: "error_message", label: "Message", sortable: false, show: (row) => <span className="clip">{lastLine(plain(row.error_message))}</span> },
+            { key: "attempt_number", label: "Attempt", right: true },
+            { key: "end_time_ms", label: "Ended", show: (row) => time(row.end_time_ms) },
+            { key: "worker_pid", label: "Process", right: true },
+          ]}
+        />
+      )}
     </Card>
   );
 }
+
+const lastLine = (text: string): string => text.trimEnd().split("\n").pop() ?? "";

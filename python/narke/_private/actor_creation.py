@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from narke._private import options as _options
-from narke._private import session, strategies
+from narke._private import session, strategies, tracing
 from narke._private.naming import check_namespace
 from narke.actor import ActorHandle, ActorInfo
 
@@ -37,7 +37,8 @@ def create(
     here = session.connected()
     info = _info(metadata, options)
     spec = _spec(metadata, options, info, here)
-    ref = _native_create(spec, metadata.export()[1], args, kwargs)
+    with tracing.traced_kwargs(f"{metadata.class_name}.__init__", kwargs) as kwargs:
+        ref = _native_create(spec, metadata.export()[1], args, kwargs)
     return ActorHandle(ref, info)
 
 

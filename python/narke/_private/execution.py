@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from narke._private import tracing
 from narke.exceptions import ActorDiedError, AsyncioActorExit, RayError, RayTaskError
 
 __all__ = [
@@ -39,12 +40,16 @@ def load_function(pickled: bytes) -> Callable[..., Any]:
     Raises:
         RuntimeError: it cannot be loaded here; the text says what is missing.
     """
-    return _load(pickled, "function")
+    function = _load(pickled, "function")
+    if not tracing.is_on():
+        return function
+    return tracing.trace_function(function, f"{function.__module__}.{function.__qualname__}")
 
 
 def load_class(pickled: bytes) -> type:
     """The actor class a submitter exported; raises as `load_function`."""
-    return _load(pickled, "actor class")
+    cls = _load(pickled, "actor class")
+    return tracing.trace_actor_class(cls) if tracing.is_on() else cls
 
 
 def _load(pickled: bytes, kind: str) -> Any:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from narke._private import execution, runtime_envs, session
+from narke._private import execution, runtime_envs, session, tracing
 
 __all__ = ["prepare", "replace_hot_functions"]
 
@@ -131,6 +131,8 @@ def _set_up(job: dict[str, Any], env: dict[str, Any], made: dict[str, Any]) -> C
             steps.append(_serve_ray)
     if job.get("logging_config"):
         steps.append(functools.partial(_apply_logging, job["logging_config"]))
+    if job.get("tracing_startup_hook"):
+        steps.append(functools.partial(tracing.enable, job["tracing_startup_hook"]))
     if env.get("worker_process_setup_hook"):
         steps.append(functools.partial(runtime_envs.run_hook, env["worker_process_setup_hook"]))
     return functools.partial(_run, steps) if steps else None

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-namespace narke::gateway {
+namespace narke {
 
 struct HostStats {
   double cpu_percent = 0;  // of all cores, since the last look
@@ -46,4 +46,4 @@ struct ProcessStats {
 // Of one process; zeros when it is gone.
 ProcessStats process_stats(int pid);
 
-}  // namespace narke::gateway
+}  // namespace narke

@@ -1,4 +1,4 @@
-#include "gateway/host_stats.h"
+#include "base/host_stats.h"
 
 #include <fstream>
 #include <sstream>
@@ -8,7 +8,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-namespace narke::gateway {
+namespace narke {
 
 static constexpr double kShortestLookS = 1;
 static constexpr uint64_t kSectorBytes = 512;
@@ -124,4 +124,4 @@ ProcessStats process_stats(int pid) {
   return out;
 }
 
-}  // namespace narke::gateway
+}  // namespace narke
