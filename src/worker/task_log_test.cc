@@ -72,11 +72,11 @@ TEST_F(TaskLogTest, names_travel_once_and_records_refer_to_them) {
   EXPECT_EQ(events->failures()->Get(0)->message()->str(), "signal 9");
   const std::vector<Record> told = records(first[0]);
   ASSERT_EQ(told.size(), 2u);
-  EXPECT_EQ(told[1].created_us, 77);
-  EXPECT_EQ(told[1].failure, 0u);
-  EXPECT_EQ(told[0].failure, 1u);
-  EXPECT_EQ(told[0].state, State::kFailed);
-  EXPECT_EQ(std::memcmp(told[1].parent + 20, numbered<JobId>(3).data(), 4), 0);
+  EXPECT_EQ(told[0].created_us, 77);
+  EXPECT_EQ(told[0].failure, 0u);
+  EXPECT_EQ(told[1].failure, 1u);
+  EXPECT_EQ(told[1].state, State::kFailed);
+  EXPECT_EQ(std::memcmp(told[0].parent + 20, numbered<JobId>(3).data(), 4), 0);
   log_.task(*task(3), State::kPendingNode);
   EXPECT_EQ(sent().at(0).as<wire::TaskEvents>()->names()->size(), 0u);
 }
