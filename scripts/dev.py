@@ -72,7 +72,7 @@ def command_build(options: argparse.Namespace) -> None:
 
 def command_test(options: argparse.Namespace) -> int:
     """Build, run all tests, and close with the counts."""
-    toolchain.ensure()
+    toolchain.ensure(*toolchain.TEST_PACKAGES)
     tally = Tally()
     if build_and_ctest(tally, "release", options.jobs, []):
         try_build(tally, "release", options.jobs, ["narke_headers"])

@@ -38,8 +38,11 @@ APT_PACKAGES = (
     "ninja-build",
     "python3-dev",
     "python3-venv",
-    "redis-server",
 )
+
+# What tests start besides. Debian begins a Redis of its own with it: nobody who only builds is to get that.
+TEST_PACKAGES = ("redis-server",)
+
 
 # What the tests of the dashboard and of metrics use besides; without them these tests are left out.
 BROWSER_PACKAGES = ("chromium", "nodejs", "npm", "prometheus")
@@ -53,9 +56,13 @@ sys.exit(main())
 """
 
 
-def ensure() -> None:
-    """Install what is missing; return at once when nothing is."""
-    ensure_system_packages()
+def ensure(*more: str) -> None:
+    """Install what is missing; return at once when nothing is.
+
+    Args:
+        more: Debian's names of packages that the build itself does not need.
+    """
+    ensure_system_packages((*APT_PACKAGES, *more))
     ensure_venv()
 
 
