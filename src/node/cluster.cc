@@ -101,10 +101,18 @@ void Cluster::request_lease(LeaseRequest request) {
   if (choice.kind == sched::Choice::Kind::kInfeasible) return core_.request_lease(std::move(request));
   const bool now = choice.kind == sched::Choice::Kind::kNode;
   // What must wait waits at home if it can run there at all; it leaves when another has room (spill).
-  if (!now && core_.could_serve(request)) return core_.request_lease(std::move(request));
+  if (!now && may_wait_here(request)) return core_.request_lease(std::move(request));
   const NodeId node = controller_.nodes.all()[choice.node].id;
   if (node == self()) return core_.request_lease(std::move(request));
   forward(node, std::move(request), !now);
+}
+
+// A request for one other node waits there, while that can ever serve it: here it would be refused, or run.
+bool Cluster::may_wait_here(const LeaseRequest& request) const {
+  if (!core_.could_serve(request)) return false;
+  if (request.strategy.kind != sched::Strategy::Kind::kAffinity || request.strategy.node == self()) return true;
+  const controller::Node* wanted = controller_.nodes.find(request.strategy.node);
+  return wanted == nullptr || wanted->is_draining() || !wanted->pool->feasible(request.resources);
 }
 
 // Where its data is, when there is room: to move the task is cheaper than to move them. False: not now.
@@ -170,7 +178,7 @@ bool Cluster::on_lease_answer(const NodeId& node, const WorkerId& holder, uint32
     remote_leases_[lease] = {node, holder, request.job, request.pg.is_nil() ? request.resources : ResourceSet()};
   if (status != wire::LeaseStatus::Bounced) return true;
   const controller::Node* asked = controller_.nodes.find(node);
-  if (core_.could_serve(request))
+  if (may_wait_here(request))
     core_.request_lease(std::move(request));
   else if (asked != nullptr && asked->is_draining())
     request_lease(std::move(request));

@@ -227,6 +227,7 @@ class Cluster : private controller::Out, private node::Out {
   void tell(ActorNews news);
   const controller::PlacementGroup* group(const PgId& id) const;
   void route_in_group(LeaseRequest request);
+  bool may_wait_here(const LeaseRequest& request) const;
   bool serve_near_data(LeaseRequest& request);
   void cap(const controller::Job& job);
   bool over_cap(const JobId& job, const ResourceSet& more);

@@ -217,6 +217,13 @@ OptionTable cluster_options() {
           o.python_version = v;
           return true;
         }}},
+  };
+}
+
+// What the head keeps, and which head this node has.
+OptionTable head_options() {
+  using std::string;
+  return {
       {"--journal",
        {"FILE",
         "the head keeps the cluster's state there, and goes on with what is there when it starts. An address "
@@ -252,6 +259,7 @@ const OptionTable& options() {
   static const OptionTable table = [] {
     OptionTable all = node_options();
     all.merge(cluster_options());
+    all.merge(head_options());
     all.merge(dashboard_options());
     return all;
   }();

@@ -34,6 +34,14 @@ def meet(folder: str, count: int) -> str:
 
 
 @ray.remote
+def gated(folder: str) -> str:
+    """Where it runs; it leaves a mark when it begins, and ends once there is a file "gate"."""
+    pathlib.Path(folder, uuid.uuid4().hex).touch()
+    until(lambda: os.path.exists(os.path.join(folder, "gate")))
+    return ray.get_runtime_context().get_node_id()
+
+
+@ray.remote
 def ones(count: int) -> np.ndarray:
     return np.ones(count)
 

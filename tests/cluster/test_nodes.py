@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from cluster_members import LARGE, Member, living, meet, ones, total, until, where
+from cluster_members import LARGE, Member, gated, living, meet, ones, total, until, where
 
 import narke as ray
 from narke.util import placement_group, remove_placement_group
@@ -32,6 +32,19 @@ def test_spread_uses_every_node(cluster, tmp_path):
     cluster.add_node(num_cpus=2)
     spread = meet.options(scheduling_strategy="SPREAD")
     assert set(ray.get([spread.remote(str(tmp_path), 4) for _ in range(4)])) == living()
+
+
+def test_affinity_waits_for_its_node_while_others_are_free(cluster, tmp_path):
+    blue = cluster.add_node(num_cpus=1)
+    hard, soft = (NodeAffinitySchedulingStrategy(blue.node_id, soft=soft) for soft in (False, True))
+    folder = tmp_path / "marks"
+    folder.mkdir()
+    refs = [gated.options(scheduling_strategy=hard).remote(str(folder))]
+    until(lambda: len(os.listdir(folder)) == 1)
+    refs += [where.options(scheduling_strategy=strategy).remote() for strategy in (hard, soft)]
+    assert ray.wait(refs, timeout=0.5)[0] == []
+    (folder / "gate").touch()
+    assert set(ray.get(refs, timeout=30)) == {blue.node_id}
 
 
 def test_what_no_node_can_run_runs_when_one_that_can_joins(cluster):

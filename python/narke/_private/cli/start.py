@@ -49,12 +49,13 @@ def main(argv: list[str]) -> int:
     except (AuthenticationError, RuntimeError, ValueError) as error:
         print(f"narke start: {error}", file=sys.stderr)
         return 1
+    stopping = _stop_with_signals(node) if options.block else []
     if options.address:
         print(_joined(address), flush=True)
     else:
         url = node.dashboard_info().get("dashboard_url")
         print(_greeting(address, f"{_scheme(options)}://{url}" if url else None), flush=True)
-    return _stay(node) if options.block else 0
+    return _stay(node, stopping) if options.block else 0
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -64,6 +65,27 @@ def parse(argv: list[str]) -> argparse.Namespace:
         SystemExit: an option is unknown or its value is wrong; it is named.
     """
     parser = argparse.ArgumentParser(prog="narke start", description=__doc__)
+    _add_cluster_options(parser)
+    _add_security_options(parser)
+    _add_node_options(parser)
+    for name in _IGNORED_VALUES:
+        parser.add_argument(name, help=argparse.SUPPRESS)
+    for name in _IGNORED_FLAGS:
+        parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.head == bool(options.address):
+        parser.error("give either --head to begin a cluster or --address=HOST:PORT to join one")
+    options.store = _store(options)
+    if options.store and not options.store.startswith("redis://"):
+        parser.error("--store must be an address that begins with redis://")
+    if options.port is not None and not 0 <= options.port <= 65535:
+        parser.error(f"--port must be from 0 to 65535, not {options.port}")
+    if (options.tls_cert is None) != (options.tls_key is None):
+        parser.error("a certificate and its key come together: give --tls-cert and --tls-key")
+    return options
+
+
+def _add_cluster_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--head", action="store_true", help="begin a cluster")
     parser.add_argument("--address", help="HOST:PORT of the head whose cluster to join")
     parser.add_argument(
@@ -87,6 +109,15 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--redis-username", default="", help=argparse.SUPPRESS)
     parser.add_argument("--redis-password", default="", help=argparse.SUPPRESS)
     parser.add_argument(
+        "--ray-client-server-port",
+        type=int,
+        default=_CLIENT_PORT,
+        help=f"a second port for ray:// programs, if it is free; {_CLIENT_PORT} by default, 0 for none",
+    )
+
+
+def _add_security_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--token-file", help="file with the cluster's token; default: the environment's, or a new one"
     )
     parser.add_argument(
@@ -98,12 +129,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--tls-cert", help="certificate chain for HTTPS (PEM); the cluster issues its own by default"
     )
     parser.add_argument("--tls-key", help="its key (PEM)")
-    parser.add_argument(
-        "--ray-client-server-port",
-        type=int,
-        default=_CLIENT_PORT,
-        help=f"a second port for ray:// programs, if it is free; {_CLIENT_PORT} by default, 0 for none",
-    )
+
+
+def _add_node_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num-cpus", type=float, help="CPUs to offer; all by default")
     parser.add_argument("--num-gpus", type=float, help="GPUs to offer; all by default")
     parser.add_argument("--memory", type=float, help="memory to offer, in bytes")
@@ -124,21 +152,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
         "--metrics-export-port", type=int, default=0, help="where metrics are served; any free port"
     )
     parser.add_argument("--block", action="store_true", help="stay until the node ends")
-    for name in _IGNORED_VALUES:
-        parser.add_argument(name, help=argparse.SUPPRESS)
-    for name in _IGNORED_FLAGS:
-        parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args(argv)
-    if options.head == bool(options.address):
-        parser.error("give either --head to begin a cluster or --address=HOST:PORT to join one")
-    options.store = _store(options)
-    if options.store and not options.store.startswith("redis://"):
-        parser.error("--store must be an address that begins with redis://")
-    if options.port is not None and not 0 <= options.port <= 65535:
-        parser.error(f"--port must be from 0 to 65535, not {options.port}")
-    if (options.tls_cert is None) != (options.tls_key is None):
-        parser.error("a certificate and its key come together: give --tls-cert and --tls-key")
-    return options
 
 
 def _store(options: argparse.Namespace) -> str | None:
@@ -309,8 +322,9 @@ def _joined(address: str) -> str:
     return f"Narke runtime started: this node has joined the cluster at {address}."
 
 
-def _stay(node: Any) -> int:
-    stopping = []
+def _stop_with_signals(node: Any) -> list[int]:
+    """Have the signals that end this command end the node; returns where those that came are noted."""
+    stopping: list[int] = []
 
     def stop(number: int, _frame: Any) -> None:
         stopping.append(number)
@@ -318,6 +332,10 @@ def _stay(node: Any) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    return stopping
+
+
+def _stay(node: Any, stopping: list[int]) -> int:
     status = node.process.wait()
     if stopping:
         return 0
