@@ -7,7 +7,9 @@ import fcntl
 import hashlib
 import json
 import os
+import random
 import shutil
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -75,19 +77,13 @@ class Cache:
         path = os.path.join(self._folder, key)
         if key in self._locks:
             return path
-        lock = self._lock(key, fcntl.LOCK_SH)
-        if not self._is_complete(key):
-            os.close(lock)
-            lock = self._lock(key, fcntl.LOCK_EX)
-            try:
-                if not self._is_complete(key):
-                    self._make(key, path, make)
-            except BaseException:
-                os.close(lock)
-                raise
-            fcntl.flock(lock, fcntl.LOCK_SH)
-            self._locks[key] = lock
-            self._make_room(leaving)
+        lock = None
+        while lock is None:
+            lock = self._lock_complete(key)
+            if lock is None:
+                lock = self._lock_made(key, path, make, leaving)
+            if lock is None:
+                time.sleep(random.uniform(0.002, 0.02))  # others looked at the same time
         self._locks[key] = lock
         os.utime(lock)  # used now: others go first
         return path
@@ -97,6 +93,37 @@ class Cache:
         for lock in self._locks.values():
             os.close(lock)
         self._locks.clear()
+
+    def _lock_complete(self, key: str) -> int | None:
+        """A shared lock of a folder that is there, after whoever makes it now; None: it is not there."""
+        lock = self._lock(key, fcntl.LOCK_SH)
+        if self._is_complete(key):
+            return lock
+        os.close(lock)
+        return None
+
+    def _lock_made(
+        self,
+        key: str,
+        path: str,
+        make: Callable[[str], int | None],
+        leaving: Callable[[str], None] | None,
+    ) -> int | None:
+        """A shared lock of the folder that was made here; None: somebody else has a lock, who may keep it for long."""
+        try:
+            lock = self._lock(key, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        try:
+            if not self._is_complete(key):
+                self._make(key, path, make)
+            fcntl.flock(lock, fcntl.LOCK_SH)
+        except BaseException:
+            os.close(lock)
+            raise
+        self._locks[key] = lock
+        self._make_room(leaving)
+        return lock
 
     def _lock_path(self, key: str) -> str:
         return os.path.join(self._folder, f"{key}.lock")
@@ -111,7 +138,11 @@ class Cache:
         """A descriptor of the lock file with the lock; the file may be removed meanwhile, then it is made again."""
         while True:
             lock = os.open(self._lock_path(key), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(lock, kind)
+            try:
+                fcntl.flock(lock, kind)
+            except BaseException:
+                os.close(lock)
+                raise
             with contextlib.suppress(FileNotFoundError):
                 if os.stat(self._lock_path(key)).st_ino == os.fstat(lock).st_ino:
                     return lock
