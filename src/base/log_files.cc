@@ -65,8 +65,7 @@ std::vector<LogFile> log_files(const std::string& folder, const std::string& glo
   return out;
 }
 
-// -1: it is no plain file that may be read.
-static int open_plain(const std::string& path) {
+int open_plain(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
   struct stat status{};
   if (fd >= 0 && (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode))) {

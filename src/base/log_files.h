@@ -41,6 +41,8 @@ bool is_log_name(std::string_view name);
 bool matches_glob(std::string_view pattern, std::string_view text);
 // At most 20,000, by name.
 std::vector<LogFile> log_files(const std::string& folder, const std::string& glob);
+// A descriptor to read the file; -1: it is no plain file that may be read. Links are not followed.
+int open_plain(const std::string& path);
 // At most `size` bytes from `offset` on. Fails when there is no such file.
 Result<std::string> read_log(const std::string& folder, const std::string& name, uint64_t offset, size_t size);
 // Where the last `lines` lines begin. Fails when there is no such file.

@@ -7,22 +7,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/log_files.h"
 #include "gateway/text.h"
 
 namespace narke::gateway {
 
 static constexpr size_t kPieceBytes = 128 * 1024;
-
-// A regular file, or -1.
-static int open_plain(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-  struct stat status{};
-  if (fd >= 0 && (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode))) {
-    close(fd);
-    return -1;
-  }
-  return fd;
-}
 
 namespace {
 

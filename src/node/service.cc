@@ -8,7 +8,6 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "base/log_files.h"
 #include "node/memory_guard.h"
 #include "store/arena.h"
 
@@ -22,8 +21,6 @@ static constexpr int kLinkGraceMs = 200;       // between a worker's link and it
 static constexpr std::chrono::milliseconds kLastWords{100};  // between a process and its link ending
 static constexpr int kLeaveGraceMs = 500;      // for workers of an ended job
 static constexpr int64_t kGoodbyeMs = 2'000;   // most that a driver waits for the logs of its workers
-static constexpr int64_t kReopenMs = 10'000;
-static constexpr int64_t kPruneEveryMs = 600'000;
 static constexpr size_t kFewWorkers = 16;
 static constexpr size_t kTailBytes = 2'000;    // of a failed worker's error output, in the message
 
@@ -707,56 +704,6 @@ void Service::worker_gone(const WorkerId& worker, const JobId&, const Fate& fate
   control_.on_worker_gone(worker);
   watches_.erase(worker);
   program_ended(worker, false, fate.message);
-}
-
-// ---- logs --------------------------------------------------------------------------------------------------
-
-void Service::on_lines(const std::vector<LogText>& lines) {
-  std::unordered_map<Program*, std::vector<const LogText*>> by_driver;
-  for (const LogText& line : lines) {
-    const Worker* worker = cluster_.core().find(line.worker);
-    Program* driver = worker ? driver_of(worker->job) : nullptr;
-    if (driver && driver->log_to_driver) by_driver[driver].push_back(&line);
-  }
-  for (const auto& [driver, texts] : by_driver) {
-    Builder& builder = fresh();
-    std::vector<flatbuffers::Offset<wire::LogLine>> packed;
-    for (const LogText* line : texts) {
-      const Worker& worker = *cluster_.core().find(line->worker);
-      const bool is_named = !line->speaker.empty() || !worker.lease;
-      const auto name = builder.CreateString(is_named ? line->speaker : worker.lease->task_name);
-      const auto text = builder.CreateString(line->text);
-      const auto id = line->worker.to_wire<wire::WorkerId>();
-      packed.push_back(wire::CreateLogLine(builder, worker.pid, &id, name, line->is_error, text));
-    }
-    builder.Finish(wire::CreateLogLines(builder, builder.CreateVector(packed)));
-    send_to(*driver, MessageType::LogLines, 0, builder);
-  }
-}
-
-void Service::on_rotated(const WorkerId& worker) {
-  MapBuilder body;
-  body.Map([&] {
-    body.String("stdout", LogFollower::path(config_.session_dir + "/logs", worker, false));
-    body.String("stderr", LogFollower::path(config_.session_dir + "/logs", worker, true));
-  });
-  body.Finish();
-  ask_program(worker, "reopen_logs", body.GetBuffer(), kReopenMs, [this, worker](const Answer& answer) {
-    if (!answer.error_kind.empty()) log_("worker " + worker.hex() + " goes on in its old log: " + answer.error);
-  });
-}
-
-void Service::prune_old_logs() {
-  if (now_ms() - pruned_ms_ < kPruneEveryMs || config_.session_dir.empty()) return;
-  pruned_ms_ = now_ms();
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  const int64_t epoch = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
-  errands_.run(
-      [folder = config_.session_dir + "/logs", names = logs_.names(), epoch] {
-        prune_logs(folder, names, {}, epoch);
-        return Answer{};
-      },
-      [](const Answer&) {});
 }
 
 // ---- store and upkeep --------------------------------------------------------------------------------------
