@@ -13,7 +13,15 @@ from narke.tune.search.searcher import Searcher, pickle_state, unpickle_state
 from narke.tune.search.util import flattened, unflattened
 from narke.tune.search.variant_generator import parse_spec_vars
 
-__all__ = ["PointSearcher", "SpaceSearcher", "domains_of", "library", "missing_package", "with_constants"]
+__all__ = [
+    "ModelSearcher",
+    "PointSearcher",
+    "SpaceSearcher",
+    "domains_of",
+    "library",
+    "missing_package",
+    "with_constants",
+]
 
 
 def missing_package(searcher: str, package: str, error: Exception) -> ImportError:
@@ -223,3 +231,15 @@ class PointSearcher(SpaceSearcher):
     def _observe(self, point: dict[str, Any], value: float, error: bool) -> None:
         """Learn a point's value."""
         raise NotImplementedError
+
+
+class ModelSearcher(PointSearcher):
+    """A `PointSearcher` whose attributes are its whole state: those of a model that can be pickled."""
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what `set_state` takes."""
+        return dict(vars(self))
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take a state of `get_state`."""
+        vars(self).update(state)

@@ -6,7 +6,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from narke.tune.search._space_searcher import PointSearcher, domains_of, library
+from narke.tune.search._space_searcher import ModelSearcher, domains_of, library
 from narke.tune.search.sample import Float, LogUniform, Quantized
 from narke.tune.search.searcher import Searcher
 from narke.tune.search.util import flattened, unflattened
@@ -23,7 +23,7 @@ def _bayes_opt() -> Any:
     return library("BayesOptSearch", "bayesian-optimization", "bayes_opt")
 
 
-class BayesOptSearch(PointSearcher):
+class BayesOptSearch(ModelSearcher):
     """Suggests what a Gaussian process asks for. Parameters are floats.
 
     Args:
@@ -136,14 +136,6 @@ class BayesOptSearch(PointSearcher):
     def _observe(self, point: dict[str, Any], value: float, error: bool) -> None:
         if not error:
             self._optimizer.register(params=point, target=self._metric_op * value)
-
-    def get_state(self) -> dict[str, Any]:
-        """Return what `set_state` takes."""
-        return dict(vars(self))
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Take a state of `get_state`."""
-        vars(self).update(state)
 
     @staticmethod
     def convert_search_space(spec: dict[str, Any], join: bool = False) -> dict[str, Any]:

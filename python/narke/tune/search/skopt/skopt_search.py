@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from narke.tune.search._space_searcher import PointSearcher, domains_of, library
+from narke.tune.search._space_searcher import ModelSearcher, domains_of, library
 from narke.tune.search.sample import Categorical, Float, Integer, LogUniform, Quantized
 from narke.tune.search.util import unflattened
 from narke.tune.utils.util import validate_warmstart
@@ -19,7 +19,7 @@ def _skopt() -> Any:
     return library("SkOptSearch", "scikit-optimize", "skopt")
 
 
-class SkOptSearch(PointSearcher):
+class SkOptSearch(ModelSearcher):
     """Suggests what an optimizer of scikit-optimize asks for.
 
     Args:
@@ -85,14 +85,6 @@ class SkOptSearch(PointSearcher):
     def _observe(self, point: dict[str, Any], value: float, error: bool) -> None:
         if not error:
             self._optimizer.tell([point[name] for name in self._names], -self._metric_op * value)
-
-    def get_state(self) -> dict[str, Any]:
-        """Return what `set_state` takes."""
-        return dict(vars(self))
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Take a state of `get_state`."""
-        vars(self).update(state)
 
     @staticmethod
     def convert_search_space(spec: dict[str, Any], join: bool = False) -> dict[str, Any]:
