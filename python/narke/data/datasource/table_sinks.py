@@ -35,14 +35,19 @@ class SqlSink(Datasink[None]):
     def get_name(self) -> str:
         return "SQL"
 
+    def _statement(self, block: Block) -> str:
+        """What inserts the rows of a block."""
+        return self._sql
+
     def write(self, blocks: Iterable[Block], ctx: TaskContext) -> None:
         connection = self._connect()
         try:
             cursor = connection.cursor()
             for block in blocks:
+                statement = self._statement(block)
                 for start in range(0, block.num_rows, INSERT_ROWS):
                     rows = blk.iter_rows(block.slice(start, INSERT_ROWS))
-                    cursor.executemany(self._sql, [tuple(row.values()) for row in rows])
+                    cursor.executemany(statement, [tuple(row.values()) for row in rows])
             connection.commit()
         except Exception:
             connection.rollback()
@@ -68,21 +73,18 @@ class MongoSink(Datasink[None]):
                 target.insert_many(list(blk.iter_rows(block)))
 
 
-class SnowflakeSink(Datasink[None]):
+class SnowflakeSink(SqlSink):
     """A table of Snowflake, through its connector; a transaction a task."""
 
     def __init__(self, table: str, connect: Callable[[], Any]):
-        self._table, self._connect = table, connect
+        super().__init__(f"INSERT INTO {table}", connect)
 
     def get_name(self) -> str:
         return "Snowflake"
 
-    def write(self, blocks: Iterable[Block], ctx: TaskContext) -> None:
-        for block in blocks:
-            names = ", ".join(block.column_names)
-            places = ", ".join(["%s"] * block.num_columns)
-            insert = f"INSERT INTO {self._table} ({names}) VALUES ({places})"
-            SqlSink(insert, self._connect).write([block], ctx)
+    def _statement(self, block: Block) -> str:
+        places = ", ".join(["%s"] * block.num_columns)
+        return f"{self._sql} ({', '.join(block.column_names)}) VALUES ({places})"
 
 
 class SinkMode(enum.Enum):
