@@ -54,9 +54,7 @@ def import_attr(full_path: str, *, reload_module: bool = False) -> Any:
     return getattr(importlib.reload(module) if reload_module else module, name)
 
 
-def load_class(path: str) -> Any:
-    """What ``package.module.name`` names; see `import_attr`."""
-    return import_attr(path)
+load_class = import_attr
 
 
 def get_num_cpus(*_args: Any, **_options: Any) -> int:

@@ -46,7 +46,7 @@ def session_of(address: str | None) -> str:
     )
     base = sessions_dir.base_dir()
     if wanted == "auto":
-        found = sessions_dir.latest(base)
+        found = sessions_dir.newest(base)
         if found is None:
             raise CommandError(
                 "no cluster was started with `narke start` here, or it has ended. Name the one to look at with "
