@@ -124,15 +124,20 @@ void Actors::set_dead(Actor& actor, ValuePtr death) {
   ActorPtr alive = hold(actor);
   actor.state = wire::ActorState::Dead;
   actor.death = std::move(death);
-  if (actor.peer != nullptr) {
-    for (TaskPtr& task : actor.peer->calls.take_all()) actor.in_doubt.push_back(task);
-    detach(actor);
-  }
+  if (actor.peer != nullptr && actor.peer->calls.size() == 0) detach(actor);
   settle_doubts(actor, false);
   std::deque<TaskPtr> queue = std::move(actor.queue);
   actor.queue.clear();
   for (TaskPtr& task : queue) out_.fail(*task, actor.death);
   for (ObjectPtr& pinned : std::exchange(actor.pinned, {})) objects_.drop_use(*pinned);
+}
+
+void Actors::give_up_answers(Actor& actor) {
+  ActorPtr alive = hold(actor);
+  if (!awaits_last_answers(actor)) return;
+  for (TaskPtr& task : actor.peer->calls.take_all()) actor.in_doubt.push_back(task);
+  detach(actor);
+  settle_doubts(actor, false);
 }
 
 void Actors::on_update(const rpc::Frame& frame) {
@@ -213,6 +218,7 @@ void Actors::expire_doubts(std::chrono::milliseconds limit) {
 void Actors::on_node_lost(const std::string& why) {
   for (const ActorPtr& actor : all())
     if (actor->state != wire::ActorState::Dead) set_dead(*actor, make_failure("ActorDiedError", why, actor->id.hex()));
+  for (const ActorPtr& actor : all()) give_up_answers(*actor);
 }
 
 void Actors::forget(const ActorId& id) {

@@ -64,6 +64,12 @@ class Actors {
   void on_node_lost(const std::string& why);
   // Ends the doubt about calls whose actor's fate nobody told within the limit.
   void expire_doubts(std::chrono::milliseconds limit);
+  // A dead actor's link may still hold answers that it sent before its end, behind the news of its death: they are
+  // heard until the link ends, or until somebody gives them up.
+  static bool awaits_last_answers(const Actor& actor) {
+    return actor.state == wire::ActorState::Dead && actor.peer != nullptr;
+  }
+  void give_up_answers(Actor& actor);
   void forget(const ActorId& id);
   void for_each(const std::function<void(Actor&)>& visit);
 

@@ -262,9 +262,11 @@ TEST_F(ActorsTest, death_fails_what_is_queued_sent_and_to_come) {
   submit(1, 5);
   submit_unresolved(2);
   update(State::Dead, 0, kWorker, Cause::Killed, "killed by kill()");
-  EXPECT_THAT(failed(), ElementsAre(1, 2));
+  EXPECT_THAT(failed(), ElementsAre(2));
   submit(3);
-  EXPECT_THAT(failed(), ElementsAre(1, 2, 3));
+  EXPECT_THAT(failed(), ElementsAre(2, 3));
+  lose();
+  EXPECT_THAT(failed(), ElementsAre(2, 3, 1));
   EXPECT_THAT(last_error(), HasSubstr("ActorDiedError"));
   EXPECT_THAT(last_error(), HasSubstr("killed by kill()"));
   EXPECT_EQ(actors_.pending(actor_), 0u);
@@ -278,6 +280,39 @@ TEST_F(ActorsTest, the_link_may_break_before_the_death_is_told) {
   update(State::Dead, 0, kWorker, Cause::WorkerDied, "signal 9");
   EXPECT_THAT(failed(), ElementsAre(1));
   EXPECT_THAT(last_error(), HasSubstr("signal 9"));
+}
+
+// The node sees the process end before this program has read what the process had sent.
+TEST_F(ActorsTest, answers_sent_before_the_death_are_heard) {
+  update(State::Alive);
+  TaskPtr answered = submit(1);
+  submit(2);
+  update(State::Dead, 0, kWorker, Cause::WorkerDied, "signal 9");
+  EXPECT_THAT(failed(), IsEmpty());
+  EXPECT_TRUE(Actors::awaits_last_answers(actor_));
+  actor_.peer->calls.take(answered->call_id);
+  submit(3);
+  EXPECT_THAT(failed(), ElementsAre(3));
+  lose();
+  EXPECT_THAT(failed(), ElementsAre(3, 2));
+  EXPECT_THAT(last_error(), HasSubstr("signal 9"));
+}
+
+TEST_F(ActorsTest, last_answers_are_given_up_when_the_link_lives_on) {
+  update(State::Alive);
+  submit(1);
+  actors_.give_up_answers(actor_);  // it lives
+  EXPECT_THAT(failed(), IsEmpty());
+  update(State::Dead);
+  actors_.give_up_answers(actor_);
+  EXPECT_THAT(failed(), ElementsAre(1));
+  EXPECT_EQ(actor_.peer, nullptr);
+}
+
+TEST_F(ActorsTest, a_dead_actor_without_calls_awaits_nothing) {
+  update(State::Alive);
+  update(State::Dead);
+  EXPECT_FALSE(Actors::awaits_last_answers(actor_));
 }
 
 TEST_F(ActorsTest, causes_have_their_own_errors) {

@@ -308,6 +308,7 @@ class Engine final : public Links,
   // The daemon reaches other hosts.
   bool has_neighbours() const { return !self_.endpoint.empty() && self_.endpoint[0] != '@'; }
   void on_peer_closed(Peer& peer, const Error& why);
+  void on_actor_link_lost(const ActorId& id, std::vector<TaskPtr> calls);
   void introduce(rpc::Connection& link);
   void on_introduce(rpc::Connection& link, const rpc::Frame& frame);
   void end_everything();
@@ -341,6 +342,7 @@ class Engine final : public Links,
                      NodeCallback callback);
   void arm_idle_timer();
   void arm_doubt_timer();
+  void await_last_answers(const ActorId& id);
   TaskId new_task_id();
   void add_token(uint64_t token);
 

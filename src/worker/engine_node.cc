@@ -8,6 +8,7 @@ namespace {
 constexpr auto kLeaseIdle = std::chrono::milliseconds(100);
 constexpr auto kIdleCheck = std::chrono::milliseconds(50);
 constexpr auto kDoubtLimit = std::chrono::seconds(15);
+constexpr auto kLastAnswers = std::chrono::milliseconds(500);
 constexpr auto kDoubtCheck = std::chrono::seconds(1);
 constexpr size_t kMaxLogLines = 100'000;
 
@@ -121,8 +122,14 @@ void Engine::on_peer_closed(Peer& peer, const Error& why) {
   if (peer.lease != nullptr)
     submitter_.on_worker_lost(*peer.lease, std::move(calls), !peer.is_drained);
   else if (peer.actor != nullptr)
-    actors_.on_link_lost(*peer.actor, std::move(calls)), arm_doubt_timer();
+    on_actor_link_lost(peer.actor->id, std::move(calls));
   if (!peers_.contains(worker)) objects_.on_program_gone(worker, why.message);
+}
+
+void Engine::on_actor_link_lost(const ActorId& id, std::vector<TaskPtr> calls) {
+  actors_.on_link_lost(*actors_.find(id), std::move(calls));
+  arm_doubt_timer();
+  if (Actor* actor = actors_.find(id)) maybe_end_actor(*actor);
 }
 
 void Engine::on_node_closed(const Error& why) {
@@ -193,7 +200,10 @@ void Engine::on_node_frame(rpc::Connection& link, const rpc::Frame& frame) {
       actors_.on_update(frame);
       const auto* update = frame.as<wire::ActorUpdate>();
       if (update == nullptr || update->actor() == nullptr) return;
-      if (Actor* actor = actors_.find(ActorId::from_wire(update->actor()))) maybe_end_actor(*actor);
+      if (Actor* actor = actors_.find(ActorId::from_wire(update->actor()))) {
+        if (Actors::awaits_last_answers(*actor)) await_last_answers(actor->id);
+        maybe_end_actor(*actor);
+      }
       return;
     }
     case wire::MessageType::StartActor: arm_events_timer(); return executor_.on_start_actor(link, frame);
@@ -452,6 +462,15 @@ void Engine::arm_doubt_timer() {
     bool any = false;
     actors_.for_each([&](Actor& actor) { any |= !actor.in_doubt.empty(); });
     if (any) arm_doubt_timer();
+  });
+}
+
+// The link of a dead actor ends with its process, unless a child holds it or its host is cut off.
+void Engine::await_last_answers(const ActorId& id) {
+  reactor_.after(kLastAnswers, [this, id] {
+    Actor* actor = actors_.find(id);
+    if (actor != nullptr) actors_.give_up_answers(*actor);
+    if ((actor = actors_.find(id)) != nullptr) maybe_end_actor(*actor);
   });
 }
 

@@ -291,6 +291,7 @@ void Engine::finish_failed(Task& task, const wire::TaskReply& reply, rpc::Bytes 
     if (task.retries_left > 0) --task.retries_left;
     ++task.attempt;
     if (task.actor == nullptr) return submitter_.requeue(alive);
+    if (task.actor->state == wire::ActorState::Dead) return fail(task, task.actor->death);  // nobody to run it again
     task.state = Task::State::kQueued;
     task.actor->queue.push_front(alive);
     return actors_.pump(*task.actor);
