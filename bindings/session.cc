@@ -119,6 +119,22 @@ PyObject* native_control(PyObject*, PyObject* args, PyObject* kwargs) {
   return raise(answer.error_kind.empty() ? "RaySystemError" : answer.error_kind.c_str(), answer.error);
 }
 
+PyObject* native_tell(PyObject*, PyObject* args) {
+  const char* method;
+  PyObject* body;
+  if (!PyArg_ParseTuple(args, "sO:tell", &method, &body)) return nullptr;
+  Session* session = require_session();
+  if (session == nullptr) return nullptr;
+  SessionPtr alive(session);
+  std::string packed;
+  if (!to_flex(body, &packed)) return nullptr;
+  {
+    GilRelease free;
+    session->engine->tell(method, packed);
+  }
+  Py_RETURN_NONE;
+}
+
 PyObject* native_pack(PyObject*, PyObject* value) {
   std::string bytes;
   if (!to_flex(value, &bytes)) return nullptr;
@@ -218,6 +234,8 @@ PyMethodDef methods[] = {
     {"control", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(native_control)),
      METH_VARARGS | METH_KEYWORDS,
      "control(method, body=None, timeout_ms=30000)\n--\n\nA request to the node; its answer as a dict."},
+    {"tell", native_tell, METH_VARARGS,
+     "tell(method, body, /)\n--\n\nA request to the node whose answer nobody awaits."},
     {"pack", native_pack, METH_O, "pack(value, /)\n--\n\nPlain values as FlexBuffers, for programs without Python."},
     {"cancel", native_cancel, METH_VARARGS, "cancel(ref, force, recursive, /)\n--\n\nCancels the object's task."},
     {"take_logs", native_take_logs, METH_VARARGS,

@@ -172,6 +172,8 @@ class Engine final : public Links,
     std::string error, error_kind, body;
   };
   Answer control(const std::string& method, const std::string& body, Deadline deadline);
+  // The same without waiting: what is asked later by this program finds it done.
+  void tell(const std::string& method, const std::string& body);
   // Where a reference was made, for those who ask what holds memory.
   void note_call_site(Object& object, std::string site);
   std::string call_site(Object& object);

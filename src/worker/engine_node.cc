@@ -258,11 +258,22 @@ uint32_t Engine::call_node(wire::MessageType type, const flatbuffers::FlatBuffer
   return call_id;
 }
 
-Engine::Answer Engine::control(const std::string& method, const std::string& body, Deadline deadline) {
+static flatbuffers::FlatBufferBuilder control_message(const std::string& method, const std::string& body) {
   flatbuffers::FlatBufferBuilder b(256 + body.size());
   auto name = b.CreateString(method);
   auto bytes = b.CreateVector(reinterpret_cast<const uint8_t*>(body.data()), body.size());
   b.Finish(wire::CreateControl(b, name, bytes));
+  return b;
+}
+
+void Engine::tell(const std::string& method, const std::string& body) {
+  flatbuffers::FlatBufferBuilder b = control_message(method, body);
+  Lock held = lock();
+  call_node(wire::MessageType::Control, b, {}, [](const rpc::Frame*) {});
+}
+
+Engine::Answer Engine::control(const std::string& method, const std::string& body, Deadline deadline) {
+  flatbuffers::FlatBufferBuilder b = control_message(method, body);
   auto answer = std::make_shared<Answer>();
   auto answered = std::make_shared<bool>(false);
   Lock held = lock();

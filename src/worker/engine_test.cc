@@ -95,6 +95,13 @@ TEST_F(EngineTest, control_is_answered) {
   EXPECT_EQ(answer.waited, Waited::kTimeout);
 }
 
+TEST_F(EngineTest, what_is_told_is_waited_for_by_nobody) {
+  auto engine = connect();
+  for (int i = 0; i < 100; ++i) engine->tell(FakeNode::silent_method(), "");
+  for (int i = 0; i < 100; ++i) engine->tell("echo", "told");
+  EXPECT_EQ(engine->control("echo", "asked", soon()).body, "asked");
+}
+
 TEST_F(EngineTest, many_threads_ask_at_once_and_each_gets_its_answer) {
   auto engine = connect();
   std::vector<std::thread> threads;

@@ -115,3 +115,16 @@ def call(method: str, timeout_ms: int = _DEFAULT_TIMEOUT_MS, **fields: Any) -> d
     if timeout_ms != _DEFAULT_TIMEOUT_MS:
         fields["timeout_ms"] = timeout_ms
     return session.native().control(method, fields, timeout_ms + _ANSWER_GRACE_MS)
+
+
+def tell(method: str, **fields: Any) -> None:
+    """Ask the node for something without waiting until it is done; later calls of this program find it done.
+
+    Args:
+        method: one of the node's control methods, one that can't fail.
+        fields: what the method takes.
+
+    Raises:
+        narke.exceptions.RaySystemError: this program is connected to no node.
+    """
+    session.native().tell(method, fields)

@@ -159,6 +159,8 @@ def placement_group(
 def remove_placement_group(placement_group: PlacementGroup) -> None:
     """Give a group's resources back; tasks and actors running in it are ended.
 
+    Returns at once; what this program asks of the cluster afterwards finds the group removed.
+
     Raises:
         TypeError: the argument is no placement group.
     """
@@ -390,7 +392,9 @@ def _create(**fields: Any) -> None:
 
 
 def _remove(pg_id: bytes) -> None:
-    _ask("remove_placement_group", pg_id=pg_id)
+    from narke._private import control
+
+    control.tell("remove_placement_group", pg_id=pg_id)
 
 
 def _wait(pg_id: bytes, timeout_ms: int) -> str:
