@@ -2,11 +2,12 @@
 
 import pytest
 
+from narke.tune.callback import Callback
 from narke.tune.error import TuneError
 from narke.tune.execution.runners import Event, Runners
 from narke.tune.execution.tune_controller import TuneController
 from narke.tune.experiment import Experiment, Trial
-from narke.tune.schedulers import TrialScheduler
+from narke.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from narke.tune.schedulers.trial_scheduler import FIFOScheduler
 
 
@@ -14,12 +15,13 @@ class Shell(Runners):
     """Notes what it is told; events are put in by the test."""
 
     def __init__(self, rooms=1):
-        self.rooms, self.told, self.events = rooms, [], []
+        self.rooms, self.told, self.events, self.ahead = rooms, [], [], []
 
-    def start(self, trial, restore):
+    def start(self, trial, restore, ahead=False):
         if self.rooms == 0:
             return False
         self.rooms -= 1
+        self.ahead.append(ahead)
         self.told.append(("start", trial.trial_id))
         return True
 
@@ -70,7 +72,7 @@ def make(tmp_path):
 
 def result(trial, iteration=1, done=False, free=False, **metrics):
     metrics = {"training_iteration": iteration, "done": done, **metrics}
-    return Event("result", trial, (metrics, None, free))
+    return Event("result", trial, ([(metrics, None)], free))
 
 
 def test_trials_start_as_there_is_room(make):
@@ -206,3 +208,59 @@ class StopAll:
 
     def stop_all(self):
         return True
+
+
+def over_at_once(trial):
+    last = {"done": True, "__duplicate__": True}
+    first = {"training_iteration": 1, "done": False, "loss": 1.0}
+    return Event("result", trial, ([(first, None), (last, None)], True))
+
+
+def test_a_host_that_is_free_begins_the_next_trial_before_anybody_is_told_of_the_last(make):
+    told = []
+
+    class Listener(Callback):
+        def on_trial_result(self, iteration, trials, trial, result, **info):
+            told.append((list(shell.told), result["loss"]))
+
+    controller, shell = make(num_samples=2, rooms=1, callbacks=[Listener()])
+    controller.step()
+    first, second = controller.get_trials()
+    shell.events = [over_at_once(first)]
+    controller.step()
+    a, b = first.trial_id, second.trial_id
+    assert told == [([("start", a), ("release", a), ("start", b)], 1.0)]
+    assert first.status == Trial.TERMINATED and first.last_result["loss"] == 1.0 and first.last_result["done"]
+
+
+def test_a_trial_that_a_callback_stops_has_no_later_results(make):
+    class Stops(Callback):
+        def on_trial_result(self, iteration, trials, trial, result, **info):
+            controller.request_stop_trial(trial)
+
+    seen = []
+
+    class Counts(Callback):
+        def on_trial_complete(self, iteration, trials, trial, **info):
+            seen.append(trial)
+
+    controller, shell = make(num_samples=1, rooms=1, callbacks=[Stops(), Counts()])
+    controller.step()
+    (trial,) = controller.get_trials()
+    shell.events = [over_at_once(trial)]
+    controller.step()
+    assert seen == [trial] and trial.status == Trial.TERMINATED
+
+
+@pytest.mark.parametrize(
+    ("options", "lets_run"),
+    [
+        ({}, True),
+        ({"spec": {"stop": {"loss": 1}}}, False),
+        ({"scheduler": AsyncHyperBandScheduler(metric="loss", mode="min")}, False),
+    ],
+)
+def test_functions_run_ahead_only_where_no_result_can_stop_them(make, options, lets_run):
+    controller, shell = make(num_samples=1, rooms=1, **options)
+    controller.step()
+    assert shell.ahead == [lets_run]

@@ -5,7 +5,31 @@ from __future__ import annotations
 import os
 import uuid
 
-__all__ = ["write_whole"]
+__all__ = ["append", "write_all", "write_whole"]
+
+
+def append(path: str, data: bytes) -> None:
+    """Add to the end of a local file, which is made if it is not there.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        write_all(file, data)
+    finally:
+        os.close(file)
+
+
+def write_all(file: int, data: bytes) -> None:
+    """Write to a descriptor all there is, however much of it the system takes at once.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    written = os.write(file, data)
+    while written < len(data):
+        written += os.write(file, data[written:])
 
 
 def write_whole(path: str, data: bytes | str) -> None:

@@ -15,6 +15,7 @@ _PICKLED = "__pickled__"
 # All trials of an experiment have the same of these: each is pickled once.
 _SHARED = ("CheckpointConfig", "PlacementGroupFactory")
 _MOST = 64
+_LEAVES = frozenset({str, int, float, bool, type(None)})
 _recent: dict[int, tuple[Any, dict[str, str]]] = {}
 
 
@@ -36,10 +37,10 @@ def _plain(value: Any) -> Any:
     """The value with dicts that have other keys than text pickled: JSON would change the keys."""
     if type(value) is dict:
         if all(isinstance(key, str) for key in value):
-            return {key: _plain(each) for key, each in value.items()}
+            return {key: each if type(each) in _LEAVES else _plain(each) for key, each in value.items()}
         return _pickled(value)
     if type(value) in (list, tuple):
-        return [_plain(each) for each in value]
+        return [each if type(each) in _LEAVES else _plain(each) for each in value]
     if isinstance(value, (dict, list, tuple)):
         return _pickled(value)
     return value

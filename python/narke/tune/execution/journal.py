@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from narke.tune._files import write_whole
+from narke.tune._files import write_all, write_whole
 from narke.tune._states import decode, encode
 
 if TYPE_CHECKING:
@@ -80,10 +80,7 @@ class Journal:
     def _append(self, entry: dict[str, Any]) -> None:
         if self._file is None:
             self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        line = (json.dumps(entry) + "\n").encode()
-        written = os.write(self._file, line)
-        while written < len(line):
-            written += os.write(self._file, line[written:])
+        write_all(self._file, (json.dumps(entry) + "\n").encode())
         self._dirty = True
 
     def sync(self, force: bool = False) -> None:

@@ -59,8 +59,14 @@ class Runners(abc.ABC):
     """What the controller can have done."""
 
     @abc.abstractmethod
-    def start(self, trial: Trial, restore: TrainingResult | None) -> bool:
-        """Begin a trial if a host is idle; returns whether one was. If not, one is asked for."""
+    def start(self, trial: Trial, restore: TrainingResult | None, ahead: bool = False) -> bool:
+        """Begin a trial if a host is idle; returns whether one was. If not, one is asked for.
+
+        Args:
+            trial: the trial.
+            restore: the checkpoint to begin from.
+            ahead: its function may run on while its last result is on its way: none will stop it.
+        """
 
     @abc.abstractmethod
     def step(self, trial: Trial) -> None:
@@ -153,7 +159,7 @@ class ActorRunners(Runners):
 
     # ---- what the controller asks for
 
-    def start(self, trial: Trial, restore: TrainingResult | None) -> bool:
+    def start(self, trial: Trial, restore: TrainingResult | None, ahead: bool = False) -> bool:
         """Begin a trial; see `Runners`."""
         request = trial.placement_group_factory
         host = self._take_idle(request)
@@ -165,12 +171,12 @@ class ActorRunners(Runners):
         trial.set_ray_actor(host.actor)
         log_to_file = trial.log_to_file or (None, None)
         call = host.actor.start.remote(
-            trial.trainable_name, trial.config, self._info(trial), restore, log_to_file
+            trial.trainable_name, trial.config, self._info(trial, ahead), restore, log_to_file
         )
         self._await(host, call, "result")
         return True
 
-    def _info(self, trial: Trial) -> TrialInfo:
+    def _info(self, trial: Trial, ahead: bool) -> TrialInfo:
         return TrialInfo(
             experiment_name=self._names,
             trial_id=trial.trial_id,
@@ -181,6 +187,7 @@ class ActorRunners(Runners):
             storage_blob=self._blob,
             dirname=trial.relative_logdir,
             checkpoint_index=trial.storage.current_checkpoint_index if trial.storage else -1,
+            ahead=ahead and not self._fresh,
         )
 
     def step(self, trial: Trial) -> None:

@@ -86,6 +86,7 @@ class TuneController:
         self._search_alg = search_alg or BasicVariantGenerator()
         self._placeholder_resolvers = placeholder_resolvers or {}
         self._scheduler_alg = scheduler or FIFOScheduler()
+        self._in_order = type(self._scheduler_alg) is FIFOScheduler
         self._stopper = stopper or NoopStopper()
         self._fail_fast = fail_fast
         self._callbacks = callbacks if isinstance(callbacks, CallbackList) else CallbackList(callbacks or [])
@@ -277,7 +278,7 @@ class TuneController:
             from narke.train._checkpoint import Checkpoint
 
             restore = TrainingResult(Checkpoint(trial.restore_path), {})
-        if not self._shell().start(trial, restore):
+        if not self._shell().start(trial, restore, self._lets_run(trial)):
             return False
         trial.temporary_state.restoring_from, trial.resume_from = restore, None
         if was_paused:
@@ -285,6 +286,10 @@ class TuneController:
         self._set_status(trial, Trial.RUNNING)
         self._notify("on_trial_start", trial)
         return True
+
+    def _lets_run(self, trial: Trial) -> bool:
+        """Whether no result of a trial can stop it."""
+        return self._in_order and not trial.stopping_criterion and isinstance(self._stopper, NoopStopper)
 
     def _place(self, trial: Trial) -> None:
         """Keep the sets of trials by status."""
@@ -344,18 +349,38 @@ class TuneController:
                 if str(self._fail_fast).lower() == "raise":
                     raise event.value
 
-    def _on_outcome(self, trial: Trial, result: dict, made: TrainingResult | None, is_free: bool) -> None:
+    def _on_outcome(
+        self, trial: Trial, given: list[tuple[dict, TrainingResult | None]], is_free: bool
+    ) -> None:
+        if is_free:
+            self._shell().release(trial)
+            if self._in_order and not self._should_stop:
+                self._start_trials()  # the host need not wait until everybody is told
         if trial.is_restoring:
             trial.on_restore()
             self._notify("on_trial_restore", trial)
         try:
-            self._on_result(trial, result, made, is_free)
+            for at, (result, made) in enumerate(given):
+                if trial.trial_id not in self._running:
+                    return  # a callback has stopped it
+                self._on_result(trial, result, made, is_free, at + 1 < len(given))
         except TuneError:
             raise
         except Exception as error:
             raise TuneError(traceback.format_exc()) from error
 
-    def _on_result(self, trial: Trial, result: dict, made: TrainingResult | None, is_free: bool) -> None:
+    def _on_result(
+        self, trial: Trial, result: dict, made: TrainingResult | None, is_free: bool, is_over: bool
+    ) -> None:
+        """Take a result.
+
+        Args:
+            trial: whose.
+            result: as it came.
+            made: the checkpoint that came with it.
+            is_free: the trial has left its host.
+            is_over: the next result, which is here too, is the last.
+        """
         duplicate = bool(result.pop(RESULT_DUPLICATE, False))
         if duplicate:
             result = {**trial.last_result, **result} if trial.has_reported_at_least_once else result
@@ -363,7 +388,7 @@ class TuneController:
             self._keep_checkpoint(trial, made)
         decision = self._decide(trial, result, duplicate)
         # A host that may go on does so while everybody is told of the result.
-        goes_on = decision == TrialScheduler.CONTINUE and trial.trial_id in self._running
+        goes_on = decision == TrialScheduler.CONTINUE and not is_over and trial.trial_id in self._running
         saves = trial.checkpoint_freq > 0 or (result.get(SHOULD_CHECKPOINT) and made is None)
         steps = goes_on and not saves
         if steps:
@@ -421,12 +446,10 @@ class TuneController:
         if trial.export_formats and trial.trial_id in self._running and not is_free:
             self._shell().export(trial, trial.export_formats)
         self._set_status(trial, Trial.TERMINATED)
-        if is_free:
-            self._shell().release(trial)
-            if not self._should_stop:
-                self._start_trials()  # the host need not wait until everybody is told
-        else:
+        if not is_free:
             self._shell().stop(trial)
+        elif not self._in_order and not self._should_stop:
+            self._start_trials()
         self._notify("on_trial_complete", trial)
 
     def _check_metrics(self, flat: dict[str, Any], trial: Trial) -> None:

@@ -19,8 +19,9 @@ from narke.tune.trainable.trainable import Trainable
 
 __all__ = ["Outcome", "TrialHost"]
 
-# What a step gave: (the result, the checkpoint that came with it, whether the trainable is gone and the host is free).
-Outcome = tuple[dict[str, Any], TrainingResult | None, bool]
+# What a step gave: the results, each with the checkpoint that came with it (a second one says that the function was
+# over at once after the first), and whether the trainable is gone and the host is free.
+Outcome = tuple[list[tuple[dict[str, Any], TrainingResult | None]], bool]
 
 
 class TrialHost:
@@ -36,8 +37,9 @@ class TrialHost:
         self._reuse = reuse
         self._trainable: Trainable | None = None
         self._info = TrialInfo()
-        self._environment = dict(os.environ)
         self._folder = os.getcwd()
+        os.environ.setdefault("TUNE_ORIG_WORKING_DIR", self._folder)
+        self._environment = dict(os.environ)
         self._threads = threading.active_count()
         self._outputs: list[Any] = []
 
@@ -85,18 +87,15 @@ class TrialHost:
             )
 
     def step(self) -> Outcome:
-        """Run one step."""
+        """Run one step, and the one in which a function finds that it is over."""
         trainable = self._trainable
         assert trainable is not None
-        result = trainable.train()
         if not isinstance(trainable, FunctionTrainable):
-            return result, None, False
-        made = trainable.take_checkpoint()
-        if made is not None:
-            made.metrics = result
-        if not result.get(DONE):
-            return result, made, False
-        return result, made, self.stop()
+            return [(trainable.train(), None)], False
+        given = [_step(trainable)]
+        if not given[0][0].get(DONE) and trainable.has_ended():
+            given.append(_step(trainable))
+        return given, bool(given[-1][0].get(DONE)) and self.stop()
 
     def save(self) -> TrainingResult | None:
         """Make a checkpoint."""
@@ -131,7 +130,6 @@ class TrialHost:
         return ended and threading.active_count() <= self._threads
 
     def _enter(self, info: TrialInfo, log_to_file: tuple[str | None, str | None]) -> None:
-        os.environ.setdefault("TUNE_ORIG_WORKING_DIR", self._folder)
         if info.local_dir is not None:
             os.makedirs(info.local_dir, exist_ok=True)
             if os.environ.get("RAY_CHDIR_TO_TRIAL_DIR", "1") != "0":
@@ -154,7 +152,14 @@ class TrialHost:
             stream, original, opened = self._outputs.pop()
             setattr(sys, stream, original)
             opened.close()
-        if os.environ != self._environment:
+        if dict(os.environ) != self._environment:
             os.environ.clear()
             os.environ.update(self._environment)
         os.chdir(self._folder)
+
+
+def _step(trainable: FunctionTrainable) -> tuple[dict[str, Any], TrainingResult | None]:
+    result, made = trainable.train(), trainable.take_checkpoint()
+    if made is not None:
+        made.metrics = result
+    return result, made

@@ -70,6 +70,7 @@ class _TemporaryState:
         self.saving_to: Any = None
         self.restoring_from: Any = None
         self.num_restore_failures = 0
+        self.folder_made: str | None = None
 
 
 class Trial:
@@ -224,7 +225,9 @@ class Trial:
         path = self.local_path
         if path is None:
             raise TuneError(f"trial {self} has no storage yet, so it has no folder")
-        os.makedirs(path, exist_ok=True)
+        if self.temporary_state.folder_made != path:
+            os.makedirs(path, exist_ok=True)
+            self.temporary_state.folder_made = path
 
     init_logdir = init_local_path
 

@@ -7,6 +7,7 @@ in protobuf's wire format.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
@@ -16,6 +17,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+
+from narke.tune._files import append
 
 __all__ = ["EventWriter"]
 
@@ -46,7 +49,12 @@ def _masked(data: bytes) -> bytes:
     return struct.pack("<I", (((crc >> 15) | (crc << 17)) + _MASK) & 0xFFFFFFFF)
 
 
+_SMALL = [bytes([value]) for value in range(0x80)]
+
+
 def _varint(value: int) -> bytes:
+    if 0 <= value < 0x80:
+        return _SMALL[value]
     value &= (1 << 64) - 1
     parts = bytearray()
     while value > 0x7F:
@@ -100,8 +108,7 @@ class EventWriter:
         """Append what was added to the file."""
         if self._buffer:
             data, self._buffer = b"".join(self._buffer), []
-            with open(self.path, "ab") as file:
-                file.write(data)
+            append(self.path, data)
 
 
 def scalar(tag: str, value: float) -> bytes:
@@ -133,17 +140,23 @@ def hparams(values: dict[str, Any], metrics: Iterable[str], name: str) -> list[b
         metrics: tags of the metrics.
         name: of the run.
     """
-    declared = b"".join(_message(3, _message(1, key.encode())) for key in values)
-    declared += b"".join(_message(4, _message(1, _message(2, metric.encode()))) for metric in metrics)
     begun = b"".join(
         _message(1, _message(1, key.encode()) + _message(2, _value(each))) for key, each in values.items()
     )
     begun += _message(4, name.encode())
     return [
-        _plugin("_hparams_/experiment", _message(2, declared)),
+        _declaration(tuple(values), tuple(metrics)),
         _plugin("_hparams_/session_start_info", _message(3, begun)),
         _plugin("_hparams_/session_end_info", _message(4, _integer(1, 1))),
     ]
+
+
+@functools.lru_cache(maxsize=64)  # all trials of an experiment have the same
+def _declaration(values: tuple[str, ...], metrics: tuple[str, ...]) -> bytes:
+    """Which hyperparameters and metrics there are."""
+    declared = b"".join(_message(3, _message(1, key.encode())) for key in values)
+    declared += b"".join(_message(4, _message(1, _message(2, metric.encode()))) for metric in metrics)
+    return _plugin("_hparams_/experiment", _message(2, declared))
 
 
 def _value(value: Any) -> bytes:

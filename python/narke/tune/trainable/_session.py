@@ -1,7 +1,8 @@
 """The session of a trial's function: how what it reports reaches the trainable, and how it is told to end.
 
 `Session.report` runs in the function's thread and waits until the trainable is asked for the next step, so that a
-function never runs on beyond a result after which it is stopped.
+function never runs on beyond a result after which it is stopped. Where no result can stop a trial (`TrialInfo.ahead`),
+it only waits until the result before was taken: the function computes while the driver sees to what it reported.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class TrialInfo:
         storage_blob: the pickled `StorageContext` of the experiment, unpickled when a checkpoint is made.
         dirname: the name of `trial_dir`.
         checkpoint_index: of its last checkpoint, -1 before the first.
+        ahead: whether its function may run on while its last result is on its way.
     """
 
     experiment_name: str | None = None
@@ -45,6 +47,7 @@ class TrialInfo:
     storage_blob: bytes | None = field(default=None, repr=False)
     dirname: str | None = None
     checkpoint_index: int = -1
+    ahead: bool = False
 
     def storage(self) -> StorageContext | None:
         """The trial's storage."""
@@ -160,8 +163,10 @@ class Session:
         with self._state:
             if self._stopped:
                 raise SystemExit(0)
+            while self.info.ahead and self._made and not self._stopped:
+                self._state.wait()
             self._made.append((kind, value))
-            self._may_go_on = kind != "result"
+            self._may_go_on = self.info.ahead or kind != "result"
             self._state.notify_all()
             while not self._may_go_on and not self._stopped:
                 self._state.wait()
@@ -222,7 +227,21 @@ class Session:
                 self._state.notify_all()
             while not self._made:
                 self._state.wait()
-            return self._made.pop(0)
+            made = self._made.pop(0)
+            self._state.notify_all()
+            return made
+
+    def has_ended(self, timeout_s: float) -> bool:
+        """Whether a function that may run ahead returned nothing after its last report, which was taken already.
+
+        Args:
+            timeout_s: how long to wait for what it does next.
+        """
+        if not self.info.ahead:
+            return False
+        with self._state:
+            self._state.wait_for(lambda: bool(self._made), timeout_s)
+            return self._made[:1] == [("done", None)]
 
     def stop(self, timeout_s: float) -> bool:
         """End the function at its next report; returns whether it ended in time."""

@@ -24,6 +24,7 @@ TEMP_MARKER = ".temp_marker"
 ERROR_REPORT_TIMEOUT = 10
 ERROR_FETCH_TIMEOUT = 1
 RESULT_FETCH_TIMEOUT = 0.2
+_SOON_S = 0.0005
 
 
 class FunctionTrainable(Trainable):
@@ -75,6 +76,10 @@ class FunctionTrainable(Trainable):
         """Return the checkpoint that came with the last result, once."""
         made, self._last_checkpoint = self._last_checkpoint, None
         return made
+
+    def has_ended(self) -> bool:
+        """Whether the function is over since its last result, as those are that report once, at their end."""
+        return self._session.has_ended(_SOON_S)
 
     def execute(self, fn: Callable[[FunctionTrainable], Any]) -> Any:
         """Call a function with this trainable, in its process."""
