@@ -153,6 +153,7 @@ class Groups:
     def __init__(self, ids: np.ndarray | None, count: int, rows: int):
         self.ids, self.count, self.rows = ids, count, rows
         self._sizes: np.ndarray | None = None
+        self._made: dict[Any, tuple[Any, pa.Array]] = {}
 
     def sizes(self) -> np.ndarray:
         """Rows of each group."""
@@ -179,6 +180,12 @@ class Groups:
         return self._reduced("max" if greatest else "min", column, skip_nulls)
 
     def _reduced(self, what: str, column: Any, skip_nulls: bool) -> pa.Array:
+        key = (what, id(column), skip_nulls)
+        if key not in self._made:
+            self._made[key] = (column, self._reduce(what, column, skip_nulls))
+        return self._made[key][1]
+
+    def _reduce(self, what: str, column: Any, skip_nulls: bool) -> pa.Array:
         options = pc.ScalarAggregateOptions(skip_nulls=skip_nulls, min_count=1)
         if self.ids is None:
             return reduce_all(column, what, options)

@@ -73,7 +73,7 @@ class Dataset(Operators, Consuming, Splitting, Writing, Interop):
         """Run the plan and give its bundles in order."""
         from narke.data.execute.executor import execute
 
-        execution = execute(optimize(self._plan if plan is None else plan), self._context, self._name)
+        execution = execute(self._plan if plan is None else plan, self._context, self._name)
         try:
             yield from execution
         finally:

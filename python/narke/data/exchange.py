@@ -16,17 +16,20 @@ from narke.data import grouping, kernels, partials
 from narke.data.blocks import Block
 from narke.data.context import DataContext
 from narke.data.execute import tasks
+from narke.data.joining import ONE_SIDED, JoinWith, Terms, join_each
 from narke.data.near_names import unknown
 from narke.data.plan import Bundle, Limits, Work, Works
 from narke.data.random_config import RandomSeedConfig
+from narke.data.transforms import read
 
 SAMPLES = 400
 SMALL_BYTES = 64 * 1024 * 1024
 PART_BYTES = 256 * 1024
 MOST_BYTES = 512 * 1024 * 1024
 LEAST_PARTITIONS = 8
-BROADCAST_BYTES = 16 * 1024 * 1024
-LOPSIDED = 8  # times that one side of a join must be larger to stay where it is
+BROADCAST_BYTES = 32 * 1024 * 1024
+SMALL_SIDE_BYTES = 1024 * 1024
+LOPSIDED = 4  # times that the left side of a join must be larger than the right to stay where it is
 
 Inputs = list[list[Bundle]]
 
@@ -235,34 +238,35 @@ class Join(_ByHash):
         self, how: str, keys: tuple[str, ...], right_keys: tuple[str, ...], count: int, suffixes: Any
     ):
         super().__init__(list(keys), count)
-        self.how, self.right_keys, self.suffixes = how, list(right_keys), suffixes
+        self.terms = Terms(how, tuple(keys), tuple(right_keys), suffixes)
 
     def plan(self, inputs: Inputs, limits: Limits) -> Works:
         sides = [[b for b in bundles if b.rows] or bundles[:1] for bundles in inputs]
         this = narke.put(self)
-        if self._is_lopsided(*sides):
-            right_refs = [b.ref for b in sides[1]]
-            for index, bundle in enumerate(sides[0]):
-                yield Work(tasks.run_merge, (this, 1, index, bundle.ref, *right_refs))
-            return
         count = self.num_partitions or 1
         parts = []
-        for keys, full in zip((self.keys, self.right_keys), sides, strict=True):
+        for keys, full in zip((self.keys, list(self.terms.right_keys)), sides, strict=True):
             by_hash = _ByHash(keys, count)
             parts.append((yield from by_hash._partition(narke.put(by_hash), None, count, full)))
         for index, (left, right) in enumerate(zip(*parts, strict=True)):
             yield Work(tasks.run_merge, (this, len(left), index, *left, *right))
 
-    def _is_lopsided(self, left: list[Bundle], right: list[Bundle]) -> bool:
-        """Whether the right side is so small that each block of the left may meet all of it, where that is the same."""
-        sizes = [sum(b.size_bytes for b in side) for side in (left, right)]
-        small = sizes[1] <= BROADCAST_BYTES and sizes[1] * LOPSIDED <= sizes[0]
-        return small and self.how in ("inner", "left outer", "left semi", "left anti")
+    def step(self, right: list[Bundle], left_bytes: int | None) -> JoinWith | None:
+        """The join as a step over blocks of the left side, where the right is so small that each may meet all of it.
+
+        Args:
+            right: all of the right side. left_bytes: what the left side has, about; None when nobody knows.
+        """
+        size = sum(b.size_bytes for b in right)
+        large = left_bytes is not None and size * LOPSIDED > left_bytes
+        if self.terms.how not in ONE_SIDED or size > BROADCAST_BYTES or (large and size > SMALL_SIDE_BYTES):
+            return None
+        full = [b for b in right if b.rows] or right[:1]
+        return JoinWith(self.terms, [b.ref for b in full], list(full[0].schema.names)) if full else None
 
     def merge(self, shared: Any, index: int, parts: list[Block]) -> Iterator[Block]:
         left, right = blk.concat(parts[:shared]), blk.concat(parts[shared:])
-        suffix = {"left_suffix": self.suffixes[0], "right_suffix": self.suffixes[1]}
-        yield left.join(right, self.keys, self.right_keys, join_type=self.how, use_threads=False, **suffix)
+        yield from read(join_each(self.terms, [left], right))
 
 
 class Repartition:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -100,26 +101,25 @@ def _partition_any(block: Block, bounds: Block, keys: list[str], descending: lis
 
 def group(block: Block, keys: list[str]) -> tuple[np.ndarray, Block]:
     """The group of each row (32 bits), and a table with the keys of each group, in no order of theirs."""
-    codes, parts = np.zeros(block.num_rows, np.int64), []
-    strides: list[int] = []
-    for key in keys:
-        column = columns.one_chunk(block.column(key))
-        coded = _coded(column)
-        if len(keys) == 1 and coded is not column:  # each value of the dictionary has a row
-            return np.asarray(coded.indices).astype(np.uint32), pa.table({key: coded.dictionary})
-        own = np.asarray(coded.indices, dtype=np.int64)
-        below = strides[-1] if strides else 1
-        if len(coded.dictionary) * below > 2**62:
-            return _group_by_rows(block, keys)
-        codes = codes + own * below
-        strides.append(max(1, len(coded.dictionary)) * below)
-        parts.append(coded.dictionary)
-    ids, chosen = _dense(codes, strides[-1])
+    plain = [columns.one_chunk(block.column(key)) for key in keys]
+    coded = [_coded(column) for column in plain]
+    if len(keys) == 1 and coded[0] is not plain[0]:  # each value of the dictionary has a row
+        return np.asarray(coded[0].indices).astype(np.uint32), pa.table({keys[0]: coded[0].dictionary})
+    sizes = [max(1, len(column.dictionary)) for column in coded]
+    count = math.prod(sizes)
+    if count > 2**62:
+        return _group_by_rows(block, keys)
+    width: Any = np.int32 if count <= SMALL_RANGE else np.int64
+    codes, below = np.asarray(coded[0].indices).astype(width), sizes[0]
+    for column, size in zip(coded[1:], sizes[1:], strict=True):
+        codes += np.multiply(np.asarray(column.indices), below, dtype=width, casting="unsafe")
+        below *= size
+    ids, chosen = _dense(codes, count)
     made = {}
-    below = 1
-    for key, values, stride in zip(keys, parts, strides, strict=True):
-        made[key] = values.take(pa.array(chosen % stride // below)) if len(values) else values
-        below = stride
+    for key, column, size in zip(keys, coded, sizes, strict=True):
+        values = column.dictionary
+        made[key] = values.take(pa.array(chosen % size)) if len(values) else values
+        chosen = chosen // size
     return ids, pa.table(made)
 
 
@@ -131,7 +131,11 @@ def _dense(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     if count > SMALL_RANGE:
         whole = pa.array(codes).dictionary_encode()
         return np.asarray(whole.indices).astype(np.uint32), np.asarray(whole.dictionary)
-    chosen = np.flatnonzero(np.bincount(codes, minlength=count))
+    used = np.zeros(count, bool)
+    used[codes] = True
+    chosen = np.flatnonzero(used)
+    if len(chosen) == count:
+        return codes.view(np.uint32), chosen
     places = np.zeros(count, np.uint32)
     places[chosen] = np.arange(len(chosen), dtype=np.uint32)
     return places[codes], chosen

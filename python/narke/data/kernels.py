@@ -84,13 +84,18 @@ def take(table: pa.Table, rows: np.ndarray) -> pa.Table:
         IndexError: a row is outside the table.
     """
     known: dict[tuple[int, ...], np.ndarray] = {}
-    made = []
-    for column in table.columns:
-        lengths = tuple(len(c) for c in column.chunks)
-        if lengths not in known:
-            known[lengths] = places(rows, lengths)
-        made.append(_take_column(column, known[lengths], rows))
+    made = [take_column(column, rows, known) for column in table.columns]
     return pa.Table.from_arrays(made, schema=table.schema)
+
+
+def take_column(
+    column: pa.ChunkedArray, rows: np.ndarray, known: dict[tuple[int, ...], np.ndarray]
+) -> pa.Array:
+    """The rows of a column by number; `known` keeps where they lie, by the lengths of chunks, for other columns."""
+    lengths = tuple(len(c) for c in column.chunks)
+    if lengths not in known:
+        known[lengths] = places(rows, lengths)
+    return _take_column(column, known[lengths], rows)
 
 
 def _take_column(column: pa.ChunkedArray, where: np.ndarray, rows: np.ndarray) -> pa.Array:

@@ -6,26 +6,34 @@ reads a column when it is touched; what neither the function nor anything after 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from narke.data import columns
+from narke.data import columns, kernels
 from narke.data.single import Single
 
+FEW = 0.6  # share of rows below which they are picked by number
 Load = Callable[[], "pa.ChunkedArray | pa.Array"]
 
 
 class LazyBlock:
-    """A table of which each column is an array already, or a function that reads it.
+    """A table of which each column is an array already, or is made when it is asked for.
 
     Args:
-        rows: number of rows. parts: by column name, in order. nbytes: what it will take when all is read.
+        rows: number of rows. parts: by column name, in order: arrays, functions that read them, or parts of the kinds
+            below. nbytes: what it will take when all is read. types: of columns, where they are known.
     """
 
-    def __init__(self, rows: int, parts: Mapping[str, Any], nbytes: int = 0):
+    def __init__(
+        self, rows: int, parts: Mapping[str, Any], nbytes: int = 0, types: Mapping[str, Any] | None = None
+    ):
         self.num_rows, self._parts, self.nbytes = rows, dict(parts), nbytes
+        self._types = types or {}
+        self._last: tuple[Any, LazyBlock] | None = None
 
     @property
     def column_names(self) -> list[str]:
@@ -33,7 +41,7 @@ class LazyBlock:
         return list(self._parts)
 
     def column(self, name: str) -> Any:
-        """A column, read if need be.
+        """A column, made if need be.
 
         Raises:
             ValueError: the reader gave another number of rows.
@@ -49,7 +57,9 @@ class LazyBlock:
     def select(self, names: list[str]) -> LazyBlock:
         """Some of its columns, read no sooner than before."""
         chosen = {name: self._parts[name] for name in names}
-        return LazyBlock(self.num_rows, chosen, self.nbytes * len(names) // max(1, len(self._parts)))
+        return LazyBlock(
+            self.num_rows, chosen, self.nbytes * len(names) // max(1, len(self._parts)), self._types
+        )
 
     def table(self) -> pa.Table:
         """All of it, as an Arrow table."""
@@ -58,6 +68,145 @@ class LazyBlock:
     def replaced(self, parts: Mapping[str, Any]) -> LazyBlock:
         """A block of other columns of as many rows."""
         return LazyBlock(self.num_rows, parts, self.nbytes)
+
+    def with_formulas(self, made: Mapping[str, Any]) -> LazyBlock:
+        """The block with columns that are computed when they are asked for, in the place of those of the same name.
+
+        Args:
+            made: by column name, a function from this block to the values, which depend on nothing but each row.
+        """
+        return self.beside({name: _Formula(self, fn) for name, fn in made.items()})
+
+    def beside(self, others: Mapping[str, Any]) -> LazyBlock:
+        """The block with further columns, or others in the place of those of the same name."""
+        return LazyBlock(self.num_rows, {**self.shared(), **others}, self.nbytes, self._types)
+
+    def shared(self) -> dict[str, Any]:
+        """Its columns as parts of another block of as many rows; what one of both makes, the other has too."""
+        return {name: _Same(self, name) for name in self._parts}
+
+    def kept(self, mask: Any) -> LazyBlock:
+        """The rows for which a column of truth values holds."""
+        count = pc.sum(mask).as_py() or 0
+        if count == self.num_rows:
+            return self
+        few = count < FEW * self.num_rows
+        held = np.asarray(pc.indices_nonzero(mask)).astype(np.uint32) if few else None
+        return self.chosen(_Mask(mask, count) if held is None else Rows(held))
+
+    def chosen(self, rows: Any) -> LazyBlock:
+        """Some of its rows; columns are read whole, but only when they are asked for."""
+        if self._last is None or self._last[0] is not rows:
+            parts = {
+                name: part.chosen(rows) if isinstance(part, _Part) else _Chosen(self, name, rows)
+                for name, part in self._parts.items()
+            }
+            size = self.nbytes * rows.count // max(1, self.num_rows)
+            self._last = (rows, LazyBlock(rows.count, parts, size, self._types))
+        return self._last[1]
+
+    def peek(self, name: str) -> Any:
+        """A column, made if need be, and not kept."""
+        part = self._parts[name]
+        return part() if callable(part) else part
+
+    def nothing_of(self, name: str) -> Any:
+        """A column of its type without rows; None when the type is not known before it is read."""
+        part = self._parts[name]
+        kind = self._types.get(name) if callable(part) else part.type
+        return None if kind is None else pa.chunked_array([], kind)
+
+
+class Rows:
+    """Rows by number, of 32 bits."""
+
+    def __init__(self, numbers: np.ndarray):
+        self.numbers, self.count = numbers, len(numbers)
+        self._places: dict[Any, np.ndarray] = {}
+
+    def of(self, column: Any) -> Any:
+        """Those rows of a column."""
+        whole = pa.chunked_array([column]) if isinstance(column, pa.Array) else column
+        return kernels.take_column(whole, self.numbers, self._places)
+
+
+class _Mask:
+    """The `count` rows for which truth values hold: quicker than numbers when they are many."""
+
+    def __init__(self, mask: Any, count: int):
+        self._mask, self.count = mask, count
+
+    def of(self, column: Any) -> Any:
+        """Those rows of a column."""
+        return column.filter(self._mask)
+
+
+class _Part:
+    """Base of columns of a block that are made of what another block has."""
+
+    def __init__(self, block: LazyBlock):
+        self._block = block
+
+    def __call__(self) -> Any:
+        raise NotImplementedError
+
+    def chosen(self, rows: Any) -> _Part:
+        """The same of some rows of that block."""
+        raise NotImplementedError
+
+
+class _Same(_Part):
+    """Another block's column."""
+
+    def __init__(self, block: LazyBlock, name: str):
+        super().__init__(block)
+        self._name = name
+
+    def __call__(self) -> Any:
+        return self._block.column(self._name)
+
+    def chosen(self, rows: Any) -> _Part:
+        return _Same(self._block.chosen(rows), self._name)
+
+
+class _Formula(_Part):
+    """What a function makes of another block, row by row."""
+
+    def __init__(self, block: LazyBlock, make: Callable[[LazyBlock], Any]):
+        super().__init__(block)
+        self._make = make
+
+    def __call__(self) -> Any:
+        return self._make(self._block)
+
+    def chosen(self, rows: Any) -> _Part:
+        return _Formula(self._block.chosen(rows), self._make)
+
+
+class _Chosen:
+    """Some rows of another block's column."""
+
+    def __init__(self, block: LazyBlock, name: str, rows: Any):
+        self._block, self._name, self._rows = block, name, rows
+
+    def __call__(self) -> Any:
+        nothing = None if self._rows.count else self._block.nothing_of(self._name)
+        return self._rows.of(self._block.peek(self._name)) if nothing is None else nothing
+
+
+def unread(blocks: Iterable[Any]) -> Iterator[LazyBlock]:
+    """Blocks, tables among them, as blocks whose columns may be looked at one by one."""
+    for block in blocks:
+        if isinstance(block, LazyBlock):
+            yield block
+        else:
+            yield of_table(block)
+
+
+def of_table(table: pa.Table) -> LazyBlock:
+    """A block of a table's columns."""
+    parts = dict(zip(table.column_names, table.columns, strict=True))
+    return LazyBlock(table.num_rows, parts, table.nbytes)
 
 
 class LazyBatch(Single, dict):

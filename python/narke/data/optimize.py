@@ -8,11 +8,33 @@ from collections.abc import Callable
 from narke.data.compute import Compute, task_limit
 from narke.data.partials import Partial
 from narke.data.plan import Limit, Map, Node, Read
+from narke.data.transforms import Step
 
 
 def optimize(node: Node) -> Node:
     """The plan after all rewrites: limits and projections go to the reads, then neighbouring maps join."""
-    return _coded(_fuse(_push(node)))
+    return _coded(_narrowed(_fuse(_push(node))))
+
+
+def _narrowed(node: Node) -> Node:
+    """Let reads leave out the columns that nothing in their task looks at."""
+    if not isinstance(node, Read):
+        return _with_inputs(node, _narrowed)
+    names = _needed(node.steps)
+    source = node.source.with_columns(sorted(names)) if names else None
+    return node if source is None else dataclasses.replace(node, source=source)
+
+
+def _needed(steps: tuple[Step, ...]) -> set[str] | None:
+    """Columns that steps need of what they are given; None when that is not known."""
+    needed: set[str] | None = None
+    for step in reversed(steps):
+        reads = getattr(step.fn, "needs", None)
+        if reads is None or step.kind not in ("block", "stream"):
+            needed = None
+        else:
+            needed = reads(needed)
+    return needed
 
 
 def _coded(node: Node) -> Node:

@@ -35,6 +35,13 @@ class Partial:
         """Whether it works on blocks whose columns are not read yet."""
         return all(agg.reads() is not None for agg in self.aggs)
 
+    def needs(self, later: set[str] | None) -> set[str] | None:
+        """Columns that it needs; None: all, because an aggregation does not say."""
+        reads = [agg.reads() for agg in self.aggs]
+        if any(names is None for names in reads):
+            return None
+        return {*self.keys, *(name for names in reads for name in names or [])}
+
     def __call__(self, block: Any) -> Block:
         if block.num_rows == 0:
             return pa.table({})
@@ -43,11 +50,15 @@ class Partial:
         ids, made = grouping.group(block, self.keys) if self.keys else (None, pa.table({}))
         groups = Groups(ids, len(made) if self.keys else 1, block.num_rows)
         parts: dict[str, Any] = dict(zip(made.column_names, made.columns, strict=True))
+        known: dict[Any, Any] = {None: None}  # the same object each time, by which sums are shared
         for i, agg in enumerate(self.aggs):
             if isinstance(agg, Fast):
-                column = None if agg.get_target_column() is None else block.column(agg.get_target_column())
-                for name, values in agg.partial(column, groups).items():
-                    parts[_part(i, name)] = values
+                name = agg.get_target_column()
+                if name not in known:
+                    known[name] = block.column(name)
+                column = known[name]
+                for part, values in agg.partial(column, groups).items():
+                    parts[_part(i, part)] = values
         self._add_objects(parts, block, groups)
         return pa.table(parts)
 

@@ -8,6 +8,7 @@ from typing import Any
 from narke.data import blocks as blk
 from narke.data import columns
 from narke.data.blocks import Block, upsert
+from narke.data.lazy import LazyBlock
 from narke.data.near_names import unknown
 
 
@@ -32,6 +33,10 @@ class Project:
     def takes_lazy(self) -> bool:
         """Whether it works on blocks whose columns are not read yet."""
         return self._pairs is not None
+
+    def needs(self, later: set[str] | None) -> set[str] | None:
+        """Columns that it needs when those after it need `later`; None: all."""
+        return None if self._pairs is None else {old for _, old in self._pairs}
 
     @property
     def touches(self) -> set[str] | None:
@@ -62,10 +67,10 @@ class Project:
         return block.rename_columns(names)
 
 
-def _check(block: Block, names: list[str]) -> None:
+def _check(block: Any, names: list[str], what: str = "") -> None:
     missing = [name for name in names if name not in block.column_names]
     if missing:
-        raise KeyError(unknown(missing, block.column_names))
+        raise KeyError(what + unknown(missing, block.column_names))
 
 
 class Where:
@@ -81,10 +86,17 @@ class Where:
         """Columns whose values it looks at."""
         return set(self._predicate.columns)
 
-    def __call__(self, block: Block) -> Block:
-        if not block.num_columns:
+    takes_lazy = True
+
+    def needs(self, later: set[str] | None) -> set[str] | None:
+        """See `Project.needs`."""
+        return None if later is None else later | self._predicate.columns
+
+    def __call__(self, block: Any) -> Any:
+        if not block.column_names:
             return block
-        return block.filter(self._predicate.evaluate(block))
+        held = self._predicate.evaluate(block)
+        return block.kept(held) if isinstance(block, LazyBlock) else block.filter(held)
 
 
 class WithColumn:
@@ -106,23 +118,41 @@ class WithExpressions:
 
     __name__ = "WithColumn"
 
+    takes_lazy = True
+
     def __init__(self, exprs: dict[str, Any]):
         self._exprs = exprs
+
+    def needs(self, later: set[str] | None) -> set[str] | None:
+        """See `Project.needs`."""
+        for name, expr in reversed(self._exprs.items()):
+            later = None if later is None else (later - {name}) | expr.columns
+        return later
 
     @property
     def touches(self) -> set[str]:
         """Columns whose values it looks at, or puts others in the place of."""
         return set(self._exprs).union(*(expr.columns for expr in self._exprs.values()))
 
-    def __call__(self, index: int, blocks: Iterable[Block]) -> Iterator[Block]:
+    def __call__(self, index: int, blocks: Iterable[Any]) -> Iterator[Any]:
         place = index << PLACE_BITS
         for block in blocks:
             rows = block.num_rows
-            if block.num_columns or rows:
+            if block.column_names or rows:
                 for name, expr in self._exprs.items():
-                    block = upsert(block, name, expr.evaluate(block, place))
+                    block = _with(block, name, expr, place)
             yield block
             place += rows
+
+
+def _with(block: Any, name: str, expr: Any, place: int) -> Any:
+    """The block with a column by an expression; of an unread block it is computed when somebody looks at it."""
+    if not isinstance(block, LazyBlock):
+        return upsert(block, name, expr.evaluate(block, place))
+    _check(block, sorted(expr.columns), f"cannot compute {expr}: ")
+    if expr.needs_rows or not expr.is_idempotent():
+        return block.beside({name: expr.evaluate(block, place)})
+    return block.with_formulas({name: expr.evaluate})
 
 
 PLACE_BITS = 33  # rows a task may have before numbers of two tasks could meet

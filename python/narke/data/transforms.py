@@ -60,7 +60,7 @@ class Step:
         """Whether it has a use for blocks whose columns are not read yet."""
         if self.kind in ("batches", "owned_batches"):
             return self.batch_size is None and self.batch_format in ("default", "numpy")
-        return self.kind == "block" and getattr(self.fn, "takes_lazy", False)
+        return self.kind in ("block", "stream") and getattr(self.fn, "takes_lazy", False)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,6 +23,7 @@ from narke.data.datasource.partitioning import constant
 from narke.data.datasource.paths import File
 from narke.data.datasource.retry import retried
 from narke.data.lazy import LazyBlock
+from narke.data.projection import Where
 
 METADATA_THREADS = 8
 LAZY_BYTES = 1024 * 1024  # row groups below this are read at once: opening a file costs more
@@ -90,7 +91,7 @@ class ParquetSource(Datasource):
 
     def with_columns(self, names: list[str]) -> Datasource | None:
         plain = set(self._schema.names) if self._names is None else set(self._names)
-        if self._include_paths or self._predicate is not None or not set(names) <= plain:
+        if self._include_paths or not set(names) <= plain:
             return None
         other = copy.copy(self)
         other._names = list(names)
@@ -120,7 +121,7 @@ class ParquetSource(Datasource):
         shares: list[list[Piece]] = [[]]
         done = 0
         for piece in self._pieces:
-            if shares[-1] and done >= total * len(shares) / count:
+            if shares[-1] and done + piece.size / 2 > total * len(shares) / count:
                 shares.append([])
             shares[-1].append(piece)
             done += piece.size
@@ -159,21 +160,34 @@ class ParquetRead:
                 yield from self._of_file(file, groups)
 
     def _of_file(self, file: File, groups: list[int]) -> Iterator[Any]:
-        if self.predicate is not None or self.args:
+        if self.args:
             yield from self._by_fragments(file, groups)
             return
         with self.system.open_input_file(file.path) as stream:
             found = pq.ParquetFile(stream, read_dictionary=list(self.dictionaries))
             columns.refuse_objects(found.schema_arrow, file.path)
-            own = self._own_columns(found.schema_arrow, file)
-            for group in groups or range(found.metadata.num_row_groups):
-                yield from self._of_group(found, group, own, file)
+            for group in self._promising(found, file, groups):
+                for block in self._of_group(found, group, file):
+                    yield self._chosen(self._kept(block))
             if not found.metadata.num_row_groups:
-                empty = found.schema_arrow.empty_table().replace_schema_metadata()
-                yield self._finished(empty if own is None else empty.select(own), file)
+                yield self._chosen(self._finished(found.schema_arrow.empty_table(), file))
 
-    def _of_group(self, found: Any, group: int, own: list[str] | None, file: File) -> Iterator[Any]:
-        about = found.metadata.row_group(group)
+    def _promising(self, found: Any, file: File, groups: list[int]) -> list[int]:
+        """The row groups that may have rows that are wanted, by their statistics; one at least, for its columns."""
+        given = groups or list(range(found.metadata.num_row_groups))
+        if self.predicate is None or not given:
+            return given
+        import pyarrow.dataset as pds
+
+        whole = pds.ParquetFileFormat().make_fragment(file.path, self.system)
+        left = {group.id for group in whole.subset(self.predicate.to_pyarrow()).row_groups}
+        return [group for group in given if group in left] or given[:1]
+
+    def _kept(self, block: Any) -> Any:
+        return block if self.predicate is None else Where(self.predicate)(block)
+
+    def _of_group(self, found: Any, group: int, file: File) -> Iterator[Any]:
+        about, own = found.metadata.row_group(group), self._own_columns(found.schema_arrow, file)
         if about.total_byte_size > GROUP_BYTES:
             rows = max(1, int(about.num_rows * GROUP_BYTES / about.total_byte_size))
             for batch in found.iter_batches(rows, row_groups=[group], columns=own, use_threads=False):
@@ -191,11 +205,14 @@ class ParquetRead:
     def _lazily(self, found: Any, group: int, about: Any, file: File) -> LazyBlock:
         """The row group, of which each column is read when it is looked at."""
         schema, path = found.schema_arrow, file.path
+        opened: list[Any] = []  # by the first column that is read; closed when nobody can ask for another
 
         def load(name: str) -> Any:
-            with named(path), self.system.open_input_file(path) as stream:
-                own = pq.ParquetFile(stream, metadata=found.metadata, read_dictionary=list(self.dictionaries))
-                return own.read_row_group(group, columns=[name], use_threads=False).column(name)
+            with named(path):
+                if not opened:
+                    stream, texts = self.system.open_input_file(path), list(self.dictionaries)
+                    opened.append(pq.ParquetFile(stream, metadata=found.metadata, read_dictionary=texts))
+                return opened[0].read_row_group(group, columns=[name], use_threads=False).column(name)
 
         parts: dict[str, Any] = {}
         for name in self._own_columns(schema, file) or schema.names:
@@ -204,37 +221,37 @@ class ParquetRead:
             parts.setdefault(key, functools.partial(constant, value, about.num_rows))
         if self.include_paths:
             parts["path"] = functools.partial(constant, path, about.num_rows)
-        block = LazyBlock(about.num_rows, parts, about.total_byte_size)
-        names = None if self.names is None else [*self.names, *(["path"] if self.include_paths else [])]
-        return block if names is None else block.select(names)
+        types = dict(zip(schema.names, schema.types, strict=True))
+        return LazyBlock(about.num_rows, parts, about.total_byte_size, types)
 
     def _by_fragments(self, file: File, groups: list[int]) -> Iterator[pa.Table]:
         """Through Arrow's data sets, which skip row groups by their statistics."""
         import pyarrow.dataset as pds
 
         args = {"use_threads": False, **self.args}
-        if self.predicate is not None:
-            args["filter"] = self.predicate.to_pyarrow()
         form = pds.ParquetFileFormat(read_options={"dictionary_columns": set(self.dictionaries)})
         whole = form.make_fragment(file.path, self.system)
         columns.refuse_objects(whole.physical_schema, file.path)
         own = self._own_columns(whole.physical_schema, file)
         for part in [whole.subset(row_group_ids=[group]) for group in groups] or [whole]:
-            yield self._finished(part.to_table(columns=own, **args), file)
+            yield self._chosen(self._kept(self._finished(part.to_table(columns=own, **args), file)))
 
     def _finished(self, table: pa.Table, file: File) -> pa.Table:
-        return self._chosen(add_file_columns(table.replace_schema_metadata(), file, self.include_paths))
+        return add_file_columns(table.replace_schema_metadata(), file, self.include_paths)
 
     def _own_columns(self, schema: pa.Schema, file: File) -> list[str] | None:
+        """Columns to read from the file itself, those that rows are chosen by among them; None for all."""
         if self.names is None:
             return None
         given = {key for key, _ in file.partition}
-        return [name for name in self.names if name in schema.names or name not in given]
+        chosen_by = set() if self.predicate is None else set(self.predicate.columns)
+        names = [*self.names, *sorted(chosen_by - set(self.names))]
+        return [name for name in names if name in schema.names or name not in given]
 
-    def _chosen(self, table: pa.Table) -> pa.Table:
+    def _chosen(self, block: Any) -> Any:
         if self.names is None:
-            return table
-        return table.select([*self.names, *(["path"] if self.include_paths else [])])
+            return block
+        return block.select([*self.names, *(["path"] if self.include_paths else [])])
 
 
 @contextlib.contextmanager

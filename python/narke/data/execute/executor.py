@@ -19,6 +19,7 @@ from narke.data.execute.callbacks import built
 from narke.data.execute.operators import (
     ErrorBudget,
     GatherOp,
+    Held,
     LimitOp,
     Operator,
     Ordered,
@@ -30,6 +31,7 @@ from narke.data.execute.pool import PoolLimits, PoolOp
 from narke.data.execute.progress import Progress
 from narke.data.mixing import Mix, MixOp
 from narke.data.plan import Blocks, Bundle, Gather, Limit, Limits, Map, Node, Read, Union
+from narke.data.staging import Stages
 from narke.data.transforms import Chain
 from narke.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -80,6 +82,12 @@ class Builder:
         """The operator of a node."""
         upstreams = [self.build(child) for child in node.inputs]
         operator = self._make(node, upstreams)
+        self.operators.append(operator)
+        return operator
+
+    def held(self, node: Node) -> Held:
+        """An operator that keeps all that a node makes."""
+        operator = Held(self.build(node))
         self.operators.append(operator)
         return operator
 
@@ -196,7 +204,7 @@ class Execution:
     """One run of a plan. Iterating gives its bundles; `close` ends what runs.
 
     Args:
-        plan: optimised logical plan.
+        plan: logical plan.
         context: settings.
     """
 
@@ -204,13 +212,13 @@ class Execution:
         if not narke.is_initialized():
             narke.init()
         self._cluster = Cluster(context)
-        builder = Builder(context, self._cluster, plan)
-        self._sink = builder.build(plan)
-        self._operators = builder.operators
-        self._budget = self._cluster.bytes / max(1, len(self._operators))
-        errors = ErrorBudget(context.max_errored_blocks)
-        for operator in self._operators:
-            operator.errors = errors
+        self._builder = Builder(context, self._cluster, plan)
+        self._operators = self._builder.operators
+        self._errors = ErrorBudget(context.max_errored_blocks)
+        self._stages = Stages(plan)
+        self._sides: dict[int, Held] = {}
+        self._sink: Operator | None = None
+        self._build()
         bar = context.enable_progress_bars
         self._progress = Progress(name or plan.name, self._operators, bar)
         self._context, self._name = context, name or plan.name
@@ -229,17 +237,35 @@ class Execution:
             self._progress.end("FAILED" if failure else "FINISHED")
             self._tell_end(failure)
 
+    def _build(self) -> None:
+        """Make the operators of the next stage: of sides of joins that decide how the rest runs, or of the rest."""
+        sides = self._stages.sides()
+        self._sides = {key: self._builder.held(node) for key, node in sides.items()}
+        self._sink = None if sides else self._builder.build(self._stages.rest())
+        self._budget = self._cluster.bytes / max(1, sum(not op.done for op in self._operators))
+        for operator in self._operators:
+            operator.errors = self._errors
+
+    def _next_stage(self) -> Operator | None:
+        """Go on when all sides are there; the last operator, once the last stage has been built."""
+        while self._sink is None and all(side.done for side in self._sides.values()):
+            self._stages.settle({key: side.bundles for key, side in self._sides.items()})
+            self._build()
+            self._start_what_fits()
+        return self._sink
+
     def _bundles(self) -> Iterator[Bundle]:
         self._begin()
         while True:
             self._start_what_fits()
+            sink = self._next_stage()
             self._progress.update()
             for callback in self._callbacks:
                 callback.on_execution_step(self)
-            if self._sink.outputs:
-                yield self._sink.outputs.popleft()
+            if sink is not None and sink.outputs:
+                yield sink.outputs.popleft()
                 self._moved_s = time.perf_counter()
-            elif self._sink.done:
+            elif sink is not None and sink.done:
                 return
             else:
                 self._wait()
@@ -360,5 +386,5 @@ def _original(error: Exception) -> Exception:
 
 
 def execute(plan: Node, context: DataContext, name: str | None = None) -> Execution:
-    """Begin to run an optimised plan; `name` is how progress calls it."""
+    """Begin to run a logical plan; `name` is how progress calls it."""
     return Execution(plan, context, name)

@@ -157,6 +157,19 @@ class Source(Operator):
             self._emit(bundle)
 
 
+class Held(Operator):
+    """Keeps all blocks of another operator, for plans that are made when those are there."""
+
+    def __init__(self, upstream: Operator):
+        super().__init__("Held", [upstream])
+        self.bundles: list[Bundle] = []
+
+    def advance(self) -> None:
+        queue = self.upstreams[0].outputs
+        while queue:
+            self.bundles.append(queue.popleft())
+
+
 class Attempt:
     """One run of a task: its place in the order, what it has made, when it began, how to start it again."""
 
