@@ -70,11 +70,7 @@ void leave_actor(Session& session, const InboundPtr& call) {
 // A plain sys.exit(): the process ends as it asked; the caller sees a worker that died.
 [[noreturn]] void leave_process(Session& session, PyObject* exit) {
   int code = exit_code(exit);
-  {
-    worker::Lock held = session.engine->lock();
-    for (const InboundPtr& running : session.engine->executor().all_running())
-      if (running->link) running->link->flush();
-  }
+  session.engine->flush();  // answers of other calls may lie in buffers
   PyObject* flush = attribute("narke._private.execution", "flush_output");
   if (flush != nullptr) PyRef::steal(PyObject_CallNoArgs(flush));
   _exit(code);

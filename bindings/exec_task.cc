@@ -171,7 +171,7 @@ PyObject* native_poll_now(PyObject*, PyObject*) {
   Session* session = async_session();
   if (session == nullptr) return nullptr;
   SessionPtr alive(session);
-  session->engine->poll();
+  session->engine->poll_and_take();
   PyRef out = PyRef::steal(PyList_New(0));
   while (InboundPtr call = take_any(*session)) {
     PyRef task = PyRef::steal(new_exec_task(*session, call));
@@ -205,10 +205,25 @@ PyObject* native_is_leaving(PyObject*, PyObject*) {
   return session == nullptr ? nullptr : PyBool_FromLong(session->engine->is_leaving());
 }
 
+// None without a session: the loop may turn on after the connection has ended.
+PyObject* native_begin_turn(PyObject*, PyObject*) {
+  if (Session* session = current_session(); session != nullptr) session->engine->begin_turn();
+  Py_RETURN_NONE;
+}
+
+PyObject* native_end_turn(PyObject*, PyObject*) {
+  if (Session* session = current_session(); session != nullptr) session->engine->end_turn();
+  Py_RETURN_NONE;
+}
+
 PyMethodDef functions[] = {
     {"poll_fd", native_poll_fd, METH_NOARGS, "poll_fd()\n--\n\nReadable when poll_now() has work."},
     {"poll_now", native_poll_now, METH_NOARGS,
-     "poll_now()\n--\n\nHandles what has arrived; the calls to start, as ExecTasks."},
+     "poll_now()\n--\n\nHandles what has arrived; the calls to start, as ExecTasks. take_ready() is due after it."},
+    {"begin_turn", native_begin_turn, METH_NOARGS,
+     "begin_turn()\n--\n\nThe event loop of this thread has woken: what it sends is gathered until end_turn()."},
+    {"end_turn", native_end_turn, METH_NOARGS,
+     "end_turn()\n--\n\nThe event loop of this thread is about to sleep: what was gathered leaves."},
     {"take_cancelled", native_take_cancelled, METH_NOARGS,
      "take_cancelled()\n--\n\nIds of running calls that shall be cancelled."},
     {"is_leaving", native_is_leaving, METH_NOARGS, "is_leaving()\n--\n\nWhether this worker takes no more calls."},

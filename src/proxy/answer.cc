@@ -50,7 +50,7 @@ std::optional<Answer> read_answer(rpc::Bytes value) {
   Answer answer;
   uint32_t head_size = 0;
   auto kind = static_cast<uint8_t>(rest[0]);
-  if (kind < 1 || kind > static_cast<uint8_t>(AnswerKind::kFailed)) return std::nullopt;
+  if (kind < 1 || kind > static_cast<uint8_t>(AnswerKind::kChunks)) return std::nullopt;
   answer.kind = static_cast<AnswerKind>(kind);
   std::memcpy(&answer.status, rest.data() + 2, 2);
   std::memcpy(&answer.load, rest.data() + 4, 4);
@@ -59,6 +59,17 @@ std::optional<Answer> read_answer(rpc::Bytes value) {
   if (head_size > rest.size() || !read_headers(rest.substr(0, head_size), answer.headers)) return std::nullopt;
   answer.body = rest.substr(head_size);
   return answer;
+}
+
+std::optional<std::string_view> next_chunk(std::string_view& body) {
+  uint32_t size = 0;
+  if (body.size() < sizeof(size)) return std::nullopt;
+  std::memcpy(&size, body.data(), sizeof(size));
+  body.remove_prefix(sizeof(size));
+  if (size > body.size()) return std::nullopt;
+  std::string_view chunk = body.substr(0, size);
+  body.remove_prefix(size);
+  return chunk;
 }
 
 std::string_view engine_error_kind(rpc::Bytes value) {

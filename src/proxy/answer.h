@@ -28,6 +28,7 @@ enum class AnswerKind : uint8_t {
   kBinary = 10,   // WebSocket: a message of bytes
   kClose = 11,    // WebSocket: close with the code `status` and the reason in the body
   kFailed = 12,   // the handler raised; the end of the call
+  kChunks = 13,   // parts of the body, each after its size (u32)
 };
 
 struct Header {
@@ -42,6 +43,9 @@ struct Answer {
   std::vector<Header> headers;
   std::string_view body;
 };
+
+// The next of the parts in a body of kChunks, taken off its front; empty when the body is damaged.
+std::optional<std::string_view> next_chunk(std::string_view& body);
 
 // Empty when the bytes are no answer, or a header would break the response apart.
 std::optional<Answer> read_answer(rpc::Bytes value);

@@ -49,6 +49,7 @@ void Calls::consumed(Call& call) {
   if (call.consumed_ - call.acknowledged_ < kAcknowledgeEvery || call.task_->sink == nullptr) return;
   call.acknowledged_ = call.consumed_;
   engine_.consumed_raw(*call.task_, call.consumed_);
+  unsent_ = true;
 }
 
 void Calls::abandon(Call& call) {

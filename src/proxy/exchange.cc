@@ -200,6 +200,7 @@ void Exchange::take(const Answer& answer) {
       if (!answer.body.empty()) session_->answer_chunk(answer.body);
       return;
     case AnswerKind::kChunk: return session_->answer_chunk(answer.body);
+    case AnswerKind::kChunks: return take_chunks(answer.body);
     case AnswerKind::kAccept:
       has_started_ = true;
       count(101);
@@ -208,6 +209,14 @@ void Exchange::take(const Answer& answer) {
     case AnswerKind::kBinary: return session_->send_message(Opcode::kBinary, answer.body);
     case AnswerKind::kClose: return session_->send_close(answer.status, answer.body);
     default: return session_->abort();
+  }
+}
+
+void Exchange::take_chunks(std::string_view chunks) {
+  while (!chunks.empty() && session_ != nullptr) {
+    std::optional<std::string_view> chunk = next_chunk(chunks);
+    if (!chunk) return session_->abort();
+    session_->answer_chunk(*chunk);
   }
 }
 

@@ -57,6 +57,7 @@ class Exchange final : public Waiting, public CallListener, public std::enable_s
   void release(int64_t load);
   void fail(rpc::Bytes error);
   void take(const Answer& answer);
+  void take_chunks(std::string_view chunks);
   void end();
   bool may_repeat() const;
 

@@ -63,6 +63,9 @@ void fuzz_values(std::string_view text) {
     NARKE_CHECK(answer->body.size() <= text.size());
     for (const Header& header : answer->headers)
       NARKE_CHECK(is_header_name(header.name) && is_header_value(header.value));
+    std::string_view chunks = answer->body;
+    while (!chunks.empty() && next_chunk(chunks)) {
+    }
   }
   NARKE_CHECK(engine_error_kind(bytes).size() <= text.size());
   NARKE_CHECK(is_utf8(to_utf8(text)));

@@ -53,6 +53,15 @@ TEST(Answer, damaged_bytes_are_none) {
   EXPECT_FALSE(read_answer(bytes_of(answer_bytes(99, 200, 0, "", ""))));
 }
 
+TEST(Answer, chunks_are_taken_one_by_one) {
+  std::string_view body("\x02\0\0\0ab\x01\0\0\0c", 11);
+  EXPECT_EQ(next_chunk(body), "ab");
+  EXPECT_EQ(next_chunk(body), "c");
+  EXPECT_TRUE(body.empty());
+  for (std::string_view damaged : {std::string_view("\x02\0\0", 3), std::string_view("\x02\0\0\0a", 5)})
+    EXPECT_FALSE(next_chunk(damaged));
+}
+
 TEST(EngineErrorKind, is_found_in_engine_errors_only) {
   EXPECT_EQ(engine_error_kind(bytes_of("\x20\x0e"s + "ActorDiedError" + "...")), "ActorDiedError");
   EXPECT_EQ(engine_error_kind(bytes_of("\x20\x7f"s + "short")), "");

@@ -182,6 +182,18 @@ void Server::closed(Session& session) {
 
 void Server::look_again(Session& session) { again_.push_back(session.shared_from_this()); }
 
+void Server::flush_later(Session& session) { unflushed_.push_back(session.shared_from_this()); }
+
+// Until nothing is left that one part of the proxy has for another, or for a socket.
+void Server::settle() {
+  do {
+    for (auto& session : std::exchange(again_, {})) session->resume();
+    calls_.settle();
+    for (auto& session : std::exchange(unflushed_, {})) session->flush_out();
+    calls_.settle();
+  } while (!again_.empty() || !unflushed_.empty());
+}
+
 void Server::drain() {
   if (is_draining()) return;
   drain_until_ms_ = loop_.now_ms() + config_.drain_ms;
@@ -194,17 +206,13 @@ void Server::drain() {
 }
 
 int Server::turn() {
-  do {
-    std::vector<std::shared_ptr<Session>> again = std::exchange(again_, {});
-    for (auto& session : again) session->resume();
-    calls_.settle();
-  } while (!again_.empty());
+  settle();
   buried_.clear();
   if (loop_.now_ms() >= next_tick_ms_) tick();
   int64_t wait = next_tick_ms_ - loop_.now_ms();
   if (int64_t due = router_.next_due_ms(loop_.now_ms()); due >= 0) {
     router_.pump_all(loop_.now_ms());
-    calls_.settle();
+    settle();
     wait = std::min(wait, std::max<int64_t>(due - loop_.now_ms(), 1));
   }
   return static_cast<int>(std::clamp<int64_t>(wait, 0, kTickMs));
@@ -224,7 +232,7 @@ void Server::tick() {
     loop_.add(listener_, EPOLLIN, *this);
   }
   if (is_draining() && (sessions_.empty() || loop_.now_ms() >= drain_until_ms_)) loop_.stop();
-  calls_.settle();
+  settle();
 }
 
 std::string Server::make_id() {

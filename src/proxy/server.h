@@ -68,6 +68,8 @@ class Server final : public Watcher {
   void bury(std::shared_ptr<void> dead) { buried_.push_back(std::move(dead)); }
   // It has bytes to look at although its socket is not readable.
   void look_again(Session& session);
+  // What it has written leaves at the end of the turn.
+  void flush_later(Session& session);
   const worker::CallSpecPtr& request_method() const { return request_method_; }
   const worker::CallSpecPtr& feed_method() const { return feed_method_; }
 
@@ -79,6 +81,7 @@ class Server final : public Watcher {
   Status listen();
   bool accept_one();
   void tick();
+  void settle();
   void set_date();
   std::string make_id();
 
@@ -94,7 +97,7 @@ class Server final : public Watcher {
   bool accepts_ = true;
   std::unordered_map<Session*, std::shared_ptr<Session>> sessions_;
   std::vector<std::shared_ptr<void>> buried_;
-  std::vector<std::shared_ptr<Session>> again_;
+  std::vector<std::shared_ptr<Session>> again_, unflushed_;
   std::string date_;
   std::vector<char> scratch_;
   std::mt19937_64 random_;

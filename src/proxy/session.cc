@@ -89,7 +89,7 @@ void Session::readable() {
   std::string wire;
   bool good = tls_->receive(bytes, in_, wire);
   out_ += wire;
-  flush_out();
+  flush_soon();
   if (!good && !is_closed_) close();
 }
 
@@ -109,7 +109,7 @@ void Session::resume() {
   if (phase_ == Phase::kAnswering) reads = in_.size() < kMostHeld;
   if (phase_ == Phase::kStreaming) reads = reads && exchange_ && exchange_->takes_more();
   if (phase_ == Phase::kWebSocket) reads = reads && messages_.size() < kMostMessages;
-  want((reads ? uint32_t{EPOLLIN} : 0) | (unsent() > 0 ? uint32_t{EPOLLOUT} : 0));
+  want((reads ? uint32_t{EPOLLIN} : 0) | (unsent() > 0 && !flush_due_ ? uint32_t{EPOLLOUT} : 0));
 }
 
 size_t Session::feed_parser() {
@@ -276,6 +276,7 @@ void Session::take_message(const FrameReader::Message& message) {
 void Session::check_deadlines(int64_t now_ms) {
   if (is_closed_) return;
   auto alive = shared_from_this();
+  if (is_idle()) out_.shrink_to_fit();
   if (exchange_) exchange_->check_deadline(now_ms);
   if (is_closed_) return;
   if (stalled_since_ms_ >= 0 && now_ms - stalled_since_ms_ > server_.config().body_stall_ms) return close();
@@ -291,7 +292,9 @@ void Session::check_deadlines(int64_t now_ms) {
 void Session::finish_up() {
   closes_after_ = true;
   if (is_closed_) return;
-  if (phase_ == Phase::kHead && !parser_ && in_.empty() && unsent() == 0) return close();
+  const bool rests = phase_ == Phase::kHead && in_.empty() && (!parser_ || !parser_->has_begun());
+  if (rests && unsent() == 0) return close();
+  if (rests) ends_ = true;
   if (phase_ == Phase::kWebSocket && close_sent_ && unsent() == 0) return linger();
 }
 

@@ -30,6 +30,8 @@ class Session final : public Watcher, public std::enable_shared_from_this<Sessio
   // Goes on with bytes that came earlier.
   void resume();
   void check_deadlines(int64_t now_ms);
+  // Writes what the socket takes; the rest leaves when it takes more.
+  void flush_out();
   // No further request is read; closed once nothing is under way.
   void finish_up();
   void close();
@@ -66,7 +68,9 @@ class Session final : public Watcher, public std::enable_shared_from_this<Sessio
   bool request_fault();
   std::string head_of(int status, std::span<const Header> headers, std::string_view framing);
   void write(std::string_view plain);
-  void flush_out();
+  size_t write_at_once(std::string_view plain);
+  void flush_soon();
+  void send_out();
   void want(uint32_t events);
   void answer_over();
   void linger();
@@ -93,6 +97,7 @@ class Session final : public Watcher, public std::enable_shared_from_this<Sessio
   bool is_chunked_ = false, is_head_ = false, is_close_delimited_ = false;
   uint64_t promised_ = 0;        // bytes of a body whose length was told, still to come
   bool has_promised_ = false;
+  bool flush_due_ = false;       // the server will flush at the end of the turn
   bool in_step_ = false, close_sent_ = false, is_closed_ = false;
 };
 

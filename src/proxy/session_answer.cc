@@ -10,6 +10,9 @@
 namespace narke::proxy {
 namespace {
 
+constexpr size_t kLargePiece = 16 << 10;  // goes on at once, uncopied
+constexpr size_t kKeptBytes = 64 << 10;
+
 std::string_view reason_of(int status) {
   switch (status) {
     case 100: return "Continue";
@@ -106,9 +109,8 @@ void Session::answer_whole(int status, std::span<const Header> headers, std::str
   uint64_t length = body.size();
   if (is_head_ && body.empty()) read_length(find(headers, "content-length"), length);
   if (!has_no_body(status)) framing = "content-length: " + std::to_string(length) + "\r\n";
-  std::string out = head_of(status, headers, framing);
-  if (!is_head_ && !has_no_body(status)) out.append(body);
-  write(out);
+  write(head_of(status, headers, framing));
+  if (!is_head_ && !has_no_body(status)) write(body);
   answer_over();
 }
 
@@ -138,10 +140,9 @@ void Session::answer_chunk(std::string_view body) {
   if (!is_chunked_) return write(body);
   char size[24];
   int digits = std::snprintf(size, sizeof(size), "%zx\r\n", body.size());
-  std::string out;
-  out.reserve(body.size() + 32);
-  out.append(size, static_cast<size_t>(digits)).append(body).append("\r\n");
-  write(out);
+  write({size, static_cast<size_t>(digits)});
+  write(body);
+  write("\r\n");
 }
 
 void Session::answer_end() {
@@ -222,36 +223,55 @@ void Session::send_close(uint16_t code, std::string_view reason) {
 
 // ---- bytes ----
 
+// Leaves at the end of the loop's turn, with what else is written in it. Only large pieces go on at once, uncopied.
 void Session::write(std::string_view plain) {
   if (is_closed_) return;
   if (tls_) {
     if (!tls_->send(plain, out_)) return close();
-    return flush_out();
+    return flush_soon();
   }
-  if (out_.empty()) {
-    ssize_t sent = ::send(fd_, plain.data(), plain.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    if (sent == static_cast<ssize_t>(plain.size())) return;
-    if (sent < 0 && errno != EAGAIN && errno != EINTR) return close();
-    if (sent > 0) plain.remove_prefix(static_cast<size_t>(sent));
-  }
+  if (plain.size() >= kLargePiece) plain.remove_prefix(write_at_once(plain));
+  if (is_closed_ || plain.empty()) return;
   if (out_.empty()) stalled_since_ms_ = server_.loop().now_ms();
   out_.append(plain);
-  want(interest_ | EPOLLOUT);
+  flush_soon();
 }
 
-void Session::flush_out() {
+// Bytes that left, behind what was written before.
+size_t Session::write_at_once(std::string_view plain) {
+  send_out();
+  if (is_closed_ || unsent() > 0) return 0;
+  ssize_t sent = ::send(fd_, plain.data(), plain.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (sent < 0 && errno != EAGAIN && errno != EINTR) close();
+  return sent < 0 ? 0 : static_cast<size_t>(sent);
+}
+
+void Session::flush_soon() {
+  if (!std::exchange(flush_due_, true)) server_.flush_later(*this);
+}
+
+// Hands the socket what it takes.
+void Session::send_out() {
   while (unsent() > 0) {
     ssize_t sent = ::send(fd_, out_.data() + out_sent_, unsent(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent < 0 && errno == EINTR) continue;
-    if (sent < 0 && errno == EAGAIN) return want(interest_ | EPOLLOUT);
+    if (sent < 0 && errno == EAGAIN) return;
     if (sent < 0) return close();
     out_sent_ += static_cast<size_t>(sent);
     stalled_since_ms_ = server_.loop().now_ms();
   }
   out_.clear();
-  if (out_.capacity() > (64 << 10)) out_.shrink_to_fit();
+  if (out_.capacity() > kKeptBytes) out_.shrink_to_fit();
   out_sent_ = 0;
   stalled_since_ms_ = -1;
+}
+
+void Session::flush_out() {
+  flush_due_ = false;
+  if (is_closed_) return;
+  send_out();
+  if (is_closed_) return;
+  if (unsent() > 0) return want(interest_ | EPOLLOUT);
   if (ends_) return phase_ == Phase::kWebSocket ? linger() : linger_or_close();
   if (exchange_) exchange_->written();
 }

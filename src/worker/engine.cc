@@ -4,7 +4,6 @@
 #include <csignal>
 #include <system_error>
 
-#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -14,7 +13,6 @@ namespace narke::worker {
 namespace {
 
 constexpr auto kTick = std::chrono::milliseconds(1);
-constexpr auto kStuckLoop = std::chrono::seconds(2);  // an event loop that did not poll for so long
 constexpr auto kSignalCheck = std::chrono::milliseconds(100);
 constexpr auto kBlockedAfter = std::chrono::milliseconds(2);
 constexpr auto kLongTask = std::chrono::milliseconds(5);
@@ -61,6 +59,7 @@ Engine::Engine(const EngineConfig& config)
       executor_(objects_, [this] { return leader_ == Leader::kThread; }) {
   self_.worker = reactor_.identity().self;
   if (records_events_) executor_.set_log(&task_log_);
+  executor_.set_gathers([this] { return may_gather(); });
   process_unique_.resize(12);
   NARKE_CHECK(getrandom(process_unique_.data(), process_unique_.size(), 0) == 12);
   token_fd_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -235,6 +234,7 @@ void Engine::serve_waiters() {
 
 // After buffering something outside of a dispatch: another thread that waits would not send it.
 void Engine::flush_if_needed() {
+  if (may_gather()) return;
   if (polled_ || leader_ == Leader::kThread) return reactor_.flush_all();
   if (leader_ != Leader::kBackground || background_asked_) return;
   background_asked_ = true;  // it sends what follows within a tick
@@ -336,45 +336,12 @@ Waited Engine::wait(Lock& lock, const std::function<bool()>& ready, Deadline dea
   return result;
 }
 
-void Engine::poll() {
-  Lock held = lock();
-  ++polls_;
-  if (leader_ != Leader::kNone || stopped_) return;
-  ++lead_count_;
-  reactor_.wait(0);
-  dispatch_arrived();
-}
-
-void Engine::set_polled(bool polled) {
-  Lock held = lock();
-  polled_ = polled;
-  background_asked_ = true;
-  reactor_.wake();
-  background_cv_.notify_one();
-}
-
 // ---- the background thread ----
 
 void Engine::background_tick() {
   if (leader_ == Leader::kNone) reactor_.flush_all();
   if (!executor_.has_queued() || executor_.running() == 0) return;
   if (Clock::now() - executor_.last_began() > kLongTask) executor_.give_back_queued();
-}
-
-// An event loop that is stuck in a call does not look at the sockets: who asks what it is doing shall be heard.
-void Engine::help_event_loop(Lock& held) {
-  const uint64_t polls = polls_;
-  background_deep_ = true;
-  background_cv_.wait_for(held, kStuckLoop, [this] { return !background_deep_ || stopping_; });
-  background_deep_ = false;
-  pollfd epoll{reactor_.epoll_fd(), POLLIN, 0};
-  const bool is_stuck = !stopping_ && leader_ == Leader::kNone && polls == polls_ && ::poll(&epoll, 1, 0) > 0;
-  if (!is_stuck) return;
-  leader_ = Leader::kBackground;
-  reactor_.wait(0);
-  leader_ = Leader::kNone;
-  dispatch_arrived();
-  reactor_.wake();  // the loop shall see what was queued for it
 }
 
 void Engine::background_loop() {

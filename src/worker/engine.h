@@ -84,8 +84,14 @@ class Engine final : public Links,
   // For event loops: handles what has arrived without waiting.
   void poll();
   int poll_fd() const { return reactor_.epoll_fd(); }
+  // The same for who takes the tokens right after it: those that become due meanwhile are not signalled.
+  void poll_and_take();
   // While an event loop polls, the background thread leaves the sockets to it.
   void set_polled(bool polled);
+  // An event loop tells when it has woken and when it is about to sleep. In between, what its thread sends is gathered:
+  // it leaves when the turn ends, or when it has lain for a few ms because the turn is long.
+  void begin_turn();
+  void end_turn();
 
   // ---- objects ----
   ObjectPtr put_value(ValuePtr value, std::vector<ObjectPtr> contained);
@@ -138,7 +144,7 @@ class Engine final : public Links,
   void flush();
   // The call shall stop; its sink still hears the end.
   void cancel_raw(Task& task);
-  // How many items of a raw call were used up, for spec.backpressure.
+  // How many items of a raw call were used up, for spec.backpressure. Leaves with flush().
   void consumed_raw(Task& task, uint64_t count);
   void cancel(Object& object, bool force, bool recursive);
   // Whether the object is still being made, by a call to an actor.
@@ -262,6 +268,8 @@ class Engine final : public Links,
   void dispatch_arrived();
   void serve_waiters();
   void flush_if_needed();
+  bool may_gather();
+  void send_gathered();
   void leave_wait(Lock& lock);
   void background_loop();
   void background_tick();
@@ -384,6 +392,9 @@ class Engine final : public Links,
   bool background_asked_ = false, background_deep_ = false;
   bool polled_ = false;
   uint64_t polls_ = 0;
+  bool gathers_ = false, gathered_ = false;  // the background thread looks after what turns gather; something was since
+  Clock::time_point last_sent_;              // by a turn
+  bool takes_tokens_ = false, tokens_signalled_ = false;
   bool interrupt_due_ = false;  // a call of this process is being cancelled: signals are to be looked at
   bool idle_timer_armed_ = false, doubt_timer_armed_ = false, events_timer_armed_ = false;
   int blocked_ = 0;

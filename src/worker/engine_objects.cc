@@ -230,6 +230,7 @@ void Engine::drop_use(Object& object) {
 
 void Engine::add_token(uint64_t token) {
   tokens_.push_back(token);
+  if (takes_tokens_ || std::exchange(tokens_signalled_, true)) return;
   uint64_t one = 1;
   [[maybe_unused]] ssize_t n = write(token_fd_, &one, sizeof(one));
 }
@@ -240,14 +241,16 @@ void Engine::on_ready_token(Object& object, uint64_t token) {
   listener->engine = this;
   listener->token = token;
   objects_.listen(object, listener);
-  reactor_.flush_all();
+  if (!may_gather()) reactor_.flush_all();
 }
 
 std::vector<uint64_t> Engine::take_tokens() {
   Lock held = lock();
-  uint64_t count;
-  [[maybe_unused]] ssize_t n = read(token_fd_, &count, sizeof(count));
-  return std::move(tokens_);
+  if (std::exchange(tokens_signalled_, false)) {
+    uint64_t count;
+    [[maybe_unused]] ssize_t n = read(token_fd_, &count, sizeof(count));
+  }
+  return std::exchange(tokens_, {});
 }
 
 void Engine::drop_from_store(Object& object) {

@@ -432,7 +432,7 @@ void Engine::send_ack(Task& task, uint64_t consumed, bool stop) {
     auto id = task.id.to_wire<wire::TaskId>();
     b.Finish(wire::CreateStreamAck(b, &id, consumed, stop));
     link->send(wire::MessageType::StreamAck, 0, b);
-    link->flush();
+    if (task.sink == nullptr && !may_gather()) link->flush();  // raw calls have a flush of their own
   };
   if (task.lease != nullptr && task.lease->peer != nullptr) return send_to(task.lease->peer->link);
   if (task.actor != nullptr && task.actor->peer != nullptr) send_to(task.actor->peer->link);

@@ -1,7 +1,11 @@
 #include "worker/engine.h"
 
+#include <atomic>
+#include <thread>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 
 #include "worker/testing/fake_node.h"
 #include "worker/testing/fake_objects.h"
@@ -192,6 +196,27 @@ TEST_F(EngineTest, a_polled_engine_works_without_threads_of_its_own) {
   engine->set_polled(false);
 }
 
+TEST_F(EngineTest, tokens_are_signalled_unless_who_polls_takes_them) {
+  auto engine = connect();
+  engine->set_polled(true);
+  auto is_signalled = [&] {
+    pollfd tokens{engine->token_fd(), POLLIN, 0};
+    return ::poll(&tokens, 1, 0) == 1;
+  };
+  ObjectPtr object = engine->objects().make_owned(testing::numbered<ObjectId>(1));
+  Objects::add_use(*object);
+  engine->on_ready_token(*object, 1);
+  {
+    Lock held = engine->lock();
+    engine->objects().set_value(*object, value_of("x"));
+  }
+  EXPECT_TRUE(is_signalled());
+  EXPECT_EQ(engine->take_tokens(), std::vector<uint64_t>{1});
+  EXPECT_FALSE(is_signalled());
+  engine->drop_use(*object);
+  engine->set_polled(false);
+}
+
 // ---- the end ----
 
 TEST_F(EngineTest, a_driver_says_goodbye) {
@@ -288,6 +313,7 @@ class TwoEngines : public EngineTest {
       if (!call) return;
       Outcome outcome;
       outcome.bytes.assign(call->raw.begin(), call->raw.end());
+      ++answered_;
       if (!outcome.bytes.empty() && outcome.bytes[0] == '!') outcome.kind = wire::ResultKind::Error;
       Lock held = worker_->lock();
       worker_->executor().reply(
@@ -321,7 +347,14 @@ class TwoEngines : public EngineTest {
     return text;
   }
 
+  bool until_answered(int calls) {
+    const Deadline limit = soon();
+    while (answered_ < calls && Clock::now() < limit) std::this_thread::yield();
+    return answered_ >= calls;
+  }
+
   std::unique_ptr<Engine> driver_, worker_;
+  std::atomic<int> answered_ = 0;
   std::thread runner_;
   CallSpecPtr spec_;
 };
@@ -612,6 +645,36 @@ TEST_F(RawCalls, are_answered_with_bytes) {
   EXPECT_EQ(before.result, "early");
   EXPECT_EQ(after.result, "late");
   EXPECT_FALSE(after.is_error);
+  driver_->drop_use(*handle_);
+}
+
+TEST_F(RawCalls, what_a_turn_sends_leaves_at_its_end) {
+  update(wire::ActorState::Alive);
+  Heard first, second;
+  call_raw("a", first);
+  await(first);
+  driver_->set_polled(true);
+  driver_->begin_turn();
+  rpc::Bytes bytes(reinterpret_cast<const uint8_t*>("b"), 1);
+  TaskPtr task = driver_->submit_raw(id_, method_, bytes, second);
+  driver_->end_turn();
+  EXPECT_TRUE(until_answered(2));
+  driver_->set_polled(false);
+  await(second);
+  driver_->drop_use(*handle_);
+}
+
+TEST_F(ActorEngines, a_long_turn_does_not_hold_back_what_it_gathered) {
+  update(wire::ActorState::Alive);
+  EXPECT_EQ(get(call("a")), "a");
+  driver_->set_polled(true);
+  driver_->begin_turn();
+  std::vector<ObjectPtr> results;
+  for (int i = 0; i < 20; ++i) results.push_back(call("b"));  // the first leaves at once, others are gathered
+  EXPECT_TRUE(until_answered(21));
+  driver_->end_turn();
+  driver_->set_polled(false);
+  for (ObjectPtr& result : results) EXPECT_EQ(get(result), "b");
   driver_->drop_use(*handle_);
 }
 

@@ -172,6 +172,7 @@ void Executor::send_reply(Inbound& call, wire::TaskStatus status, const std::vec
 
 // Answers of short tasks leave together; one that took long, or the last one, leaves now.
 void Executor::maybe_flush(Inbound& call) {
+  if (gathers_ && gathers_()) return;
   auto now = Clock::now();
   if (queued_ != 0 && now - last_flush_ < kFlushAfter && !nobody_flushes_()) return;
   last_flush_ = now;
@@ -225,7 +226,8 @@ void Executor::reply_started(Inbound& start, rpc::Connection& node, const Outcom
 
 void Executor::send_item(Inbound& call, Outcome item) {
   if (!call.link || call.link->is_closed()) return;
-  flatbuffers::FlatBufferBuilder b(256);
+  static thread_local flatbuffers::FlatBufferBuilder b(256);
+  b.Clear();
   lend(item, *call.link);
   auto result = describe(b, item);
   auto task = call.task.to_wire<wire::TaskId>();

@@ -100,6 +100,8 @@ class Executor {
   const std::string& actor_class() const { return actor_class_; }
   // When the next call has ended; once.
   void at_next_end(std::function<void()> then) { at_end_ = std::move(then); }
+  // Whether answers of this thread may lie in the buffer a while, because somebody will flush.
+  void set_gathers(std::function<bool()> gathers) { gathers_ = std::move(gathers); }
   // Ended calls are told to it.
   void set_log(TaskLog* log) { log_ = log; }
   Lent& lent() { return lent_; }
@@ -126,7 +128,7 @@ class Executor {
   void tell(const Inbound& call, wire::TaskStatus status) const;
 
   Objects& objects_;
-  std::function<bool()> nobody_flushes_;
+  std::function<bool()> nobody_flushes_, gathers_;
   std::unordered_map<std::string, std::deque<InboundPtr>> queues_;
   std::unordered_map<TaskId, InboundPtr> running_;
   std::unordered_map<FunctionId, std::pair<std::string, std::string>> functions_;  // pickled, name

@@ -79,6 +79,10 @@ class Anything:
             return JSONResponse({"x": 1}, status_code=201, headers={"x-own": "1"})
         if kind == "generator":
             return self.parts()
+        if kind == "many":
+            return StreamingResponse(b"%d\n" % i for i in range(1000))
+        if kind == "paused":
+            return self.paused_parts()
         if kind == "large":
             return "y" * 1_000_000
         if kind == "echo":
@@ -101,6 +105,11 @@ class Anything:
                 self.cancelled += 1
                 raise
         return "hello"
+
+    async def paused_parts(self):
+        yield "one\n"
+        yield "two\n"
+        await asyncio.sleep(60)
 
     async def parts(self):
         for i in range(3):
@@ -271,6 +280,15 @@ class TestConnections:
     def test_old_clients_get_streams_until_the_end(self, served):
         got = self.raw(served, b"GET /?kind=generator HTTP/1.0\r\n\r\n")
         assert got.endswith(b"part 0\npart 1\npart 2\n") and b"chunked" not in got
+
+    def test_chunks_stay_apart_although_they_leave_together(self, served):
+        got = self.raw(served, b"GET /?kind=many HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        body = got.partition(b"\r\n\r\n")[2]
+        assert body == b"".join(b"%x\r\n%d\n\r\n" % (len(b"%d\n" % i), i) for i in range(1000)) + b"0\r\n\r\n"
+
+    def test_what_a_stream_has_yielded_is_not_held_back(self, served):
+        head = b"GET /?kind=paused HTTP/1.1\r\nHost: x\r\n\r\n"
+        assert b"one\n" in self.raw(served, head, wait_for=b"two\n", timeout=30)
 
     def test_continue_is_said(self, served):
         head = b"POST /?kind=echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"

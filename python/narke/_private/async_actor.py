@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import collections
 import inspect
+import selectors
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
-__all__ = ["direct", "forget_direct", "is_running", "owns", "run", "until_polled"]
+__all__ = ["before_sleep", "direct", "forget_direct", "is_running", "owns", "run", "until_polled"]
 
 _TICK_S = 0.1  # the engine's own timers are looked after at least so often
 _runner: _Runner | None = None
@@ -43,6 +44,16 @@ async def until_polled() -> None:
     await _runner._until_polled()
 
 
+def before_sleep(callback: Callable[[], object]) -> None:
+    """Have `callback` called once, when the event loop has nothing more to do in its turn; on the loop.
+
+    Args:
+        callback: must not raise, nor schedule anything on the loop.
+    """
+    assert _runner is not None, "only on the event loop of an async actor"
+    _runner.before_sleep(callback)
+
+
 def owns(loop: asyncio.AbstractEventLoop) -> bool:
     """Whether a loop is that of the async actor this process is."""
     return _runner is not None and _runner.loop is loop
@@ -63,6 +74,33 @@ def run(native: Any, limits: dict[str, int] | None = None) -> None:
         _runner = None
 
 
+class _Selector(selectors.DefaultSelector):  # type: ignore[misc,valid-type]  # a class of this platform
+    """Tells the extension of the loop's turns: what a turn sends leaves together when it ends."""
+
+    def __init__(self, native: Any) -> None:
+        super().__init__()
+        self._native = native
+        self.due: list[Callable[[], object]] = []
+
+    def select(self, timeout: float | None = None) -> Any:
+        """Sleep until something can be done."""
+        if self.due:
+            due, self.due = self.due, []
+            for callback in due:
+                callback()
+        self._native.end_turn()
+        events = super().select(timeout)
+        self._native.begin_turn()
+        return events
+
+
+def _new_loop(selector: _Selector) -> asyncio.AbstractEventLoop:
+    """An event loop over the selector, unless the program has chosen loops of another kind."""
+    if type(asyncio.get_event_loop_policy()) is asyncio.DefaultEventLoopPolicy:
+        return asyncio.SelectorEventLoop(selector)
+    return asyncio.new_event_loop()
+
+
 class _Group:
     """A concurrency group: what runs of it and what waits."""
 
@@ -76,14 +114,19 @@ class _Runner:
     """Owns the loop; starts each call that arrives and answers it when its coroutine ends."""
 
     def __init__(self, native: Any, limits: dict[str, int]) -> None:
+        from narke._private import readiness  # which imports this module
+
         self._native = native
+        self._deliver = readiness.deliver
         self._groups = {name: _Group(limit) for name, limit in limits.items()}
         self._groups.setdefault("", _Group(1000))
         self._running: dict[bytes, asyncio.Task[None]] = {}
         self.direct_calls: dict[bytes, Any] = {}
         self._cancelled: set[bytes] = set()
         self._room_waiters: list[asyncio.Future[None]] = []
-        self.loop = asyncio.new_event_loop()
+        self._selector = _Selector(native)
+        self.loop = _new_loop(self._selector)
+        self._tells_turns = getattr(self.loop, "_selector", None) is self._selector
 
     def run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -95,14 +138,23 @@ class _Runner:
         finally:
             self.loop.remove_reader(fd)
             self._end()
+            self._native.end_turn()
 
     def _tick(self) -> None:
         self._poll()
         self.loop.call_later(_TICK_S, self._tick)
 
+    def before_sleep(self, callback: Callable[[], object]) -> None:
+        if self._tells_turns:
+            self._selector.due.append(callback)
+        else:
+            self.loop.call_soon(callback)
+
     def _poll(self) -> None:
         for call in self._native.poll_now():
             self._arrived(call)
+        for token in self._native.take_ready():
+            self._deliver(token)
         for task_id in self._native.take_cancelled():
             self._cancel(task_id)
         waiters, self._room_waiters = self._room_waiters, []

@@ -51,6 +51,7 @@ class Session:
 
 lock = threading.RLock()
 _session: Session | None = None
+_extension: Any = None  # the module, once it was needed
 _closers: list[Callable[[], None]] = []
 
 
@@ -75,10 +76,12 @@ def connected() -> Session:
 
 def native() -> Any:
     """The extension module, connected."""
+    global _extension
     connected()
-    from narke import _native
+    if _extension is None:
+        from narke import _native as _extension
 
-    return _native
+    return _extension
 
 
 def open_session(session: Session) -> None:

@@ -76,16 +76,7 @@ class _Response:
     async def _until_sent_async(self) -> None:
         pending = self._pending
         if pending.result is None and pending.error is None:
-            loop = asyncio.get_running_loop()
-            future = loop.create_future()
-
-            def wake() -> None:
-                if not future.done():
-                    future.set_result(None)
-
-            pending.on_sent.append(lambda: _wake_soon(loop, wake))
-            if pending.result is None and pending.error is None:
-                await future
+            await _until_told(pending.on_sent, lambda: pending.result is None and pending.error is None)
         if pending.error is not None:
             raise pending.error
 
@@ -96,9 +87,24 @@ class _Response:
         return error
 
 
-def _wake_soon(loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(wake)
+async def _until_told(listeners: list[Callable[[], None]], is_due: Callable[[], bool]) -> None:
+    """Wait until one of the listeners would be called; not at all if that is not due any more."""
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+
+    def wake() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    def wake_from_anywhere() -> None:
+        if asyncio._get_running_loop() is loop:
+            wake()
+        elif not loop.is_closed():
+            loop.call_soon_threadsafe(wake)
+
+    listeners.append(wake_from_anywhere)
+    if is_due():  # else it came between the question and the listener
+        await future
 
 
 def _refuse_in_loop(instead: str) -> None:
@@ -120,9 +126,12 @@ class DeploymentResponse(_Response):
 
     async def _get(self) -> Any:
         try:
-            if self._pending.result is None:
+            pending = self._pending
+            if pending.result is None:
                 await self._until_sent_async()
-            return await self._pending.result
+            if not pending.is_ready:
+                await _until_told(pending.on_ready, lambda: not pending.is_ready)
+            return session.native().get(pending.result)
         except asyncio.CancelledError:
             self.cancel()
             raise

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from narke._private import async_actor
+from narke._private import async_actor, readiness
 from narke._private.execution import ActorExit
 from narke.exceptions import AsyncioActorExit
 
@@ -44,7 +44,8 @@ class Native:
 
     def __init__(self, *calls, steps=()):
         self.calls, self.waiting = calls, list(calls)
-        self.steps, self.cancelled = list(steps), []
+        self.steps, self.cancelled, self.ready = list(steps), [], []
+        self.in_turn = False
         self.reader, self.writer = os.pipe()
 
     def poll_fd(self):
@@ -55,6 +56,16 @@ class Native:
             self.steps.pop(0)(self)
         arrived, self.waiting = self.waiting, []
         return arrived
+
+    def begin_turn(self):
+        self.in_turn = True
+
+    def end_turn(self):
+        self.in_turn = False
+
+    def take_ready(self):
+        ready, self.ready = self.ready, []
+        return ready
 
     def take_cancelled(self):
         cancelled, self.cancelled = self.cancelled, []
@@ -98,6 +109,51 @@ class TestCalls:
         call = Call(leave)
         run(Native(call))
         assert isinstance(call.error, ActorExit)
+
+
+class TestTurns:
+    def test_work_is_done_in_turns(self):
+        native = Native()
+
+        async def note():
+            return native.in_turn
+
+        native.waiting = [Call(note)]
+        native.calls = list(native.waiting)
+        run(native)
+        assert native.calls[0].value is True
+        assert not native.in_turn
+
+    def test_before_sleep_comes_after_the_turns_work(self):
+        done = []
+
+        async def first():
+            async_actor.before_sleep(lambda: done.append("sleep"))
+            done.append("first")
+            return True
+
+        async def second():
+            done.append("second")
+            return True
+
+        run(Native(Call(first), Call(second)))
+        assert done == ["first", "second", "sleep"]
+
+    def test_what_became_ready_while_polling_is_told(self):
+        native = Native()
+        told = []
+
+        async def wait():
+            token = readiness.call_when_ready(lambda token: None, lambda: told.append(True))
+            native.steps.append(lambda here: here.ready.append(token))
+            while not told:
+                await asyncio.sleep(0.001)
+            return True
+
+        native.waiting = [Call(wait)]
+        native.calls = list(native.waiting)
+        run(native)
+        assert told == [True]
 
 
 class TestLimits:

@@ -6,6 +6,7 @@ import asyncio
 import collections
 import inspect
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -19,6 +20,9 @@ _BYTES = ((b"content-type", b"text/plain"),)
 _JSON = ((b"content-type", b"application/json"),)
 _TEXT_HEAD, _BYTES_HEAD, _JSON_HEAD = (wire.head_of(headers) for headers in (_TEXT, _BYTES, _JSON))
 _MOST_REASON_BYTES = 123
+_MOST_HELD = 128  # chunks
+_MOST_HELD_BYTES = 32 << 10
+_HOLD_S = 0.001
 _ASGI_VERSIONS = {"version": "3.0", "spec_version": "2.4"}
 
 
@@ -38,10 +42,13 @@ class HttpCall:
         "_call",
         "_ended",
         "_feeds",
+        "_held",
+        "_held_bytes",
         "_load",
         "_parts",
         "_pending",
         "_reading",
+        "_sent_at",
         "_wake",
         "app_name",
         "has_started",
@@ -65,6 +72,9 @@ class HttpCall:
         self._ended = False
         self._pending: tuple[int, bytes] | None = None  # a response whose body may be whole
         self._feeds: collections.deque[Any] | None = None
+        self._held: list[bytes] = []  # chunks that leave together when the event loop has nothing more to do
+        self._held_bytes = 0
+        self._sent_at = 0.0
         self._wake: asyncio.Future[None] | None = None
         self._reading = 0  # 0: the body was not read, 1: reading, 2: all read, 3: disconnect was told
 
@@ -205,6 +215,32 @@ class HttpCall:
 
     async def send_chunk(self, body: bytes) -> None:
         """A part of the body; waits while the client has enough."""
+        if len(body) > _MOST_HELD_BYTES:
+            return await self._send_large(body)
+        held = self._held
+        held.append(body)
+        self._held_bytes += len(body)
+        if len(held) >= _MOST_HELD or self._held_bytes >= _MOST_HELD_BYTES:
+            has_room = self._send_held()
+            await (asyncio.sleep(0) if has_room else self._until_room())  # others have their turn, too
+        elif time.perf_counter() - self._sent_at > _HOLD_S:
+            if not self._send_held():
+                await self._until_room()
+        elif len(held) == 1:
+            async_actor.before_sleep(self._send_held)
+
+    def _send_held(self) -> bool:
+        """Send the chunks that are held; whether there is room for more."""
+        held = self._held
+        if not held or self._ended:
+            return True
+        self._sent_at = time.perf_counter()
+        self._held, self._held_bytes = [], 0
+        answer = wire.pack(wire.CHUNK, 0, 0, b"", held[0]) if len(held) == 1 else wire.pack_chunks(held)
+        return bool(self._call.yield_value(answer))
+
+    async def _send_large(self, body: bytes) -> None:
+        self._send_held()
         for at in range(0, len(body), wire.MOST_BYTES):
             part = body[at : at + wire.MOST_BYTES] if len(body) > wire.MOST_BYTES else body
             if not self._call.yield_value(wire.pack(wire.CHUNK, 0, 0, b"", part)):
@@ -310,6 +346,7 @@ class HttpCall:
     def _end(self, answer: bytes) -> None:
         if self._ended:
             return
+        self._send_held()
         self._ended = True
         self._call.finish(answer)
         self._wake_reader()

@@ -76,11 +76,13 @@ class Pending:
     __slots__ = (
         "args",
         "error",
+        "is_ready",
         "kwargs",
         "meta",
         "method",
         "model_id",
         "num_returns",
+        "on_ready",
         "on_sent",
         "replica",
         "result",
@@ -104,10 +106,18 @@ class Pending:
         self.replica: RoutedReplica | None = None
         self.error: BaseException | None = None
         self.on_sent: list[Callable[[], None]] = []
+        self.is_ready = False  # the result is there, or for a stream: it has ended
+        self.on_ready: list[Callable[[], None]] = []
 
     def settle(self) -> None:
         """Tell who waits that it is sent, or failed."""
         waiting, self.on_sent = self.on_sent, []
+        for callback in waiting:
+            callback()
+
+    def tell_ready(self) -> None:
+        """Tell who waits that the result is there."""
+        waiting, self.on_ready = self.on_ready, []
         for callback in waiting:
             callback()
 
@@ -241,13 +251,15 @@ class Router:
         pending.result = result
         pending.args, pending.kwargs = (), {}
         native = session.native()
-        if pending.num_returns == -1:
-            task = result._stream.task_ref
-            readiness.call_when_ready(lambda token: native.on_ready(task, token), lambda: self._done(replica))
-        else:
-            readiness.call_when_ready(
-                lambda token: native.on_ready(result, token), lambda: self._done(replica)
-            )
+        ending = result._stream.task_ref if pending.num_returns == -1 else result
+
+        def ended() -> None:
+            pending.is_ready = True
+            if pending.on_ready:
+                pending.tell_ready()
+            self._done(replica)
+
+        readiness.call_when_ready(lambda token: native.on_ready(ending, token), ended)
         _watch_readiness()
         pending.settle()
 
@@ -340,6 +352,7 @@ class _Watcher:
         self._running: Any = None
         self._reported: dict[str, int] = {}
         self._report_due = False
+        self._known_controller: Any = None
         self._source = f"handle:{os.getpid()}:{random.getrandbits(32):x}"
 
     def router(self, deployment: DeploymentID) -> Router:
@@ -377,9 +390,11 @@ class _Watcher:
                 thread.start()
 
     def _controller(self) -> Any:
-        import narke
+        if self._known_controller is None:
+            import narke
 
-        return narke.get_actor(CONTROLLER_NAME, namespace=NAMESPACE)
+            self._known_controller = narke.get_actor(CONTROLLER_NAME, namespace=NAMESPACE)
+        return self._known_controller
 
     def _take(self, version: int, table: dict[str, Any]) -> None:
         self._version, self._table = version, table
@@ -402,6 +417,7 @@ class _Watcher:
                         return
                 self._take(*narke.get(ref))
             except Exception:  # the controller is away: it comes back, or the session ends
+                self._known_controller = None
                 time.sleep(0.1)
 
     async def _listen_async(self) -> None:
@@ -413,6 +429,7 @@ class _Watcher:
                 reporter.cancel()
                 raise
             except Exception:  # as above
+                self._known_controller = None
                 await asyncio.sleep(0.1)
 
     async def _report_async(self) -> None:

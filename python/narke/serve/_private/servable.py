@@ -35,6 +35,7 @@ class Servable:
         many = os.environ.get("RAY_SERVE_RUN_SYNC_IN_THREADPOOL", "0") == "1"
         self._pool = concurrent.futures.ThreadPoolExecutor(max(1, threads) if many else 1, "serve-handler")
         self._lifespan: Any = None
+        self._kinds: dict[Any, str] = {}  # what kind of function each method is
 
     async def build(self) -> None:
         """Run the constructor; start an ASGI app's lifespan."""
@@ -102,11 +103,20 @@ class Servable:
 
     async def run(self, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the method gives; a generator stays one."""
-        if _kind_of(method) == "function":
+        if self._kind(method) == "function":
             result = await self.in_thread(method, *args, **kwargs)
         else:
             result = method(*args, **kwargs)
         return await result if inspect.isawaitable(result) else result
+
+    def _kind(self, method: Callable[..., Any]) -> str:
+        function = getattr(method, "__func__", method)
+        if not inspect.isfunction(function):
+            return _kind_of(method)
+        found = self._kinds.get(function)
+        if found is None:
+            found = self._kinds[function] = _kind_of(method)
+        return found
 
     async def in_thread(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run a plain function in the handlers' thread, with the caller's context."""

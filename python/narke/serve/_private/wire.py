@@ -10,6 +10,7 @@ __all__ = [
     "BINARY",
     "BUSY",
     "CHUNK",
+    "CHUNKS",
     "CLOSE",
     "END",
     "FAILED",
@@ -26,15 +27,17 @@ __all__ = [
     "WHOLE",
     "head_of",
     "pack",
+    "pack_chunks",
 ]
 
-WHOLE, START, CHUNK, END, BUSY, LEAVING, TAKEN, ACCEPT, TEXT, BINARY, CLOSE, FAILED = range(1, 13)
+WHOLE, START, CHUNK, END, BUSY, LEAVING, TAKEN, ACCEPT, TEXT, BINARY, CLOSE, FAILED, CHUNKS = range(1, 14)
 FEED_BODY, FEED_LAST_BODY, FEED_TEXT, FEED_BINARY, FEED_DISCONNECT = range(5)
 
 # Answers stay below what the engine sends inline.
 MOST_BYTES = 64 << 10
 
 _FIXED = struct.Struct("<BxHII").pack
+_SIZE = struct.Struct("<I").pack
 
 
 def pack(kind: int, status: int = 0, load: int = 0, head: bytes = b"", body: bytes = b"") -> bytes:
@@ -48,6 +51,13 @@ def pack(kind: int, status: int = 0, load: int = 0, head: bytes = b"", body: byt
         body: bytes of the body, or of the message.
     """
     return _FIXED(kind, status, load, len(head)) + head + body
+
+
+def pack_chunks(chunks: Iterable[bytes]) -> bytes:
+    """Parts of the body, of which none is empty."""
+    return _FIXED(CHUNKS, 0, 0, 0) + b"".join(
+        [part for chunk in chunks for part in (_SIZE(len(chunk)), chunk)]
+    )
 
 
 def head_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
