@@ -162,3 +162,22 @@ def test_kernels_refuse_buffers_that_are_too_short():
         _native.columns_gather(
             [(b"12345678", None, None, 0, 1)], "i", 8, np.array([0, 1], np.uint32), bytearray(8), None
         )
+
+
+@pytest.mark.parametrize("keys", [["near"], ["small", "near"], ["texts", "small"], ["texts"], ["far", "near"]])
+def test_groups_of_large_blocks(keys):
+    rng, rows = np.random.default_rng(4), grouping.SMALL_RANGE + 1000
+    texts = pa.array([f"x{i}" for i in range(9)])
+    block = pa.table(
+        {
+            "near": rng.integers(0, 30, rows) * 2 - 2**60,
+            "small": rng.integers(-128, 128, rows).astype(np.int8),
+            "far": rng.integers(0, 300, rows) * 10**6,
+            "texts": pa.DictionaryArray.from_arrays(rng.integers(0, 4, rows).astype(np.int32), texts),
+        }
+    )
+    ids, found = grouping.group(block, keys)
+    assert len(np.unique(ids)) == len(found) == len(set(map(str, found.to_pylist())))
+    back = found.take(pa.array(ids))
+    for key in keys:
+        assert back[key].cast(pa.string()).to_pylist() == block[key].cast(pa.string()).to_pylist()

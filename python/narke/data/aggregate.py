@@ -194,6 +194,8 @@ class Groups:
         if made is None:
             return self._by_arrow(what, whole, options)
         values, counts = made
+        if not whole.null_count:
+            self._sizes = counts
         empty = counts == 0 if skip_nulls else counts < self.sizes()
         plain = pa.array(values, mask=empty) if empty.any() else columns.to_arrow(values)
         return plain if what == "sum" else _as_type(plain, whole.type)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -101,23 +101,22 @@ def _partition_any(block: Block, bounds: Block, keys: list[str], descending: lis
 
 def group(block: Block, keys: list[str]) -> tuple[np.ndarray, Block]:
     """The group of each row (32 bits), and a table with the keys of each group, in no order of theirs."""
-    plain = [columns.one_chunk(block.column(key)) for key in keys]
-    coded = [_coded(column) for column in plain]
-    if len(keys) == 1 and coded[0] is not plain[0]:  # each value of the dictionary has a row
-        return np.asarray(coded[0].indices).astype(np.uint32), pa.table({keys[0]: coded[0].dictionary})
-    sizes = [max(1, len(column.dictionary)) for column in coded]
+    coded = [_coded(columns.one_chunk(block.column(key))) for key in keys]
+    if len(keys) == 1 and coded[0].tight:
+        return coded[0].codes.astype(np.uint32), pa.table({keys[0]: coded[0].values})
+    sizes = [max(1, len(column.values)) for column in coded]
     count = math.prod(sizes)
     if count > 2**62:
         return _group_by_rows(block, keys)
     width: Any = np.int32 if count <= SMALL_RANGE else np.int64
-    codes, below = np.asarray(coded[0].indices).astype(width), sizes[0]
+    codes, below = coded[0].codes.astype(width), sizes[0]
     for column, size in zip(coded[1:], sizes[1:], strict=True):
-        codes += np.multiply(np.asarray(column.indices), below, dtype=width, casting="unsafe")
+        codes += np.multiply(column.codes, below, dtype=width, casting="unsafe")
         below *= size
     ids, chosen = _dense(codes, count)
     made = {}
     for key, column, size in zip(keys, coded, sizes, strict=True):
-        values = column.dictionary
+        values = column.values
         made[key] = values.take(pa.array(chosen % size)) if len(values) else values
         chosen = chosen // size
     return ids, pa.table(made)
@@ -141,16 +140,41 @@ def _dense(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     return places[codes], chosen
 
 
-def _coded(column: Any) -> pa.DictionaryArray:
+class _Coded(NamedTuple):
+    """A column as numbers of rows of `values`; `tight`: each of them has a row."""
+
+    codes: np.ndarray
+    values: pa.Array
+    tight: bool
+
+
+def _coded(column: Any) -> _Coded:
     if isinstance(column, pa.ChunkedArray):  # no rows
         column = pa.array([], column.type)
     if pa.types.is_dictionary(column.type):
         if not column.null_count and not column.dictionary.null_count:
-            return column
+            return _Coded(np.asarray(column.indices), column.dictionary, False)
         column = column.cast(column.type.value_type)
     if pa.types.is_null(column.type):
         column = column.cast(pa.int8())
-    return column.dictionary_encode(null_encoding="encode")
+    near = _near(column)
+    if near is not None:
+        return near
+    coded = column.dictionary_encode(null_encoding="encode")
+    return _Coded(np.asarray(coded.indices), coded.dictionary, True)
+
+
+def _near(column: pa.Array) -> _Coded | None:
+    """Whole numbers that lie close together as distances from the least, which takes no hashing; None for others."""
+    if not pa.types.is_signed_integer(column.type) or column.null_count or len(column) < SMALL_RANGE:
+        return None
+    ends = pc.min_max(column).as_py()
+    if ends["max"] - ends["min"] >= SMALL_RANGE // 4:
+        return None
+    values = columns.to_numpy(column)
+    values = values.astype(np.int32) if values.itemsize < 4 else values
+    codes = values - values.dtype.type(ends["min"])
+    return _Coded(codes, pa.array(range(ends["min"], ends["max"] + 1), column.type), False)
 
 
 def _group_by_rows(block: Block, keys: list[str]) -> tuple[np.ndarray, Block]:
