@@ -164,7 +164,9 @@ def test_kernels_refuse_buffers_that_are_too_short():
         )
 
 
-@pytest.mark.parametrize("keys", [["near"], ["small", "near"], ["texts", "small"], ["texts"], ["far", "near"]])
+@pytest.mark.parametrize(
+    "keys", [["near"], ["small", "near"], ["texts", "small"], ["texts"], ["far", "near"]]
+)
 def test_groups_of_large_blocks(keys):
     rng, rows = np.random.default_rng(4), grouping.SMALL_RANGE + 1000
     texts = pa.array([f"x{i}" for i in range(9)])

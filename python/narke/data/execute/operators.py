@@ -186,6 +186,7 @@ class Ordered(Operator):
         super().__init__(name, upstreams)
         self.options = options
         self.cpus = cpus
+        self._calls: dict[Any, Any] = {}  # describing a function anew for each task costs more than the task
         self._running: dict[Any, Attempt] = {}
         self._first: dict[int, Attempt] = {}
         self._rivals: dict[int, Any] = {}
@@ -221,7 +222,9 @@ class Ordered(Operator):
 
     def _remote(self, function: Callable[..., Any]) -> Any:
         """One of `tasks`, that gives its blocks as they are made."""
-        return tasks.remote(function, {**self.options, "num_returns": "streaming"})
+        if function not in self._calls:
+            self._calls[function] = tasks.remote(function, {**self.options, "num_returns": "streaming"})
+        return self._calls[function]
 
     def _submit(self, start: Callable[[], Any], repeatable: bool = False) -> Any:
         """Start the next task by `start`, which gives its generator."""
@@ -381,8 +384,9 @@ class TaskOp(Ordered):
         return free and not self.stopped and bool(self._groups.ready if self._works is None else self._works)
 
     def _remote(self, function: Callable[..., Any]) -> Any:
-        more = {} if self._args_fn is None else self._args_fn()
-        return tasks.remote(function, {**self.options, **more, "num_returns": "streaming"})
+        if self._args_fn is None:
+            return super()._remote(function)
+        return tasks.remote(function, {**self.options, **self._args_fn(), "num_returns": "streaming"})
 
     def start(self) -> None:
         if self._works is not None:
@@ -523,8 +527,10 @@ class GatherOp(Ordered):
             self._next = next(self._works, None)
             self._submit(functools.partial(self._remote(work.function).remote, *work.args), True)
             return
-        run = tasks.remote(work.function, {**self.options, "num_returns": work.returns})
-        made = run.remote(*work.args)
+        key = (work.function, work.returns)
+        if key not in self._calls:
+            self._calls[key] = tasks.remote(work.function, {**self.options, "num_returns": work.returns})
+        made = self._calls[key].remote(*work.args)
         refs = list(made) if work.returns > 1 else [made]
         self.stats.tasks += 1
         self._inner.add(refs[0])
