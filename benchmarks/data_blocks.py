@@ -73,8 +73,11 @@ def measure_blocks(run: Any, blocks: int) -> None:
     spent_s, cpu_s = time.perf_counter() - begun, time.process_time() - cpu
     after = memory_mb()
     each = f"{spent_s / blocks * 1e3:7.3f} ms a block, {cpu_s / blocks * 1e3:7.3f} ms of the driver's CPU"
-    grown = f"driver {after[0] - before[0]:+.0f} MB to {after[0]:.0f}, all {after[1] - before[1]:+.0f} MB to {after[1]:.0f}"
-    print(f"{blocks:8d} blocks {spent_s:8.2f} s {each}; {grown}", flush=True)
+    grown = (
+        f"{name} {b - a:+.0f} MB to {b:.0f}"
+        for name, a, b in zip(("driver", "all"), before, after, strict=True)
+    )
+    print(f"{blocks:8d} blocks {spent_s:8.2f} s {each}; {', '.join(grown)}", flush=True)
 
 
 def write(folder: str, files: int) -> None:

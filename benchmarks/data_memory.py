@@ -2,10 +2,11 @@
 
     python benchmarks/data_memory.py [--gb 20] [--store-gb 1] [--folder DIR] [--only map_group_write,sort]
 
-Generates a Parquet set of so many decoded gigabytes (about two thirds of that on disk), then runs it through operators
-with a small store, and prints seconds, MB/s and the peak of the memory of all processes (proportional set size, in
-which
-shared pages, the store among them, count once). Needs twice the set's size of free disk; what it wrote is deleted.
+Generates a Parquet set of so many decoded gigabytes (about a third of that on disk: measures have two decimals), then
+runs it through operators with a small store, and prints seconds, MB/s of decoded data, the peak of the memory of all
+processes (proportional set size, in which shared pages, the store among them, count once), and what they read from and
+wrote to files. Before that, the rate at which this machine's disk takes and gives back files of a gigabyte. Needs as
+much free disk as the set is large when decoded, a sort twice as much; what it wrote is deleted.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ import measure
 
 ROWS = 2_000_000
 ROW_BYTES = 48
+PRICES = 60_000
+DISK_BYTES = 1_000_000_000
 
 
 def write(folder: str, gigabytes: float) -> int:
@@ -38,9 +41,33 @@ def write(folder: str, gigabytes: float) -> int:
     rng = np.random.default_rng(0)
     for i in range(files):
         keys = {"id": np.arange(i * ROWS, (i + 1) * ROWS), "key": rng.integers(0, 1000, ROWS)}
-        numbers = {name: rng.random(ROWS) for name in "abcd"}
+        numbers = {name: rng.integers(0, PRICES, ROWS) / 100 for name in "abcd"}
         pq.write_table(pa.table({**keys, **numbers}), f"{folder}/{i:05}.parquet", row_group_size=ROWS // 4)
     return files * ROWS
+
+
+def disk_mb_s(folder: str) -> tuple[float, float]:
+    """Rates at which a file is written and forced to the disk, and read again after it has left memory."""
+    chunk, path = os.urandom(1 << 24), f"{folder}/rate"
+    begun = time.perf_counter()
+    with open(path, "wb") as file:
+        for _ in range(DISK_BYTES // len(chunk)):
+            file.write(chunk)
+        os.fsync(file.fileno())
+    wrote_s, begun = time.perf_counter() - begun, time.perf_counter()
+    with open(path, "rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        begun = time.perf_counter()
+        while file.read(1 << 24):
+            pass
+    read_s = time.perf_counter() - begun
+    os.unlink(path)
+    return DISK_BYTES / 1e6 / wrote_s, DISK_BYTES / 1e6 / read_s
+
+
+def bytes_in(folder: str) -> int:
+    """Bytes of all files of a folder."""
+    return sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
 
 
 class Peak:
@@ -99,6 +126,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="data-memory-", dir=args.folder) as folder:
         os.makedirs(f"{folder}/in")
         rows = write(f"{folder}/in", args.gb)
+        print(f"{bytes_in(f'{folder}/in') / 1e6:.0f} MB of files; the disk writes and reads (MB/s):", end=" ")
+        print(*(f"{rate:.0f}" for rate in disk_mb_s(folder)), flush=True)
         narke.init(object_store_memory=int(args.store_gb * 2**30), log_to_driver=False)
         narke.data.DataContext.get_current().enable_progress_bars = False
         for name in args.only.split(","):

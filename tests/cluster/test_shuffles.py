@@ -11,9 +11,9 @@ import pytest
 
 pytest.importorskip("pyarrow")
 
-import gated_sort  # noqa: E402
+import gated_sort
 
-import narke.data  # noqa: E402, F401
+import narke.data  # noqa: F401
 
 
 def test_a_node_is_killed_between_partitions_and_merges(cluster, tmp_path):

@@ -62,22 +62,29 @@ class ParquetSource(Datasource):
         self._predicate: Any = None
         self._dictionaries: tuple[str, ...] = ()
         self._retried = tuple(DataContext.get_current().retried_io_errors)
-        with ThreadPoolExecutor(METADATA_THREADS) as pool:
-            known = list(pool.map(self._pieces_of, range(len(files))))
+        known = self._all_pieces()
         self._pieces = [piece for pieces, _ in known for piece in pieces]
         self._schema = known[0][1] if known else pa.schema([])
 
     def get_name(self) -> str:
         return "Parquet"
 
+    def _all_pieces(self) -> list[tuple[list[Piece], pa.Schema]]:
+        """Row groups and schema of each file. Threads are for what has to be waited for."""
+        if isinstance(self._system, fs.LocalFileSystem) or len(self._files) < 2:
+            return [self._pieces_of(index) for index in range(len(self._files))]
+        with ThreadPoolExecutor(METADATA_THREADS) as pool:
+            return list(pool.map(self._pieces_of, range(len(self._files))))
+
     def _pieces_of(self, index: int) -> tuple[list[Piece], pa.Schema]:
         path = self._files[index].path
         with named(path), self._opened(path) as stream:
             found = pq.ParquetFile(stream)
-            columns.refuse_objects(found.schema_arrow, path)
-            groups = [found.metadata.row_group(i) for i in range(found.metadata.num_row_groups)]
+            schema, about = found.schema_arrow, found.metadata
+            columns.refuse_objects(schema, path)
+            groups = [about.row_group(i) for i in range(about.num_row_groups)]
             pieces = [Piece(index, i, g.num_rows, g.total_byte_size) for i, g in enumerate(groups)]
-            return pieces, found.schema_arrow
+            return pieces, schema
 
     def _opened(self, path: str) -> Any:
         return retried(lambda: self._system.open_input_file(path), self._retried)

@@ -96,7 +96,7 @@ def expand(
     if partition_filter is not None:
         chosen = set(partition_filter([f.path for f in taken]))
         taken = [f for f in taken if f.path in chosen]
-    taken = [f._replace(partition=_values(f.path, partitioning)) for f in taken] if partitioning else taken
+    taken = _with_values(taken, partitioning) if partitioning else taken
     if not taken and not ignore_missing:
         raise ValueError(
             f"no files to read in {paths}" + (f" with extensions {list(extensions)}" if extensions else "")
@@ -150,9 +150,18 @@ def _as_regex(pattern: str) -> str:
     return "".join(made)
 
 
-def _values(path: str, partitioning: Partitioning) -> tuple[tuple[str, Any], ...]:
-    return tuple(PathPartitionParser(partitioning)(path).items())
+def _with_values(files: list[File], partitioning: Partitioning) -> list[File]:
+    """The files with what the names of their folders say, which is the same for all files of a folder."""
+    parse = PathPartitionParser(partitioning)
+    known: dict[str, tuple[tuple[str, Any], ...]] = {}
+    for file in files:
+        folder = file.path.rpartition("/")[0]
+        if folder not in known:
+            known[folder] = tuple(parse(file.path).items())
+    if not any(known.values()):
+        return files
+    return [f._replace(partition=known[f.path.rpartition("/")[0]]) for f in files]
 
 
 def _hidden(inner: str) -> bool:
-    return any(part.startswith((".", "_")) for part in inner.split("/") if part)
+    return "/." in f"/{inner}" or "/_" in f"/{inner}"
