@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,110 @@ def bodies_10mb(serve: Any, port: int) -> float:
     return best_of(5, lambda: size / 1e6 / timed(lambda: expect(get(port, "/"), size)))
 
 
+@row("MB/s")
+def bodies_10mb_sent(serve: Any, port: int) -> float:
+    import urllib.request
+
+    body = b"x" * (10 << 20)
+
+    @serve.deployment(ray_actor_options={"num_cpus": 0})
+    class Size:
+        async def __call__(self, request: Any) -> str:
+            return str(len(await request.body()))
+
+    serve.run(Size.bind(), name="bench", route_prefix="/")
+
+    def send() -> None:
+        asked = urllib.request.Request(f"http://{HOST}:{port}/", data=body)
+        with urllib.request.urlopen(asked, timeout=120) as answer:
+            expect(int(answer.read()), len(body))
+
+    return best_of(5, lambda: len(body) / 1e6 / timed(send))
+
+
+@row("items/s")
+def handle_streamed_items(serve: Any, port: int) -> float:
+    """A generator of another deployment, read by `async for` in a replica."""
+    count = 5_000
+
+    @serve.deployment(ray_actor_options={"num_cpus": 0})
+    class Source:
+        async def items(self) -> Any:
+            for number in range(count):
+                yield number
+
+    @serve.deployment(ray_actor_options={"num_cpus": 0})
+    class Reader:
+        def __init__(self, source: Any) -> None:
+            self.source = source
+
+        async def __call__(self, request: Any) -> str:
+            items = self.source.options(stream=True).items.remote()
+            return str(sum([number async for number in items]))
+
+    serve.run(Reader.bind(Source.bind()), name="bench", route_prefix="/")
+
+    def read() -> None:
+        import urllib.request
+
+        with urllib.request.urlopen(f"http://{HOST}:{port}/", timeout=120) as answer:
+            expect(int(answer.read()), count * (count - 1) // 2)
+
+    return best_of(3, lambda: count / timed(read))
+
+
+@row("req/s")
+def composition(serve: Any, port: int) -> float:
+    """A response passed to the next deployment as it is; 32 connections."""
+
+    @serve.deployment(max_ongoing_requests=100, ray_actor_options={"num_cpus": 0})
+    class Double:
+        async def __call__(self, x: int) -> int:
+            return 2 * x
+
+    @serve.deployment(max_ongoing_requests=100, ray_actor_options={"num_cpus": 0})
+    class Front:
+        def __init__(self, first: Any, second: Any) -> None:
+            self.first, self.second = first, second
+
+        async def __call__(self, request: Any) -> str:
+            return str(await self.second.remote(self.first.remote(21)))
+
+    front = Front.bind(Double.options(name="A").bind(), Double.options(name="B").bind())
+    serve.run(front, name="bench", route_prefix="/")
+    return wrk(port, "/", 32)[0]
+
+
+def vectorised(serve: Any, port: int, batched: bool) -> float:
+    """A model whose call takes 5 ms whatever the size of its input; 64 connections."""
+
+    @serve.deployment(max_ongoing_requests=100, ray_actor_options={"num_cpus": 0})
+    class Model:
+        async def __call__(self, request: Any) -> str:
+            return str(await self.batch(1) if batched else self.predict([1])[0])
+
+        def predict(self, inputs: list[int]) -> list[int]:
+            time.sleep(0.005)
+            return [2 * x for x in inputs]
+
+        @serve.batch(max_batch_size=64, batch_wait_timeout_s=0.005)
+        async def batch(self, inputs: list[int]) -> list[int]:
+            return self.predict(inputs)
+
+    serve.run(Model.bind(), name="bench", route_prefix="/")
+    return wrk(port, "/", 64)[0]
+
+
+@row("req/s")
+def batched_model(serve: Any, port: int) -> float:
+    return vectorised(serve, port, True)
+
+
+@row("req/s")
+def unbatched_model(serve: Any, port: int) -> float:
+    return vectorised(serve, port, False)
+
+
 @row("MB")
 def proxy_with_idle_connections(serve: Any, port: int) -> float:
     """Memory of the process that listens, with 5,000 idle connections."""
@@ -320,8 +425,9 @@ def memory_of_listener(port: int) -> float:
     sys.exit(f"nobody listens on port {port}")
 
 
-def measure(only: str) -> dict[str, tuple[float, str]]:
-    """The rows on this interpreter's engine."""
+@contextlib.contextmanager
+def served() -> Iterator[tuple[Any, int]]:
+    """Serve on this interpreter's engine: the module and the proxy's port."""
     if ENGINE == "narke":
         sys.path.insert(0, str(ROOT / "python"))
         from narke import _alias
@@ -333,14 +439,20 @@ def measure(only: str) -> dict[str, tuple[float, str]]:
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     port = free_port()
     serve.start(http_options={"port": port})
-    found = {}
-    for name, (unit, function) in ROWS.items():
-        if not re.search(only, name):
-            continue
-        found[name] = function(serve, port), unit
-        print(f"{name:32} {found[name][0]:12.1f} {unit}", flush=True)
+    yield serve, port
     serve.shutdown()
     ray.shutdown()
+
+
+def measure(only: str) -> dict[str, tuple[float, str]]:
+    """The rows on this interpreter's engine."""
+    found = {}
+    with served() as (serve, port):
+        for name, (unit, function) in ROWS.items():
+            if not re.search(only, name):
+                continue
+            found[name] = function(serve, port), unit
+            print(f"{name:32} {found[name][0]:12.1f} {unit}", flush=True)
     return found
 
 

@@ -1,5 +1,6 @@
 """Processes that die, updates and shutdowns under load: which requests fail, and what comes back."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -96,7 +97,7 @@ class Named:
 def test_updates_under_load_fail_no_request(clean):
     serve.run(Named.bind("v0"), name="app", route_prefix="/")
     with Load(clean.url + "/", method="POST") as load:
-        for version in range(1, 4):
+        for version in range(1, 6):
             serve.run(Named.bind(f"v{version}"), name="app", route_prefix="/")
             load.wait_for((200, f"v{version}"))
         load.more()
@@ -144,20 +145,64 @@ def test_apps_go_on_without_the_controller_which_takes_over_again(clean):
     assert not load.failures()
 
 
-def test_a_killed_proxy_is_started_again(clean):
-    serve.run(Named.bind("x"), name="app", route_prefix="/")
+def proxy_pid():
     (node,) = serve.status().proxies
     proxy = ray.get_actor(f"SERVE_PROXY_ACTOR-{node}", namespace="serve")
-    pid = ray.get(proxy.ready.remote())["pid"]
+    return ray.get(proxy.ready.remote())["pid"]
+
+
+def answers(url, text):
+    with contextlib.suppress(requests.RequestException):
+        return requests.get(url, timeout=10).text == text
+    return False
+
+
+def test_a_killed_proxy_is_started_again(clean):
+    serve.run(Named.bind("x"), name="app", route_prefix="/")
+    pid = proxy_pid()
     os.kill(pid, signal.SIGKILL)
+    until(lambda: answers(clean.url + "/", "x"))
+    assert proxy_pid() != pid
 
-    def answers():
-        with contextlib.suppress(requests.RequestException):
-            return requests.get(clean.url + "/", timeout=10).text == "x"
-        return False
 
-    until(answers)
-    assert ray.get(proxy.ready.remote())["pid"] != pid
+@serve.deployment(ray_actor_options={"num_cpus": 0.1})
+class Gate:
+    """Answers and streams once it is opened."""
+
+    def __init__(self):
+        self.is_open = False
+        self.waiting = 0
+
+    def open(self):
+        self.is_open = True
+
+    def waits(self):
+        return self.waiting
+
+    async def __call__(self, request: Request):
+        self.waiting += 1
+        while not self.is_open:
+            await asyncio.sleep(0.01)
+        return "through"
+
+
+def test_a_proxy_that_is_told_to_end_answers_what_it_has(clean):
+    handle = serve.run(Gate.bind(), name="gate", route_prefix="/")
+    pid, texts = proxy_pid(), []
+    asks = [
+        threading.Thread(target=lambda: texts.append(requests.get(clean.url + "/", timeout=60).text))
+        for _ in range(3)
+    ]
+    for ask in asks:
+        ask.start()
+    until(lambda: handle.waits.remote().result() == 3)
+    os.kill(pid, signal.SIGTERM)
+    handle.open.remote().result()
+    for ask in asks:
+        ask.join()
+    assert texts == ["through"] * 3
+    until(lambda: answers(clean.url + "/", "through"))
+    assert proxy_pid() != pid
 
 
 def test_a_constructor_that_raises_is_told(clean):
@@ -179,8 +224,6 @@ def test_requests_beyond_the_queue_are_refused(clean):
             self.free = False
 
         async def __call__(self, request: Request):
-            import asyncio
-
             while not self.free:
                 await asyncio.sleep(0.01)
             return "done"
