@@ -55,6 +55,13 @@ def includes(path: Path) -> list[Include]:
     return [Include(path, number, match[1]) for number, match in found if match]
 
 
+def first_include(path: Path) -> str:
+    """Return what the first include of a file names, with its quotes or brackets; empty when it has none."""
+    return next(
+        (line.split(maxsplit=1)[1].strip() for line in lines(path) if line.startswith("#include ")), ""
+    )
+
+
 def exists(include: Include) -> bool:
     """Tell whether the include is rooted at src/, bindings/ or the schemas, and names a file."""
     if include.module == SCHEMA:

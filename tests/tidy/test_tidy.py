@@ -77,6 +77,18 @@ def test_includes_stay_within_declared_dependencies() -> None:
     expect_none(offences)
 
 
+def test_sources_include_their_own_header_first() -> None:
+    """Compiling the source then proves that the header stands alone; the build checks headers without one."""
+    sources = [path for path in tree.files() if path.parts[0] == "src" and path.suffix == ".cc"]
+    paired = [path for path in sources if (tree.ROOT / path.with_suffix(".h")).exists()]
+    assert paired
+    expect_none(
+        path
+        for path in paired
+        if modules.first_include(path) != f'"{path.relative_to("src").with_suffix(".h")}"'
+    )
+
+
 def test_dependencies_have_no_cycle() -> None:
     remaining = modules.declared_dependencies()
     while remaining:
