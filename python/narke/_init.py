@@ -60,7 +60,7 @@ def init(
         resources: further resources by name.
         labels: labels of the new node.
         object_store_memory: bytes of its object store; 30 % of the memory by default.
-        local_mode: no longer possible.
+        local_mode: no longer possible; True raises RuntimeError, as in Ray.
         ignore_reinit_error: return the present context when connected already.
         include_dashboard, dashboard_host, dashboard_port: the dashboard of the new cluster.
         job_config: a `narke.job_config.JobConfig`.

@@ -210,9 +210,9 @@ def _check_flags(options: dict[str, Any]) -> None:
                 f"{name} must be None, True or False, got {options[name]!r} of {type(options[name])}"
             )
     if options["local_mode"]:
-        raise ValueError(
-            "local_mode is gone: it ran tasks in the driver and hid what differs on a cluster. Start a small cluster "
-            "with init(num_cpus=1), or set breakpoints with the debugger"
+        raise RuntimeError(
+            "local_mode is no longer supported: it ran tasks in the driver and hid what differs on a cluster. "
+            "Start a small cluster with init(num_cpus=1), or set breakpoints with the debugger"
         )
     port = options["dashboard_port"]
     if port is not None and (isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65_535):

@@ -34,7 +34,7 @@ def check(**given):
         ({"namespace": 1}, TypeError, "namespace"),
         ({"address": 1}, TypeError, "address"),
         ({"log_to_driver": "yes"}, TypeError, "log_to_driver"),
-        ({"local_mode": True}, ValueError, "local_mode"),
+        ({"local_mode": True}, RuntimeError, "local_mode"),
         ({"dashboard_port": 99999}, ValueError, "dashboard_port"),
         ({"kwargs": {"bogus": 1}}, RuntimeError, "bogus"),
         ({"kwargs": {"_memory": -1}}, ValueError, "_memory"),
