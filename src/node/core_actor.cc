@@ -1,6 +1,8 @@
 // Actors and the bundles of placement groups on this node.
 #include "node/core.h"
 
+#include <algorithm>
+
 namespace narke::node {
 
 void Core::place_actor(ActorRequest wanted) {
@@ -58,18 +60,20 @@ void Core::on_actor_started(const WorkerId& id, const ActorId& actor, bool ok, s
 
 bool Core::reserve(const PgId& id, std::span<const std::pair<int, ResourceSet>> which) {
   if (draining_) return false;
-  std::vector<Allocation> taken;
+  const auto known = groups_.find(id);
+  std::vector<std::pair<int, Allocation>> taken;
   for (const auto& [index, resources] : which) {
+    if (known != groups_.end() && known->second.bundles.contains(index)) continue;  // asked for a second time
     std::optional<Allocation> allocation = pool_.allocate(resources);
     if (!allocation) {
-      for (const Allocation& undo : taken) pool_.release(undo);
+      for (const auto& [undone, undo] : taken) pool_.release(undo);
       return false;
     }
-    taken.push_back(std::move(*allocation));
+    taken.emplace_back(index, std::move(*allocation));
   }
   Group& group = groups_[id];
-  for (size_t i = 0; i < which.size(); ++i)
-    group.bundles.emplace(which[i].first, Bundle{ResourcePool(taken[i]), taken[i]});
+  for (const auto& [index, allocation] : taken)
+    group.bundles.emplace(index, Bundle{ResourcePool(allocation), allocation});
   for (const HolderLines& holder : group.queue.holders())
     for (const ClassLine& line : holder.lines)
       if (!feasible(*line.cls)) explain_infeasible(line.requests.front());
@@ -92,7 +96,8 @@ std::vector<Requests::iterator> Core::requests_in(const PgId& id, const Group& g
 void Core::unreserve(const PgId& id, const std::vector<int>& which) {
   const auto at = groups_.find(id);
   if (at == groups_.end()) return;
-  if (!which.empty() && which.size() < at->second.bundles.size()) return unreserve_some(at->second, which);
+  const auto goes = [&](const auto& bundle) { return std::ranges::find(which, bundle.first) != which.end(); };
+  if (!which.empty() && !std::ranges::all_of(at->second.bundles, goes)) return unreserve_some(at->second, which);
   for (const Requests::iterator request : requests_in(id, at->second))
     deny(request, wire::FailureKind::PlacementGroupRemoved,
          "Its placement group " + id.hex() + " was removed. Create a new group and submit again.");

@@ -506,6 +506,28 @@ TEST_F(CoreTest, TasksDrawFromTheirBundles) {
   out_.expect({"deny 4 PlacementGroupRemoved"});
 }
 
+TEST_F(CoreTest, BundlesAskedForTwiceAreReservedOnce) {
+  const PgId group = id_of<PgId>(1);
+  const std::vector<std::pair<int, ResourceSet>> first = {{0, cpu_}}, both = {{0, cpu_}, {1, cpu_}};
+  ASSERT_TRUE(core_.reserve(group, first));
+  ASSERT_TRUE(core_.reserve(group, first));
+  EXPECT_EQ(free("CPU"), kOne);
+  ASSERT_TRUE(core_.reserve(group, both));
+  EXPECT_EQ(free("CPU"), 0);
+  core_.unreserve(group);
+  EXPECT_EQ(free("CPU"), 2 * kOne);
+}
+
+TEST_F(CoreTest, GivingBackAnotherBundleKeepsThisOne) {
+  const PgId group = id_of<PgId>(1);
+  const std::vector<std::pair<int, ResourceSet>> bundles = {{0, cpu_}};
+  ASSERT_TRUE(core_.reserve(group, bundles));
+  core_.unreserve(group, {1});
+  EXPECT_EQ(free("CPU"), kOne);
+  core_.unreserve(group, {0, 1});
+  EXPECT_EQ(free("CPU"), 2 * kOne);
+}
+
 TEST_F(CoreTest, ExplainsWhatNoBundleFits) {
   const PgId group = id_of<PgId>(1);
   const std::vector<std::pair<int, ResourceSet>> bundles = {{0, cpu_}};
