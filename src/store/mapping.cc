@@ -37,19 +37,23 @@ Result<std::shared_ptr<Mapping>> Mapping::open(int fd) {
   void* base =
       bytes < 4096 ? MAP_FAILED : mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
   Error failure = map_error("mmap");
-  close(fd);
-  if (base == MAP_FAILED) return failure;
+  if (base == MAP_FAILED) {
+    close(fd);
+    return failure;
+  }
   madvise(base, bytes, MADV_DONTDUMP);
   auto arena = Arena::open(base, bytes);
   if (!arena.ok()) {
     munmap(base, bytes);
+    close(fd);
     return arena.error();
   }
-  return std::shared_ptr<Mapping>(new Mapping(arena.value(), make_alive_page()));
+  return std::shared_ptr<Mapping>(new Mapping(arena.value(), fd, make_alive_page()));
 }
 
-Mapping::Mapping(Arena arena, const uint8_t* alive)
+Mapping::Mapping(Arena arena, int fd, const uint8_t* alive)
     : arena_(arena),
+      fd_(fd),
       alive_(alive),
       pins_(static_cast<uint32_t*>(calloc(arena.slot_count(), sizeof(uint32_t)))),
       prepared_(static_cast<std::atomic<uint8_t>*>(calloc(arena.capacity_bytes() / kRegionBytes + 1, 1))) {
@@ -59,6 +63,22 @@ Mapping::Mapping(Arena arena, const uint8_t* alive)
 Mapping::~Mapping() {
   munmap(const_cast<uint8_t*>(alive_), 4096);
   munmap(arena_.base(), arena_.bytes());
+  close(fd_);
+}
+
+PrivateView::~PrivateView() { munmap(base_, bytes_); }
+
+std::unique_ptr<PrivateView> Mapping::view_privately(const uint8_t* data, uint64_t size) const {
+  static const auto kPage = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  const uint8_t* begin = arena_.base();
+  if (data < begin || size == 0 || size > arena_.bytes() || data > begin + (arena_.bytes() - size)) return nullptr;
+  const auto at = static_cast<uint64_t>(data - begin), offset = at % kPage;
+  const uint64_t bytes = offset + size;
+  void* base =
+      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd_, static_cast<off_t>(at - offset));
+  if (base == MAP_FAILED) return nullptr;
+  madvise(base, bytes, MADV_DONTDUMP);
+  return std::make_unique<PrivateView>(static_cast<uint8_t*>(base), bytes, offset);
 }
 
 void Mapping::pin(uint32_t slot) {

@@ -17,9 +17,24 @@
 
 namespace narke::store {
 
+// Pages of the arena that are copied when they are written to.
+class PrivateView {
+ public:
+  PrivateView(uint8_t* base, uint64_t bytes, uint64_t offset) : base_(base), bytes_(bytes), offset_(offset) {}
+  ~PrivateView();
+  PrivateView(const PrivateView&) = delete;
+  PrivateView& operator=(const PrivateView&) = delete;
+
+  uint8_t* data() const { return base_ + offset_; }
+
+ private:
+  uint8_t* base_;  // where a page begins
+  uint64_t bytes_, offset_;
+};
+
 class Mapping {
  public:
-  // Maps the arena behind fd and closes fd.
+  // Maps the arena behind fd, which becomes the mapping's own.
   static Result<std::shared_ptr<Mapping>> open(int fd);
   ~Mapping();
   Mapping(const Mapping&) = delete;
@@ -31,6 +46,10 @@ class Mapping {
   // Makes the pages of [data, data + size) present, for a write at full speed. Optional; at most once per
   // page.
   void prepare(uint8_t* data, uint64_t size);
+  // The same bytes once more, for a program that may write: a page is copied when it is written to, so the object
+  // stays as it is. The object must stay pinned for as long as the view lives. Empty when [data, data + size) is no
+  // part of the arena, or the system grants no further mapping.
+  std::unique_ptr<PrivateView> view_privately(const uint8_t* data, uint64_t size) const;
 
   // For Client.
   void set_client(uint16_t client) { client_.store(client); }
@@ -51,10 +70,11 @@ class Mapping {
   template <class T>
   using Lazy = std::unique_ptr<T[], Free>;  // zeroed, present only where touched
 
-  Mapping(Arena arena, const uint8_t* alive);
+  Mapping(Arena arena, int fd, const uint8_t* alive);
   std::mutex& stripe(uint32_t slot) { return stripes_[slot % stripes_.size()]; }
 
   Arena arena_;
+  const int fd_;
   const volatile uint8_t* alive_;  // a page that reads 0 in forked children
   std::atomic<uint16_t> client_{kNoClient};
   std::array<std::mutex, 64> stripes_;

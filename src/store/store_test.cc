@@ -98,6 +98,35 @@ TEST_F(StoreTest, ViewsOutliveEraseAndClient) {
   EXPECT_EQ(node_->create(writer, object(20), 13 * kMiB).status, kCreated) << "its memory is free again";
 }
 
+TEST_F(StoreTest, WhatIsWrittenIntoAPrivateViewStaysThere) {
+  make(16 * kMiB);
+  Program& program = node_->add();
+  ASSERT_EQ(node_->put(program, object(1), 3 * kMiB, 'v'), kCreated);
+  auto got = program->get(object(1));
+  ASSERT_EQ(got.status, kRead);
+  const uint64_t size = 2 * kMiB;
+  auto view = program->mapping()->view_privately(got.view.data + 100, size);
+  ASSERT_NE(view, nullptr);
+  EXPECT_EQ(std::count(view->data(), view->data() + size, 'v'), static_cast<long>(size));
+  std::fill_n(view->data() + kMiB, 1000, 'w');
+  EXPECT_EQ(std::count(view->data(), view->data() + size, 'w'), 1000);
+  EXPECT_EQ(std::count(got.view.data, got.view.data + 3 * kMiB, 'v'), static_cast<long>(3 * kMiB));
+  program->mapping()->unpin(got.view.slot);
+}
+
+TEST_F(StoreTest, PrivateViewsAreOfTheArenaOnly) {
+  make(16 * kMiB);
+  auto mapping = node_->add()->mapping();
+  const uint8_t* begin = mapping->arena().base();
+  const uint64_t bytes = mapping->arena().bytes();
+  uint8_t elsewhere = 0;
+  EXPECT_EQ(mapping->view_privately(&elsewhere, 1), nullptr);
+  EXPECT_EQ(mapping->view_privately(begin, 0), nullptr);
+  EXPECT_EQ(mapping->view_privately(begin, bytes + 1), nullptr);
+  EXPECT_EQ(mapping->view_privately(begin + bytes - 1, 2), nullptr);
+  EXPECT_NE(mapping->view_privately(begin + bytes - 1, 1), nullptr);
+}
+
 TEST_F(StoreTest, TwoPinsOfOneProgramCountTwice) {
   make(16 * kMiB);
   Program& program = node_->add();

@@ -171,8 +171,3 @@ def pickle_by_value(module_name: str) -> None:
     module = sys.modules.get(module_name)
     if module is not None and module_name != "__main__":
         cloudpickle.register_pickle_by_value(module)
-
-
-def zero_copy_tensors() -> bool:
-    """Whether tensors read from the store may alias it; they are then read-only in fact, though not in name."""
-    return os.environ.get("RAY_ENABLE_ZERO_COPY_TORCH_TENSORS", "0").lower() in ("1", "true")

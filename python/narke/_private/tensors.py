@@ -8,6 +8,7 @@ from typing import Any
 __all__ = ["reduce_tensor"]
 
 _MIN_BYTES = 512  # smaller ones are not worth a buffer of their own
+_MIN_VIEW_BYTES = 256 << 10  # copying less costs no more than mapping it
 
 
 def reduce_tensor(obj: Any) -> tuple[Any, ...] | None:
@@ -33,14 +34,17 @@ def _is_special(tensor: Any) -> bool:
 def _rebuild_tensor(flat: Any, dtype: str, shape: tuple[int, ...]) -> Any:
     import torch
 
-    from narke._private.serialization import zero_copy_tensors
-
-    if not zero_copy_tensors():
-        # Torch knows no read-only tensors: writing into one that aliases the store would end the process.
-        flat = flat.copy()
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*not writable.*")
-        bytes_of = torch.from_numpy(flat)
+    bytes_of = torch.frombuffer(_writable(flat), dtype=torch.uint8)
     return bytes_of.view(getattr(torch, dtype)).view(shape)
+
+
+def _writable(flat: Any) -> Any:
+    """Memory with the bytes of an array that may be part of a stored object.
+
+    Torch knows no read-only tensors, and a stored object must not change: a large one is read in place and its pages
+    are copied when the program writes to them, a small one is copied at once.
+    """
+    from narke import _native
+
+    in_place = _native.private_view(flat) if flat.nbytes >= _MIN_VIEW_BYTES else None
+    return flat.copy() if in_place is None else in_place
