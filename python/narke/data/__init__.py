@@ -12,7 +12,7 @@ _NAMES = {
     """,
     "_read_tables": """
         from_daft from_dask from_huggingface from_modin from_spark from_tf from_torch read_clickhouse
-        read_delta read_delta_sharing_tables read_iceberg read_kafka read_lance read_mongo read_snowflake
+        read_delta read_delta_sharing_tables read_hudi read_iceberg read_kafka read_lance read_mongo read_snowflake
         read_sql read_unity_catalog read_zarr
     """,
     "catalog": "Catalog CatalogAccessMode DatabricksUnityCatalog ReaderFormat ResolvedSource",

@@ -25,6 +25,7 @@ __all__ = [
     "read_clickhouse",
     "read_delta",
     "read_delta_sharing_tables",
+    "read_hudi",
     "read_iceberg",
     "read_kafka",
     "read_lance",
@@ -119,6 +120,32 @@ def read_lance(
 ) -> Dataset:
     """A dataset of a Lance dataset at a version, with columns and filter (SQL) read by Lance; needs pylance."""
     source = tables.lance_source(uri, version, columns, filter, storage_options, scanner_options or {})
+    return _dataset(source, options)
+
+
+def read_hudi(
+    table_uri: str,
+    *,
+    query_type: str = "snapshot",
+    filters: list[tuple[str, str, Any]] | None = None,
+    hudi_options: dict[str, str] | None = None,
+    storage_options: dict[str, str] | None = None,
+    **options: Any,
+) -> Dataset:
+    """A dataset of an Apache Hudi table; needs hudi.
+
+    Args:
+        query_type: "snapshot", the table as it is, or "incremental", what changed between the times that `hudi_options`
+            say by "hoodie.read.start.timestamp" (left out) and "hoodie.read.end.timestamp".
+        filters: (column, operator, value) triples, all of which must hold. hudi_options: Hudi's, of the read.
+        storage_options: of the table's storage.
+
+    Raises:
+        ValueError: there is no such query_type.
+    """
+    if query_type not in ("snapshot", "incremental"):
+        raise ValueError(f'read_hudi: query_type must be "snapshot" or "incremental", not {query_type!r}')
+    source = tables.hudi_source(table_uri, query_type, filters, hudi_options or {}, storage_options or {})
     return _dataset(source, options)
 
 
@@ -373,6 +400,7 @@ for _function in (
     read_mongo,
     read_clickhouse,
     read_lance,
+    read_hudi,
     read_iceberg,
     read_snowflake,
     read_kafka,

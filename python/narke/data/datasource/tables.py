@@ -207,6 +207,52 @@ def _iceberg_scan(
     return table.scan(selected_fields=tuple(fields), snapshot_id=snapshot, **given, **dict(more or {}))
 
 
+# names of options before hudi 0.5, and since
+_HUDI_RENAMED = {
+    "hoodie.read.file_group.start_timestamp": "hoodie.read.start.timestamp",
+    "hoodie.read.file_group.end_timestamp": "hoodie.read.end.timestamp",
+}
+
+
+def hudi_source(
+    uri: str, query: str, filters: Any, options: dict[str, str], storage: dict[str, str]
+) -> Datasource:
+    """A Hudi table, a task a file slice.
+
+    Args:
+        query: "snapshot" or "incremental". filters: (column, operator, value) triples. options: Hudi's, of the read.
+        storage: options of the table's storage.
+    """
+    hudi = needed("hudi", "hudi", "reading Hudi")
+    given = {_HUDI_RENAMED.get(name, name): value for name, value in options.items()}
+    asked = {**given, hudi.HudiReadConfig.QUERY_TYPE.value: query}
+    chosen = [(column, sign, str(value)) for column, sign, value in filters or []]
+    table = hudi.HudiTable(uri, dict(storage))
+
+    def reader(base: str, logs: list[str]) -> Callable[[], Iterator[pa.Table]]:
+        def read() -> Iterator[pa.Table]:
+            import hudi
+
+            how = hudi.HudiReadOptions(filters=chosen, hudi_options=asked)
+            own = hudi.HudiTable(uri, dict(storage)).create_file_group_reader_with_options(how)
+            for batch in own.read_file_slice_from_paths_stream(base, logs, how):
+                yield pa.Table.from_batches([batch])
+
+        return read
+
+    how = hudi.HudiReadOptions(filters=chosen, hudi_options=asked)
+    reads = [
+        (
+            reader(part.base_file_relative_path(), part.log_files_relative_paths()),
+            None,
+            part.base_file_byte_size,
+        )
+        for part in table.get_file_slices(how)
+    ]
+    schema = table.get_schema_with_meta_fields()
+    return TaskSource("Hudi", reads or [(lambda: iter([schema.empty_table()]), 0, 0)])
+
+
 def iterable_source(name: str, make: Callable[[], Iterable[Any]]) -> Datasource:
     """What an iterable gives, in column "item" (dicts: their keys), in one task."""
 
