@@ -24,6 +24,9 @@ LIBRARIES = {
     "bohb": ("hpbandster", {}, MIXED),
     "hebo": ("hebo", {}, MIXED),
     "skopt": ("skopt", {}, MIXED),
+    "blendsearch": ("flaml", {"seed": 1}, MIXED),
+    "cfo": ("flaml", {"seed": 1}, MIXED),
+    "dragonfly": ("dragonfly", {"optimizer": "bandit", "domain": "cartesian"}, FLOATS),
 }
 INSTALLED = [name for name, (package, _, _) in LIBRARIES.items() if importlib.util.find_spec(package)]
 MISSING = [name for name in LIBRARIES if name not in INSTALLED]

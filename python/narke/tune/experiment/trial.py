@@ -318,7 +318,9 @@ class Trial:
         """Note the actor it runs in."""
         self.temporary_state.ray_actor = ray_actor
 
-    set_runner = set_ray_actor
+    def set_runner(self, runner: Any) -> None:
+        """Note the actor it runs in, as older programs call it."""
+        self.set_ray_actor(runner)
 
     def get_ray_actor_ip(self) -> str | None:
         """The address of the node of its actor."""

@@ -65,6 +65,10 @@ SEARCH_ALG_IMPORT: dict[str, Callable[[], type]] = {
     "zoopt": _importer("zoopt", "ZOOptSearch"),
     "hebo": _importer("hebo", "HEBOSearch"),
     "skopt": _importer("skopt", "SkOptSearch"),
+    "dragonfly": _importer("dragonfly", "DragonflySearch"),
+    "sigopt": _importer("sigopt", "SigOptSearch"),
+    "blendsearch": _importer("flaml", "BlendSearch"),
+    "cfo": _importer("flaml", "CFO"),
 }
 
 

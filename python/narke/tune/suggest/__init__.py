@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from typing import Any
 
 from narke.tune.search import (
@@ -24,12 +25,27 @@ __all__ = [
     "SearchGenerator",
     "Searcher",
     "grid_search",
+    "warn_structure_refactor",
 ]
 
 _MODULES = (
-    "ax basic_variant bayesopt bohb concurrency_limiter hebo hyperopt nevergrad optuna repeater sample "
-    "search_algorithm search_generator searcher skopt util variant_generator zoopt"
+    "ax basic_variant bayesopt bohb concurrency_limiter dragonfly flaml hebo hyperopt nevergrad optuna repeater sample "
+    "search_algorithm search_generator searcher sigopt skopt util variant_generator zoopt"
 ).split()
+
+
+def warn_structure_refactor(old_module: str, new_module: str, direct: bool = True) -> None:
+    """Warn that a module has another name.
+
+    Args:
+        old_module, new_module: its names.
+        direct: with the stack of who imports it, and so shown by default; else only where such warnings are asked for.
+    """
+    warnings.warn(
+        f"the module `{old_module}` is `{new_module}`: import it by this name",
+        DeprecationWarning if not direct else FutureWarning,
+        stacklevel=3,
+    )
 
 
 class _Finder:
