@@ -127,3 +127,29 @@ def test_predictors_of_users() -> None:
     assert predictor.predict(pd.DataFrame({"a": [1]}))["a"].tolist() == [2]
     with pytest.raises(PredictorNotSerializableException, match="from_checkpoint"):
         narke.put(predictor)
+
+
+def test_backends_encode_what_is_reported(tmp_path: Path) -> None:
+    from narke.train.data_parallel_trainer import DataParallelTrainer
+
+    class Reverses(train.backend.Backend):
+        @staticmethod
+        def encode_data(data_dict: dict) -> dict:
+            return {name: value[::-1] for name, value in data_dict.items()}
+
+        @staticmethod
+        def decode_data(encoded_data: dict) -> dict:
+            return {name: f"<{value}>" for name, value in encoded_data.items()}
+
+    class Config(train.backend.BackendConfig):
+        @property
+        def backend_cls(self) -> type:
+            return Reverses
+
+    result = DataParallelTrainer(
+        lambda: train.report({"word": "abc"}),
+        backend_config=Config(),
+        scaling_config=air.ScalingConfig(num_workers=1),
+        run_config=air.RunConfig(name="run", storage_path=str(tmp_path)),
+    ).fit()
+    assert result.metrics["word"] == "<cba>"

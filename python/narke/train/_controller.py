@@ -180,6 +180,10 @@ class Controller:
 
     # ---- one attempt
 
+    def _decode(self, payload: bytes) -> dict[str, Any]:
+        """The metrics of a report as a worker made them."""
+        return self._spec.backend_config.backend_cls.decode_data(pickle.loads(payload))
+
     def _attempt(self) -> _Ended:
         spec = self._spec
         self._progress.flush(now=True)
@@ -279,6 +283,7 @@ class _Attempt:
             checkpoint=vault.latest or spec.checkpoint,
             shards=shards,
             metadata=spec.metadata,
+            encode=spec.backend_config.backend_cls.encode_data,
             reported=vault.reported(),
         )
         call = worker.actor.train.options(num_returns="streaming")
@@ -334,7 +339,7 @@ class _Attempt:
         kind = event[0]
         if kind == "report":
             _, index, payload, folder, stored, place, validation = event
-            part = Part(pickle.loads(payload), folder, stored, place[1] if place else None, validation)
+            part = Part(self._run._decode(payload), folder, stored, place[1] if place else None, validation)
             self._take(self._gather.report(rank, index, part))
         elif kind == "stored":
             self._take(self._gather.stored(rank, event[1]))

@@ -42,6 +42,7 @@ class WorkerSpec:
         checkpoint: the one to begin from.
         shards: parts of the datasets by name.
         metadata: of the trainer.
+        encode: called with metrics before they are sent.
         reported: the run's complete checkpoints.
     """
 
@@ -59,6 +60,7 @@ class WorkerSpec:
     checkpoint: Checkpoint | None
     shards: dict[str, Any]
     metadata: dict[str, Any] | None
+    encode: Callable[[dict[str, Any]], Any]
     reported: list[ReportedCheckpoint] = field(default_factory=list)
 
 
@@ -100,7 +102,7 @@ class WorkerSession:
         validation: Any = False,
     ) -> None:
         """See `narke.train.report`."""
-        payload = _dumped(metrics)
+        payload = _dumped(self.spec.encode(metrics))
         mode = CheckpointUploadMode(checkpoint_upload_mode)
         self._raise_failed_uploads()
         index = self._index

@@ -46,6 +46,24 @@ class Backend:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Takes any arguments."""
 
+    @staticmethod
+    def encode_data(data_dict: dict[str, Any]) -> Any:
+        """What is sent for the metrics of a report; called on the workers.
+
+        Args:
+            data_dict: the metrics.
+        """
+        return data_dict
+
+    @staticmethod
+    def decode_data(encoded_data: Any) -> dict[str, Any]:
+        """The metrics that `encode_data` made something of; called in the controller.
+
+        Args:
+            encoded_data: what arrived.
+        """
+        return encoded_data
+
     def on_start(self, worker_group: Any, backend_config: Any) -> None:
         """The workers are there."""
 

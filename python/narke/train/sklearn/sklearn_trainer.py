@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import tempfile
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Union
 
 from narke.train._frames import frame_of
 from narke.train.base_trainer import BaseTrainer
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from sklearn.base import BaseEstimator
+    from sklearn.model_selection import BaseCrossValidator
 
-__all__ = ["SklearnTrainer", "set_cpus"]
+__all__ = ["ArrayType", "CVType", "MetricType", "ScoringType", "SklearnTrainer", "set_cpus"]
+
+ArrayType = Union["pd.DataFrame", "np.ndarray"]
+# A name of scikit-learn's, or a function of estimator, features and labels.
+MetricType = Union[str, Callable[["BaseEstimator", ArrayType, ArrayType], float]]  # noqa: UP007
+ScoringType = Union[MetricType, Iterable[MetricType], dict[str, MetricType]]  # noqa: UP007
+CVType = Union[int, Iterable, "BaseCrossValidator"]
 
 
 class SklearnTrainer(BaseTrainer):
@@ -40,8 +50,8 @@ class SklearnTrainer(BaseTrainer):
         datasets: dict[str, Any],
         label_column: str | None = None,
         params: dict[str, Any] | None = None,
-        scoring: Any = None,
-        cv: Any = None,
+        scoring: ScoringType | None = None,
+        cv: CVType | None = None,
         return_train_score_cv: bool = False,
         parallelize_cv: bool | None = None,
         set_estimator_cpus: bool = True,

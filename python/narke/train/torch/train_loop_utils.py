@@ -290,12 +290,10 @@ class TorchWorkerProfiler:
         self.trace_dir = Path(trace_dir or self.WORKER_TRACE_DIR_NAME)
         self.trace_dir.mkdir(parents=True, exist_ok=True)
 
-    def trace_handler(self, profile: Any) -> None:
+    def trace_handler(self, p: Any) -> None:
         """Write a finished profile; for ``torch.profiler.profile(on_trace_ready=)``."""
         rank = get_context().get_world_rank()
-        profile.export_chrome_trace(
-            str(self.trace_dir / f"worker_{rank}_epoch_{profile.step_num}.pt.trace.json")
-        )
+        p.export_chrome_trace(str(self.trace_dir / f"worker_{rank}_epoch_{p.step_num}.pt.trace.json"))
 
     def get_and_clear_profile_traces(self) -> dict[str, list[tuple[str, bytes]]]:
         """The files written so far, for a report: {"_train_torch_profiler": [(name, contents)]}; they are removed."""
