@@ -45,7 +45,9 @@ def evaluation(**metrics):
 )
 def test_metrics_of_an_evaluation_are_reported(reported, metrics, expected):
     result = reported(lambda: TuneReportCallback(metrics)(evaluation(accuracy=0.5, loss=2.0)))
-    assert {name: result[name] for name in ("accuracy", "loss", "mean_accuracy") if name in result} == expected
+    assert {
+        name: result[name] for name in ("accuracy", "loss", "mean_accuracy") if name in result
+    } == expected
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mxnet") is not None, reason="MXNet is installed")

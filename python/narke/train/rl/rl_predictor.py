@@ -47,6 +47,6 @@ class RLPredictor(TablePredictor):
     def _predicted(self, features: Any, **predict_kwargs: Any) -> Any:
         observations = np.asarray(features)
         if observations.dtype == object and observations.shape[1:] == (1,):
-            observations = np.stack(observations[:, 0])  # a column of vectors
+            observations = np.stack(list(observations[:, 0]))  # a column of vectors
         found = self.policy.compute_actions_from_input_dict({"obs": observations}, **predict_kwargs)
         return np.asarray(found[0])

@@ -70,7 +70,8 @@ def _rng(random_state: RandomState) -> _Rng:
     if isinstance(random_state, (np.random.Generator, _GlobalNumpyRng)):
         return random_state
     if hasattr(random_state, "integers") and hasattr(random_state, "uniform"):
-        return random_state  # search libraries that build on these domains wrap generators of their own
+        # Search libraries that build on these domains wrap generators of their own.
+        return random_state  # type: ignore[return-value]
     if random_state is None or isinstance(random_state, np.random.RandomState):
         return _GlobalNumpyRng(random_state)
     return np.random.default_rng(random_state)
