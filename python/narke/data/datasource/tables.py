@@ -15,6 +15,9 @@ from narke.data.datasource.media import needed
 ROWS = 8192
 
 
+Reads = list[tuple[Callable[[], Iterable[Any]], "int | None", "int | None"]]
+
+
 class TaskSource(Datasource):
     """A source whose read functions are known: one task each.
 
@@ -22,7 +25,7 @@ class TaskSource(Datasource):
         name: in plans. reads: (function that gives blocks, rows or None, bytes or None) for each task.
     """
 
-    def __init__(self, name: str, reads: list[tuple[Callable[[], Iterable[Any]], int | None, int | None]]):
+    def __init__(self, name: str, reads: Reads):
         self._name, self._reads = name, reads
 
     def get_name(self) -> str:
@@ -241,7 +244,7 @@ def hudi_source(
         return read
 
     how = hudi.HudiReadOptions(filters=chosen, hudi_options=asked)
-    reads = [
+    reads: Reads = [
         (
             reader(part.base_file_relative_path(), part.log_files_relative_paths()),
             None,
