@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import sys
-from collections.abc import Sequence
 
 from narke._version import __version__
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["COMMANDS", "command_of", "main"]
 
@@ -47,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words and words[0] in COMMANDS:
         module, arguments = command_of(words)
         return int(importlib.import_module(module).main(*arguments))
+    import argparse  # here: most commands are found without it
+
     parser = argparse.ArgumentParser(
         prog="narke",
         description="Distributed tasks, actors and objects; runs Ray programs unchanged.",

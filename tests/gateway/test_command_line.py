@@ -90,6 +90,17 @@ def test_json_is_one_option_away(head, words):
     json.loads(done.stdout)
 
 
+def test_a_look_at_the_cluster_waits_for_no_large_import(head):
+    program = (
+        "import sys; before = set(sys.modules); from narke._cli import main; assert main(['status', '-v']) == 0; "
+        "print(*(set(sys.modules) - before), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert "2 CPU" in done.stdout, done.stderr
+    needless = {"argparse", "typing", "socket", "subprocess", "logging", "asyncio", "narke.exceptions"}
+    assert not needless & set(done.stderr.split())
+
+
 def test_wrong_usage_is_2_and_says_what_is_there():
     for words in (("nothing",), ("status", "--nothing"), ("list", "nothing")):
         done = cli(*words)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import os
-import threading
-from collections.abc import Callable
-from typing import Any
+
+TYPE_CHECKING = False  # typing is not cheap to import, and `narke status` is to be quick
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 __all__ = ["Session", "close", "connected", "current", "native", "on_close", "open_session"]
 
@@ -49,7 +52,7 @@ class Session:
         self.pid = os.getpid()
 
 
-lock = threading.RLock()
+lock = _thread.RLock()
 _session: Session | None = None
 _extension: Any = None  # the module, once it was needed
 _closers: list[Callable[[], None]] = []

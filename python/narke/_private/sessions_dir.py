@@ -7,12 +7,15 @@
 
 from __future__ import annotations
 
+import _socket  # what socket is made of; socket itself takes longer to import than the rest of a quick command
 import contextlib
 import json
 import os
-import socket
 import time
-from typing import Any
+
+TYPE_CHECKING = False  # typing is not cheap to import, and `narke status` is to be quick
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "base_dir",
@@ -254,7 +257,7 @@ def remove_address(session_dir: str) -> None:
 
 def is_alive(session_dir: str) -> bool:
     """Whether the session's node answers at its socket."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    with contextlib.closing(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)) as probe:
         probe.settimeout(1.0)
         try:
             probe.connect(socket_path(session_dir))
@@ -324,8 +327,8 @@ def _member_of(base: str, address: str) -> str | None:
 def is_here(session_dir: str) -> bool:
     """Whether the session's node has an address of this host: network namespaces may share a file system."""
     ip = read_info(session_dir).get("ip", "127.0.0.1")
-    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+    family = _socket.AF_INET6 if ":" in ip else _socket.AF_INET
+    with contextlib.closing(_socket.socket(family, _socket.SOCK_DGRAM)) as probe:
         try:
             probe.bind((ip, 0))
         except OSError:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any
 
 from narke._private import session
+
+TYPE_CHECKING = False  # typing is not cheap to import, and `narke status` is to be quick
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
 
 __all__ = [
     "available_resources",

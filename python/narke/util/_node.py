@@ -18,10 +18,12 @@ def get_node_ip_address(address: str | None = None) -> str:
             is sent.
     """
     import narke
+    from narke._private import state
+    from narke.runtime_context import get_runtime_context
 
     if address is None and narke.is_initialized():
-        node_id = narke.get_runtime_context().get_node_id()
-        for node in narke.nodes():
+        node_id = get_runtime_context().get_node_id()
+        for node in state.nodes():
             if node["NodeID"] == node_id:
                 return node["NodeManagerAddress"]
     return _address_towards(address or _PROBE_ADDRESS)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["CommandError", "connected", "run", "session_of"]
 
@@ -65,13 +68,13 @@ def session_of(address: str | None) -> str:
 
 def run(command: str, action: object, *arguments: object) -> int:
     """Call `action`; returns 0, or 1 after telling on the standard error output what went wrong."""
-    from narke.exceptions import RayError
-
     try:
         action(*arguments)  # type: ignore[operator]
     except BrokenPipeError:  # whoever read the output has seen enough
         sys.stdout = None  # type: ignore[assignment]
     except Exception as error:
+        from narke.exceptions import RayError
+
         is_told = isinstance(error, (CommandError, RayError, ValueError, OSError))
         if not is_told and type(error).__module__ != "narke.util.state.exception":
             raise

@@ -48,6 +48,7 @@ def commands(names: list[str]) -> Iterator[Command]:
 
 def _parser_of(words: list[str]) -> argparse.ArgumentParser | None:
     """The parser that a command makes; None for one that reads its words itself."""
+    # Asked for help, a command that reads its plainest calls without a parser makes one, too.
     from narke import _cli
 
     def stop(parser: argparse.ArgumentParser, *_: Any, **__: Any) -> Any:
@@ -57,7 +58,7 @@ def _parser_of(words: list[str]) -> argparse.ArgumentParser | None:
     argparse.ArgumentParser.parse_args = stop  # type: ignore[method-assign, assignment]
     argparse.ArgumentParser.parse_known_args = stop  # type: ignore[method-assign, assignment]
     try:
-        module, arguments = _cli.command_of(words)
+        module, arguments = _cli.command_of([*words, "--help"])
         importlib.import_module(module).main(*arguments)
     except _Found as found:
         return found.parser

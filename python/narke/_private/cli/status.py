@@ -2,33 +2,60 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import Any
-
 from narke._private.cli.connection import connected, run
-from narke._private.cli.output import add_format, paint
+from narke._private.cli.output import add_format, paint, render
+
+TYPE_CHECKING = False  # what is imported here, every look at a cluster waits for
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["main", "report"]
 
 
 def main(argv: list[str]) -> int:
     """Print the report; returns 1 when no cluster runs."""
+    return run("status", _show, _plain_options(argv) or _any_options(argv))
+
+
+class _Options:
+    address: str | None = None
+    verbose = False
+    format = "default"
+
+
+def _plain_options(argv: list[str]) -> _Options | None:
+    """The options of the commonest calls, read without argparse, whose import takes as long as the answer; None for
+    other calls."""
+    options = _Options()
+    for word in argv:
+        if word.startswith("--address="):
+            options.address = word.removeprefix("--address=")
+        elif word in ("-v", "--verbose"):
+            options.verbose = True
+        elif word in ("--json", "--format=json"):
+            options.format = "json"
+        else:
+            return None
+    return options
+
+
+def _any_options(argv: list[str]) -> _Options:
+    import argparse
+
     parser = argparse.ArgumentParser(prog="narke status", description=__doc__)
     parser.add_argument("--address", help="the cluster's address; the latest by default")
     parser.add_argument("-v", "--verbose", action="store_true", help="with each node's resources")
     add_format(parser, ("default", "json", "yaml"))
-    return run("status", _show, parser.parse_args(argv))
+    return parser.parse_args(argv, _Options())
 
 
-def _show(options: argparse.Namespace) -> None:
+def _show(options: _Options) -> None:
     from narke._private import state
 
     with connected(options.address) as address:
         total, free, nodes = state.cluster_resources(), state.available_resources(), state.nodes()
         demand = state.pending_demand()
     if options.format != "default":
-        from narke._private.cli.output import render
-
         used = {name: amount - free.get(name, 0.0) for name, amount in total.items()}
         alive = sum(node["Alive"] for node in nodes)
         facts = {"address": address, "nodes": alive, "total": total, "used": used, "demand": demand}
