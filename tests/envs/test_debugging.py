@@ -112,6 +112,32 @@ def test_a_breakpoint_is_entered_from_a_terminal(ray, debug):
     assert not waiting(ray)
 
 
+def test_a_breakpoint_of_another_host_is_entered_through_an_actor_there(ray, debug):
+    from narke._private import kv
+
+    @ray.remote
+    def task():
+        inside = "seen from afar"
+        breakpoint()
+        return inside
+
+    ref = task.remote()
+    [key] = wait_for(lambda: waiting(ray), what="the breakpoint")
+    elsewhere = {**entry_of(ray), "node_ip": "203.0.113.9"}  # of no host here (RFC 5737)
+    kv.put(key, json.dumps(elsewhere).encode(), namespace=b"debugger")
+    session = debug()
+    session.expect("q to leave")
+    session.tell("0")
+    session.expect("(narke-pdb)")
+    session.tell("p inside")
+    session.expect("seen from afar")
+    session.tell("inside = 7")
+    session.tell("c")
+    session.expect("Nothing waits")
+    session.tell("q")
+    assert ray.get(ref, timeout=LIMIT_S) == 7
+
+
 def test_a_failure_is_looked_at_where_it_happened(ray, debug):
     @ray.remote(runtime_env={"env_vars": {"RAY_DEBUG_POST_MORTEM": "1"}})
     def task():

@@ -114,7 +114,7 @@ def _connected(where: str, why: str, breakpoint_uuid: bytes | None) -> _SocketPd
     with socket.create_server((_LOOPBACK, 0)) as listener:
         port = listener.getsockname()[1]
         if narke.is_initialized():
-            _say(f"{why} at {where} in process {os.getpid()}: run `narke debug` on this host")
+            _say(f"{why} at {where} in process {os.getpid()}: run `narke debug` on a host of the cluster")
         else:
             _say(f"{why} at {where} in process {os.getpid()}: `nc {_LOOPBACK} {port}`, then the code {code}")
         announce(key, f"{_LOOPBACK}:{port}", where, why, code)
@@ -180,10 +180,13 @@ def announce(key: bytes, address: str, where: str, why: str, code: str) -> None:
     """
     if not narke.is_initialized():
         return
-    from narke._private import kv
+    from narke._private import kv, state
 
+    node_id = narke.get_runtime_context().get_node_id()
+    address_of = {node["NodeID"]: node["NodeManagerAddress"] for node in state.nodes()}
     entry = {"address": address, "code": code, "pid": os.getpid(), "where": where, "why": why}
     entry.update(time=time.time(), host=socket.gethostname(), task=_task_name())
+    entry.update(node_id=node_id, node_ip=address_of.get(node_id, ""))
     kv.put(key, json.dumps(entry).encode(), namespace=_KV_NAMESPACE)
 
 

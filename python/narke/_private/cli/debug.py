@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import selectors
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
-from narke._private.cli.connection import CommandError, connected, run
+from narke._private.cli.connection import connected, run, session_of
 from narke._private.cli.output import table
 
 __all__ = ["main"]
@@ -44,7 +46,7 @@ def _debug(options: argparse.Namespace) -> None:
         if chosen is None:
             return
         if chosen:
-            _enter(chosen)
+            _enter(chosen, options.address)
 
 
 def _breakpoints() -> list[dict[str, Any]]:
@@ -91,27 +93,47 @@ def _input() -> io.FileIO:
     return io.FileIO(sys.stdin.fileno(), closefd=False)
 
 
-def _enter(chosen: dict[str, Any]) -> None:
+def _enter(chosen: dict[str, Any], address: str | None) -> None:
     """Talk to a debugger until it goes on.
 
-    Raises:
-        CommandError: it cannot be reached from here.
+    Args:
+        chosen: the breakpoint, as it is listed.
+        address: the cluster's.
     """
-    if chosen["host"] != socket.gethostname():
-        raise CommandError(f"that program runs on {chosen['host']}; run `narke debug` there.")
     if not chosen["code"]:
-        print(f"It waits for an editor: attach one (debugpy) to {chosen['address']}.")
+        print(f"It waits for an editor: attach one (debugpy) to {chosen['address']} on {chosen['host']}.")
         return
-    host, _, port = chosen["address"].rpartition(":")
     try:
-        link = socket.create_connection((host, int(port)), timeout=_CONNECT_S)
+        with _link_to(chosen, address) as link:
+            link.settimeout(None)
+            link.sendall(f"{chosen['code']}\n".encode())
+            _talk(link)
     except OSError as error:
         print(f"It does not wait there any more ({error}).")
+
+
+@contextlib.contextmanager
+def _link_to(chosen: dict[str, Any], address: str | None) -> Iterator[socket.socket]:
+    """A connection to the debugger, which listens on its own host's loopback only."""
+    host, _, port = chosen["address"].rpartition(":")
+    if _is_here(chosen):
+        with socket.create_connection((host, int(port)), timeout=_CONNECT_S) as link:
+            yield link
         return
-    with link:
-        link.settimeout(None)
-        link.sendall(f"{chosen['code']}\n".encode())
-        _talk(link)
+    from narke._private.cli import relay
+
+    with relay.connection(session_of(address), chosen["node_id"], host, int(port)) as link:
+        yield link
+
+
+def _is_here(chosen: dict[str, Any]) -> bool:
+    """Whether the program runs on this host: hosts may have the same name, and a namespace is a host of its own."""
+    with socket.socket(socket.AF_INET6 if ":" in chosen["node_ip"] else socket.AF_INET) as probe:
+        try:
+            probe.bind((chosen["node_ip"], 0))
+        except OSError:
+            return False
+    return True
 
 
 def _talk(link: socket.socket) -> None:
