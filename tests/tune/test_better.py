@@ -105,6 +105,7 @@ def test_the_record_tells_pages_of_the_trials(fit):
     fit(where, run={"name": "for_pages"}, metric="pid", mode="max")
     record = next(each for each in _progress.experiments() if each["name"] == "for_pages")
     assert record["ended"] and record["counts"] == {"TERMINATED": 1}
+    assert (record["metric"], record["mode"]) == ("pid", "max")
     (row,) = record["trials"]
     assert row["iteration"] == 1 and row["curve"][0][0] == 1
 

@@ -132,7 +132,7 @@ def _run(given: dict[str, Any]) -> ExperimentAnalysis:
         experiments,
         _search(given["search_alg"], given["max_concurrent_trials"], metric, mode, experiments),
         _scheduler(given["scheduler"], metric, mode, experiments[0]),
-        metric if isinstance(metric, str) else None,
+        _aim(metric, mode),
         given["fail_fast"],
         given["reuse_actors"],
         list(given["callbacks"] or []),
@@ -202,6 +202,11 @@ def run_experiments(
     return trials
 
 
+def _aim(metric: Any, mode: Any) -> tuple[str | None, str | None]:
+    """The metric and its mode, where they are one each."""
+    return metric if isinstance(metric, str) else None, mode if isinstance(mode, str) else None
+
+
 class _Run:
     """One call of `run`: puts the parts together and drives the controller."""
 
@@ -210,7 +215,7 @@ class _Run:
         experiments: list[Experiment],
         search: SearchAlgorithm,
         scheduler: Any,
-        metric: str | None,
+        aim: tuple[str | None, str | None],
         fail_fast: bool | str,
         reuse_actors: bool,
         callbacks: list,
@@ -222,7 +227,7 @@ class _Run:
         self.storage = experiments[0].storage
         self.local_path = experiments[0].local_path
         _check_storage(self.storage)
-        self.record = ProgressRecord(experiments[0], metric, getattr(scheduler, "_mode", None))
+        self.record = ProgressRecord(experiments[0], *aim)
         chosen = default_callbacks(callbacks, list(loggers) if loggers is not None else None)
         self.callbacks = [*chosen, *upload_callbacks(self.storage), self.record]
         self.journal = Journal(self.local_path, _fresh_stamp(self.local_path))
@@ -237,7 +242,7 @@ class _Run:
             stopper=_stopper(experiments),
             fail_fast=fail_fast,
             callbacks=self.callbacks,
-            metric=metric,
+            metric=aim[0],
             storage=self.storage,
             reuse_actors=reuse_actors,
             runners=self.runners,
