@@ -67,7 +67,8 @@ def init(
         configure_logging: set up Python logging as the next three say.
         logging_level: a level's name or number.
         logging_format: format of log records.
-        logging_config: a `narke.LoggingConfig` for driver and workers.
+        logging_config: a `narke.LoggingConfig` for driver and workers; RAY_LOGGING_CONFIG_ENCODING names only the
+            encoding.
         log_to_driver: show here what workers print; default True.
         namespace: where named actors of this program live; a name of its own by default.
         runtime_env: environment of the job's tasks and actors: a dict or `narke.runtime_env.RuntimeEnv`.
@@ -93,8 +94,19 @@ def init(
         if here is not None:
             return _again(here, ignore_reinit_error)
         _forget_parents_connection()
+        options["logging_config"] = options["logging_config"] or _asked_logging()
         init_options.check_init(options)
         return _connect(options)
+
+
+def _asked_logging() -> Any:
+    """The configuration that RAY_LOGGING_CONFIG_ENCODING (TEXT or JSON) asks for; None without it."""
+    encoding = os.environ.get("RAY_LOGGING_CONFIG_ENCODING")
+    if not encoding:
+        return None
+    from narke._private.logging_config import LoggingConfig
+
+    return LoggingConfig(encoding)
 
 
 def _again(here: session.Session, ignore: bool) -> Any:

@@ -7,12 +7,15 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "base/own_log.h"
 #include "gateway/http_server.h"
 #include "gateway/job_routes.h"
+#include "gateway/log_keeper.h"
 #include "gateway/log_routes.h"
 #include "gateway/metric_routes.h"
 #include "gateway/pages.h"
@@ -29,6 +32,8 @@ using namespace narke::gateway;  // this is the program of that module
 namespace {
 
 constexpr std::chrono::milliseconds kTick{250};
+constexpr int kTicksToTrim = 20;
+constexpr int kMappedBytes = 256 << 10;  // what is larger goes back to the system when it is freed
 
 using Options = std::map<std::string, std::string>;
 
@@ -71,17 +76,18 @@ class Program {
       : options_(std::move(options)),
         session_(options_["session-dir"]),
         token_(token_of(session_)),
-        link_(token_, [this](const std::string& why) { on_node_lost(why); }),
+        link_(token_, is_member(), [this](const std::string& why) { on_node_lost(why); }),
         gateway_({token_, own_hosts()}, session_ + "/packages"),
         jobs_(jobs_config(), link_),
         job_routes_(jobs_, link_, gateway_.guard(), after(), session_ + "/packages"),
         state_routes_(link_, job_routes_, gateway_.guard()),
         log_routes_(link_, jobs_, after()),
-        metric_routes_(link_, {session_, options_["address"], std::atoi(options_["node-pid"].c_str())}),
+        metric_routes_(link_, {session_, options_["address"], std::atoi(options_["node-pid"].c_str()), is_member()}),
+        log_keeper_(link_, session_),
         probe_routes_(link_),
         commands_(io_),
         serve_routes_(link_, commands_, {options_["python"], options_["python-path"], session_}),
-        pages_({files_dir(), fs::path(session_).filename()}, gateway_.guard(), link_),
+        pages_({files_dir(), fs::path(session_).filename(), is_member()}, gateway_.guard(), link_),
         server_(io_, gateway_),
         signals_(io_, SIGTERM, SIGINT),
         node_(io_, dup(link_.fd())),
@@ -93,18 +99,11 @@ class Program {
     fs::create_directories(session_ + "/packages", error);
     if (const auto connected = link_.connect(session_ + "/sockets/node"); !connected.ok())
       return fail(connected.error().message);
-    jobs_.load();
-    job_routes_.add_to(gateway_.router());
-    log_routes_.add_to(gateway_.router());
-    state_routes_.add_to(gateway_.router());
-    metric_routes_.add_to(gateway_.router());
-    serve_routes_.add_to(gateway_.router());
-    probe_routes_.add_to(gateway_.router());
-    pages_.add_to(gateway_);
-    learn_session();
+    add_routes();
     if (const auto fronted = make_front(); !fronted.ok()) return fail(fronted.error().message);
     server_.serve(std::atoi(options_["web-fd"].c_str()), false, front_.get());
     server_.serve(std::atoi(options_["metrics-fd"].c_str()), true);
+    if (const int agent = std::atoi(options_["agent-fd"].c_str()); agent > 0) server_.serve(agent, false, front_.get());
     signals_.async_wait([this](auto, int) { stop(0); });
     await_node();
     tick();
@@ -113,6 +112,23 @@ class Program {
   }
 
  private:
+  // Of a node that is not the head, which tells of its host alone: figures, logs, stacks, health.
+  bool is_member() { return options_["member"] == "1"; }
+
+  void add_routes() {
+    Router& router = gateway_.router();
+    log_routes_.add_to(router);
+    metric_routes_.add_to(router);
+    probe_routes_.add_to(router);
+    pages_.add_to(gateway_);
+    if (is_member()) return;
+    jobs_.load();
+    job_routes_.add_to(router);
+    state_routes_.add_to(router);
+    serve_routes_.add_to(router);
+    learn_session();
+  }
+
   static std::string beside(const char* program) { return fs::read_symlink("/proc/self/exe").parent_path() / program; }
   std::string files_dir() { return beside("../dashboard"); }
 
@@ -154,7 +170,7 @@ class Program {
   }
 
   int fail(const std::string& what) {
-    std::fprintf(stderr, "narke-gateway: %s\n", what.c_str());
+    narke::complain("dashboard", what);
     return 1;
   }
 
@@ -174,8 +190,10 @@ class Program {
 
   void tick() {
     link_.tick();
-    jobs_.tick();
+    if (!is_member()) jobs_.tick();
     metric_routes_.tick();
+    if (!is_member()) log_keeper_.tick(epoch_now_ms());
+    if (++ticks_ % kTicksToTrim == 0) malloc_trim(0);
     ticker_.expires_after(kTick);
     ticker_.async_wait([this](auto error) {
       if (!error) tick();
@@ -183,7 +201,7 @@ class Program {
   }
 
   void on_node_lost(const std::string& why) {
-    if (status_ < 0) std::fprintf(stderr, "narke-gateway: the node is gone: %s\n", why.c_str());
+    if (status_ < 0) narke::complain("dashboard", "the node is gone: " + why);
     stop(0);
   }
 
@@ -204,6 +222,7 @@ class Program {
   StateRoutes state_routes_;
   LogRoutes log_routes_;
   MetricRoutes metric_routes_;
+  LogKeeper log_keeper_;
   ProbeRoutes probe_routes_;
   Commands commands_;
   ServeRoutes serve_routes_;
@@ -213,6 +232,7 @@ class Program {
   asio::signal_set signals_;
   asio::posix::stream_descriptor node_;
   asio::steady_timer ticker_;
+  int ticks_ = 0;
   int status_ = -1;
 };
 
@@ -221,6 +241,8 @@ class Program {
 int main(int argc, char** argv) {
   signal(SIGPIPE, SIG_IGN);
   umask(0077);
+  mallopt(M_ARENA_MAX, 1);  // one thread does nearly everything
+  mallopt(M_MMAP_THRESHOLD, kMappedBytes);
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   Options options = options_of(argc, argv);
   for (const char* name : {"session-dir", "web-fd", "metrics-fd", "node-pid"})

@@ -1,6 +1,5 @@
 #include "gateway/http_server.h"
 
-#include <cstdio>
 #include <set>
 
 #include <boost/asio/as_tuple.hpp>
@@ -16,6 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/own_log.h"
 #include "gateway/tls_front.h"
 #include "gateway/url.h"
 
@@ -319,7 +319,7 @@ asio::awaitable<void> serve_client(StatePtr state, tcp::socket socket, bool is_o
       co_await session.run();
     }
   } catch (const std::exception& error) {  // one client's trouble is not the others'
-    std::fprintf(stderr, "narke-gateway: a request failed: %s\n", error.what());
+    complain("dashboard", std::string("a request failed: ") + error.what());
   }
   state->sockets.erase(fd);
 }

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/own_log.h"
 #include "gateway/process_tree.h"
 
 extern char** environ;
@@ -54,7 +55,7 @@ void Jobs::load() {
 
 void Jobs::save(const JobRecord& record) {
   const Status written = write_private_file(dir(record.submission_id) + "/job.json", json::serialize(to_json(record)));
-  if (!written.ok()) std::fprintf(stderr, "narke-gateway: %s\n", written.error().message.c_str());
+  if (!written.ok()) complain("dashboard", written.error().message);
 }
 
 void Jobs::refresh(Job& job) {
@@ -190,7 +191,7 @@ void Jobs::release(Job& job) {
   job.group.clear();
   ::unlink((dir(job.record.submission_id) + "/group").c_str());
   cluster_.call("remove_placement_group", std::move(body), [](const ControlAnswer& answer) {
-    if (!answer.ok()) std::fprintf(stderr, "narke-gateway: a job's resources: %s\n", answer.error.c_str());
+    if (!answer.ok()) complain("dashboard", "a job's resources: " + answer.error);
   });
 }
 

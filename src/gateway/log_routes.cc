@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/log_files.h"
+#include "gateway/log_keeper.h"
 #include "gateway/remote_log.h"
 #include "gateway/tables.h"
 #include "gateway/text.h"
@@ -133,15 +134,20 @@ void LogRoutes::serve(const Call& call, const std::string& name, const std::stri
   const std::string& ansi = call.request.argument("filter_ansi_code");
   RemoteLog log{node_id, name, lines, follow, ansi == "True" || ansi == "true"};
   const std::string file = call.request.argument("download_filename");
-  open_remote_log(cluster_, std::move(log), after_,
-                  [reply = call.reply, file](std::shared_ptr<Source> source, const std::string& error) {
-                    if (!source) return reply(text_response(404, error));
-                    Response out;
-                    out.source = std::move(source);
-                    if (is_plain_name(file) && file.find('"') == file.npos)
-                      out.headers.emplace_back("Content-Disposition", "attachment; filename=\"" + file + "\"");
-                    reply(std::move(out));
-                  });
+  const auto answer = [reply = call.reply, file](std::shared_ptr<Source> source, const std::string& error) {
+    if (!source) return reply(text_response(404, error));
+    Response out;
+    out.source = std::move(source);
+    if (is_plain_name(file) && file.find('"') == file.npos)
+      out.headers.emplace_back("Content-Disposition", "attachment; filename=\"" + file + "\"");
+    reply(std::move(out));
+  };
+  open_remote_log(cluster_, log, after_, [this, log, answer](std::shared_ptr<Source> source, const std::string& error) {
+    if (source || log.node_id.empty()) return answer(std::move(source), error);
+    RemoteLog left{"", gone_folder(log.node_id) + "/" + log.name, log.tail_lines, false, log.plain};
+    open_remote_log(cluster_, std::move(left), after_,
+                    [answer, error](std::shared_ptr<Source> found, const std::string&) { answer(found, error); });
+  });
 }
 
 // ---- search ------------------------------------------------------------------------------------------------

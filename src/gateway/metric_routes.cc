@@ -7,20 +7,24 @@
 
 #include <unistd.h>
 
+#include "base/own_log.h"
+
 namespace narke::gateway {
 
 static constexpr int64_t kSampleS = 5;
 static constexpr size_t kShortId = 8;        // digits of a node in a series' name
 static constexpr size_t kMostCharted = 32;   // nodes with charts of their own
 static constexpr size_t kMostProcesses = 2'000;  // whose metrics are served
-static constexpr const char* kTables[] = {
-    "cluster_resources", "available_resources",   "list_hosts", "nodes", "list_actors", "list_workers",
-    "pending_demand",    "list_placement_groups", "list_jobs"};
+static constexpr const char* kTables[] = {"list_hosts",     "cluster_resources",     "available_resources",
+                                          "nodes",          "summarize_actors",      "list_workers",
+                                          "pending_demand", "list_placement_groups", "list_jobs"};
+static constexpr size_t kMemberTables = 1;  // of these, what a node that is not the head asks
 
 // Answers of several control methods, and what users' processes say; done when the last has come.
 struct MetricRoutes::Gathering {
   std::map<std::string, json::object> answers;
   std::vector<std::pair<std::string, json::object>> users;  // by worker
+  std::string serve;                                        // what Serve says of itself, in Prometheus' format
   size_t open = 0;
   Done done;
 
@@ -43,26 +47,51 @@ static const json::array& array_in(const json::object& from, std::string_view ke
   return value && value->is_array() ? value->get_array() : kNone;
 }
 
+static std::string bytes_of(const flexbuffers::Reference& value) {
+  if (!value.IsBlob()) return value.AsString().str();
+  return {reinterpret_cast<const char*>(value.AsBlob().data()), value.AsBlob().size()};
+}
+
+// Of workers only numbers are wanted, and there may be thousands.
+static json::object worker_counts(const flexbuffers::Map& answer) {
+  const flexbuffers::Vector rows = answer["workers"].AsVector();
+  int64_t running = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const std::string state = rows[i].AsMap()["state"].AsString().str();
+    running += state == "RUNNING" || state == "BLOCKED" ? 1 : 0;
+  }
+  return {{"count", rows.size()}, {"running", running}};
+}
+
 void MetricRoutes::gather(bool with_users, Done done) {
   const auto to = std::make_shared<Gathering>();  // shared by the answers to come
   to->done = std::move(done);
   std::vector<const char*> methods(std::begin(kTables), std::end(kTables));
+  if (config_.is_member) methods.resize(kMemberTables);
+  with_users = with_users && !config_.is_member;
   if (with_users) methods.insert(methods.end(), {"summarize_tasks", "list_tasks"});
-  to->open = methods.size() + (with_users ? 1 : 0);
+  to->open = methods.size() + (with_users ? 2 : 0);
   for (const char* method : methods)
     cluster_.call(method, map_body([&](flexbuffers::Builder& out) {
                     out.Int("limit", std::string_view(method) == "list_tasks" ? 1'000 : 10'000);
                   }),
                   [to, method](const ControlAnswer& answer) {
-                    if (answer.ok()) to->answers[method] = json_of(answer.map());
+                    const bool is_workers = std::string_view(method) == "list_workers";
+                    if (answer.ok())
+                      to->answers[method] = is_workers ? worker_counts(answer.map()) : json_of(answer.map());
                     to->close(to);
                   });
-  if (with_users) gather_users(to);
-}
-
-static std::string bytes_of(const flexbuffers::Reference& value) {
-  if (!value.IsBlob()) return value.AsString().str();
-  return {reinterpret_cast<const char*>(value.AsBlob().data()), value.AsBlob().size()};
+  if (!with_users) return;
+  gather_users(to);
+  cluster_.call("kv_get", map_body([](flexbuffers::Builder& out) {
+                  out.String("namespace", "serve");
+                  out.String("key", "metrics");
+                }),
+                [to](const ControlAnswer& answer) {
+                  const flexbuffers::Reference value = answer.map()["value"];
+                  if (answer.ok() && value.IsBlob()) to->serve = bytes_of(value);
+                  to->close(to);
+                });
 }
 
 void MetricRoutes::gather_users(std::shared_ptr<Gathering> to) {
@@ -188,6 +217,17 @@ static Counts count(const json::array& rows, const std::vector<const char*>& key
   return out;
 }
 
+// Rows that were counted already.
+static Counts sum(const json::array& rows, const std::vector<const char*>& keys) {
+  Counts out;
+  for (const json::value& row : rows) {
+    std::vector<std::string> group;
+    for (const char* key : keys) group.push_back(text_at(row.get_object(), key));
+    out[group] += static_cast<double>(number_at(row.get_object(), "count", 0));
+  }
+  return out;
+}
+
 static Counts count_tasks(std::map<std::string, json::object>& answers) {
   const json::array& counted = array_in(answers["summarize_tasks"], "summary");
   if (counted.empty()) return count(array_in(answers["list_tasks"], "tasks"), {"name", "state"});
@@ -198,12 +238,20 @@ static Counts count_tasks(std::map<std::string, json::object>& answers) {
   return out;
 }
 
-void MetricRoutes::fill(Gathering& from, MetricText& out) {
-  auto& answers = from.answers;
-  for (const json::value& host : array_in(answers["list_hosts"], "hosts")) {
-    fill_host(host.get_object(), out);
-    fill_store(host.get_object(), out);
+// A host whose own gateway can be asked is left to that one, so that no figure is scraped twice.
+void MetricRoutes::fill(Gathering& from, MetricText& out, bool with_all) {
+  for (const json::value& value : array_in(from.answers["list_hosts"], "hosts")) {
+    const json::object& host = value.get_object();
+    if (!with_all && !config_.is_member && !flag_at(host, "is_head") && !text_at(host, "metrics_target").empty())
+      continue;
+    fill_host(host, out);
+    fill_store(host, out);
   }
+  if (!config_.is_member) fill_cluster(from, out);
+}
+
+void MetricRoutes::fill_cluster(Gathering& from, MetricText& out) {
+  auto& answers = from.answers;
   fill_resources(object_in(answers["cluster_resources"], "resources"),
                  object_in(answers["available_resources"], "resources"), out);
   const auto add = [&](const char* name, const char* help, const Counts& counts,
@@ -216,7 +264,8 @@ void MetricRoutes::fill(Gathering& from, MetricText& out) {
   };
   add("ray_tasks", "Tasks by name and state", count_tasks(answers), {"Name", "State"});
   add("ray_actors", "Actors by class and state",
-      count(array_in(answers["list_actors"], "actors"), {"class_name", "state", "job_id"}), {"Name", "State", "JobId"});
+      sum(array_in(answers["summarize_actors"], "summary"), {"class_name", "state", "job_id"}),
+      {"Name", "State", "JobId"});
   add("ray_placement_groups", "Placement groups by state",
       count(array_in(answers["list_placement_groups"], "groups"), {"state"}), {"State"});
   add("ray_running_jobs", "Jobs that run",
@@ -267,20 +316,19 @@ void MetricRoutes::keep(Gathering& from) {
   for (const auto& [name, value] : sums) add(name, value);
   for (const char* name : {"CPU", "GPU"})
     if (total.contains(name)) add(std::string("used_") + name, amount_in(total, name) - amount_in(free, name));
-  add("workers", static_cast<double>(array_in(answers["list_workers"], "workers").size()));
+  const json::object& workers = answers["list_workers"];
+  add("workers", static_cast<double>(number_at(workers, "count", 0)));
   for (const char* state : {"ALIVE", "PENDING_CREATION", "RESTARTING"}) {
     double actors = 0;
-    for (const json::value& row : array_in(answers["list_actors"], "actors"))
-      actors += text_at(row.get_object(), "state") == state ? 1 : 0;
+    for (const json::value& row : array_in(answers["summarize_actors"], "summary"))
+      if (text_at(row.get_object(), "state") == state)
+        actors += static_cast<double>(number_at(row.get_object(), "count", 0));
     add(std::string("actors_") + state, actors);
   }
-  double running = 0, waiting = 0;
-  for (const json::value& row : array_in(answers["list_workers"], "workers"))
-    running +=
-        text_at(row.get_object(), "state") == "RUNNING" || text_at(row.get_object(), "state") == "BLOCKED" ? 1 : 0;
+  double waiting = 0;
   for (const json::value& row : array_in(answers["pending_demand"], "demand"))
     waiting += static_cast<double>(number_at(row.get_object(), "count", 0));
-  add("tasks_running", running);
+  add("tasks_running", static_cast<double>(number_at(workers, "running", 0)));
   add("tasks_waiting", waiting);
 }
 
@@ -293,20 +341,36 @@ json::array MetricRoutes::targets() const {
     const int64_t port = number_at(value->get_object(), "metrics_port", 0);
     if (port > 0) addresses.push_back(json::string(url.substr(0, url.rfind(':')) + ":" + std::to_string(port)));
   }
+  for (const std::string& target : member_targets_) addresses.push_back(json::string(target));
   return {json::object{{"labels", {{"job", "ray"}}}, {"targets", std::move(addresses)}}};
 }
 
+void MetricRoutes::write_targets() const {
+  const Status written =
+      write_private_file(config_.session_dir + "/prom_metrics_service_discovery.json", json::serialize(targets()));
+  if (!written.ok()) complain("dashboard", written.error().message);
+}
+
+static std::vector<std::string> targets_of_members(const json::object& answer) {
+  std::vector<std::string> out;
+  for (const json::value& host : array_in(answer, "hosts")) {
+    const std::string target = text_at(host.get_object(), "metrics_target");
+    if (!flag_at(host.get_object(), "is_head") && !target.empty()) out.push_back(target);
+  }
+  return out;
+}
+
 void MetricRoutes::tick() {
+  if (config_.is_member) return;  // the head keeps the cluster's series
   const int64_t now = epoch_now_ms() / 1000;
   if (last_sample_s_ == 0) last_sample_s_ = now;
   if (sampling_ || now - last_sample_s_ < kSampleS) return;
   last_sample_s_ = now;
   sampling_ = true;
-  const Status written =
-      write_private_file(config_.session_dir + "/prom_metrics_service_discovery.json", json::serialize(targets()));
-  if (!written.ok()) std::fprintf(stderr, "narke-gateway: %s\n", written.error().message.c_str());
   gather(false, [this](const std::shared_ptr<Gathering>& from) {
     sampling_ = false;
+    member_targets_ = targets_of_members(from->answers["list_hosts"]);
+    write_targets();
     keep(*from);
   });
 }
@@ -314,10 +378,11 @@ void MetricRoutes::tick() {
 // ---- routes ------------------------------------------------------------------------------------------------
 
 void MetricRoutes::scrape(Call call) {
-  gather(true, [this, reply = call.reply](const std::shared_ptr<Gathering>& from) {
+  const bool with_all = call.request.argument("all") == "1";
+  gather(true, [this, with_all, reply = call.reply](const std::shared_ptr<Gathering>& from) {
     MetricText text(common());
-    fill(*from, text);
-    Response out = text_response(200, text.text());
+    fill(*from, text, with_all);
+    Response out = text_response(200, text.text() + from->serve);
     out.content_type = "text/plain; version=0.0.4; charset=utf-8";
     reply(std::move(out));
   });
@@ -350,6 +415,8 @@ void MetricRoutes::add_to(Router& router) {
     route.handler = std::move(handler);
     route.is_on_open_port = open;
     if (std::string(pattern) == "/api/narke/charts") route.query = {{"minutes", "integer", "1 to 1440; 15 by default"}};
+    if (std::string(pattern) == "/metrics")
+      route.query = {{"all", "string", "1: of all nodes, those that serve their own, too"}};
     router.add(std::move(route));
   };
   add("/metrics", "Prometheus' text format.", [this](Call call) { scrape(std::move(call)); }, true);

@@ -21,6 +21,7 @@ namespace narke::gateway {
 struct MetricConfig {
   std::string session_dir, address;
   int node_pid = 0;
+  bool is_member = false;  // of a node that is not the head: served are the figures of its host alone
 };
 
 class MetricRoutes {
@@ -35,7 +36,8 @@ class MetricRoutes {
   using Done = std::function<void(std::shared_ptr<Gathering>)>;
   void gather(bool with_users, Done done);
   void gather_users(std::shared_ptr<Gathering> to);
-  void fill(Gathering& from, MetricText& out);
+  void fill(Gathering& from, MetricText& out, bool with_all);
+  void fill_cluster(Gathering& from, MetricText& out);
   void fill_host(const json::object& host, MetricText& out);
   void fill_store(const json::object& host, MetricText& out);
   void fill_resources(const json::object& total, const json::object& free, MetricText& out);
@@ -43,11 +45,13 @@ class MetricRoutes {
   void scrape(Call call);
   void charts(Call call);
   json::array targets() const;
+  void write_targets() const;
   Labels common() const;
 
   Cluster& cluster_;
   MetricConfig config_;
   SeriesStore series_;
+  std::vector<std::string> member_targets_;  // where other nodes serve their own
   int64_t last_sample_s_ = 0;
   bool sampling_ = false;
 };

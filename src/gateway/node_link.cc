@@ -19,8 +19,8 @@ flexbuffers::Map ControlAnswer::map() const {
   return flexbuffers::GetRoot(body.data(), body.size()).AsMap();
 }
 
-NodeLink::NodeLink(std::string token, std::function<void(const std::string&)> on_lost)
-    : reactor_(rpc::Identity{std::move(token), "", random_id()}), on_lost_(std::move(on_lost)) {}
+NodeLink::NodeLink(std::string token, bool here_only, std::function<void(const std::string&)> on_lost)
+    : reactor_(rpc::Identity{std::move(token), "", random_id()}), here_only_(here_only), on_lost_(std::move(on_lost)) {}
 
 NodeLink::~NodeLink() {
   if (link_) link_->set_handler(nullptr);
@@ -45,7 +45,7 @@ Status NodeLink::connect(const std::string& socket_path) {
 void NodeLink::call(const std::string& method, std::vector<uint8_t> body, Answer answer) {
   if (!link_ || link_->is_closed()) return answer({"RaySystemError", "The node is gone.", {}});
   flatbuffers::FlatBufferBuilder builder(body.size() + 128);
-  const auto name = builder.CreateString(method);
+  const auto name = builder.CreateString(here_only_ ? "here:" + method : method);
   const auto bytes = builder.CreateVector(body);
   builder.Finish(wire::CreateControl(builder, name, bytes));
   const uint32_t id = link_->next_call_id();

@@ -36,7 +36,8 @@ class Cluster {
 
 class NodeLink : public Cluster, private rpc::Handler {
  public:
-  NodeLink(std::string token, std::function<void(const std::string&)> on_lost);
+  // here_only: the node that it links to answers for itself, also where the head knows more.
+  NodeLink(std::string token, bool here_only, std::function<void(const std::string&)> on_lost);
   ~NodeLink() override;
 
   // Connects and registers as an observer.
@@ -59,6 +60,7 @@ class NodeLink : public Cluster, private rpc::Handler {
   void on_closed(rpc::Connection& link, const Error& why) override;
 
   rpc::Reactor reactor_;
+  const bool here_only_;
   std::function<void(const std::string&)> on_lost_;
   rpc::ConnectionPtr link_;  // shared with the reactor
   std::unordered_map<uint32_t, Waiting> waiting_;

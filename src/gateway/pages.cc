@@ -94,7 +94,12 @@ void Pages::add_to(Gateway& gateway) {
       [this](Call call) { call.reply(guard_.login(call.request)); });
   add("GET", "/api/openapi.json", "This interface, described.",
       [&router](Call call) { call.reply(json_response(200, router.openapi())); });
-  gateway.set_fallback([this](const Request& request) { return file(request); });
+  if (config_.is_member)
+    gateway.set_fallback([](const Request& request) {
+      return text_response(404, "There is nothing at " + request.path + ": the dashboard is on the head.");
+    });
+  else
+    gateway.set_fallback([this](const Request& request) { return file(request); });
 }
 
 }  // namespace narke::gateway

@@ -11,6 +11,7 @@ namespace narke::gateway {
 struct PagesConfig {
   std::string files_dir;     // of the built dashboard
   std::string session_name;  // shown by /api/version
+  bool is_member = false;    // of a node that is not the head: there is no dashboard
 };
 
 class Pages {

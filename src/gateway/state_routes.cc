@@ -64,11 +64,11 @@ static json::array environment_rows(const json::array& workers) {
   return out;
 }
 
-static json::array rows_of(const Table& table, const json::object& answer) {
+// Of the tables whose rows are not as the node gives them.
+static json::array made_rows(const Table& table, const json::object& answer) {
   json::array rows = array_at(answer, table.key);
   if (table.name == "runtime_envs") return environment_rows(rows);
-  if (table.name == "nodes")
-    for (json::value& row : rows) row = node_row(row.get_object());
+  for (json::value& row : rows) row = node_row(row.get_object());
   return rows;
 }
 
@@ -100,28 +100,32 @@ static std::vector<uint8_t> question(const Table& table, const Query& query, con
   });
 }
 
-static Selection chosen_by_node(const json::object& answer, const Table& table, Query query) {
-  query.conditions.clear();
-  query.offset = 0;
-  Selection out = select_rows(array_at(answer, table.key), table, query);
-  out.total = static_cast<size_t>(number_at(answer, "total", 0));
-  out.filtered = static_cast<size_t>(number_at(answer, "num_filtered", 0));
+// The rows of an answer that the query asks for.
+static Selection chosen(const flexbuffers::Map& answer, const Table& table, Query query) {
+  if (table.name == "runtime_envs" || table.name == "nodes")
+    return select_rows(rows_in(made_rows(table, json_of(answer))), table, query);
+  const bool by_node = is_chosen_by_node(table, query) && !answer["num_filtered"].IsNull();
+  if (by_node) {
+    query.conditions.clear();
+    query.offset = 0;
+  }
+  Selection out = select_rows(rows_in(answer[table.key.c_str()].AsVector()), table, query);
+  if (by_node) {
+    out.total = answer["total"].AsUInt64();
+    out.filtered = answer["num_filtered"].AsUInt64();
+  }
   return out;
 }
 
 void StateRoutes::fetch(const Table& table, const Query& query, const Request& request, Reply reply, Rows then) {
   if (table.name == "jobs")
     return jobs_.list(guard_.may_see_secrets(request), [&table, query, then = std::move(then)](json::array rows) {
-      then(select_rows(std::move(rows), table, query));
+      then(select_rows(rows_in(rows), table, query));
     });
   cluster_.call(table.method, question(table, query, request),
                 [&table, query, reply = std::move(reply), then = std::move(then)](const ControlAnswer& answer) {
                   if (!answer.ok()) return reply(refused(answer.error_kind == "ValueError" ? 400 : 500, answer.error));
-                  const json::object got = json_of(answer.map());
-                  if (is_chosen_by_node(table, query) && got.contains("num_filtered"))
-                    then(chosen_by_node(got, table, query));
-                  else
-                    then(select_rows(rows_of(table, got), table, query));
+                  then(chosen(answer.map(), table, query));
                 });
 }
 
@@ -149,11 +153,14 @@ void StateRoutes::summarize(Call call) {
     fetch(*table, query, call.request, call.reply,
           [count, reply = call.reply](Selection selection) { reply(json_response(200, count(selection.rows))); });
   };
-  if (table->name != "tasks") return by_rows();
-  cluster_.call("summarize_tasks", question(*table, query.value(), call.request),
-                [by_rows, reply = call.reply](const ControlAnswer& answer) {
+  const bool is_plain = query.value().conditions.empty() && query.value().search.empty();
+  const bool is_tasks = table->name == "tasks";
+  if (!is_tasks && !(table->name == "actors" && is_plain)) return by_rows();
+  cluster_.call("summarize_" + table->name, question(*table, query.value(), call.request),
+                [by_rows, is_tasks, reply = call.reply](const ControlAnswer& answer) {
                   if (!answer.ok()) return by_rows();
-                  reply(json_response(200, task_summary(json_of(answer.map()))));
+                  const json::object counted = json_of(answer.map());
+                  reply(json_response(200, is_tasks ? task_summary(counted) : actor_summary(counted)));
                 });
 }
 
@@ -456,11 +463,13 @@ void StateRoutes::overview(Call call) {
   });
 }
 
-// Values of keys that begin with a prefix in one of the namespaces where libraries tell of their progress.
+// Values of keys that begin with a prefix in one of the namespaces where libraries tell of their progress, and programs
+// of the breakpoints at which they wait.
 void StateRoutes::kv(Call call) {
   static const std::set<std::string> kOpen = {"serve",       "data",       "train",       "tune",
                                               "_serve",      "_data",      "_train",      "_tune",
-                                              "narke_serve", "narke_data", "narke_train", "narke_tune"};
+                                              "narke_serve", "narke_data", "narke_train", "narke_tune",
+                                              "debugger"};
   const std::string space = call.parts[0];
   if (!kOpen.contains(space)) return call.reply(refused(404, "There is no namespace '" + space + "' to look into."));
   auto body = map_body([&](flexbuffers::Builder& out) {
@@ -491,7 +500,10 @@ void StateRoutes::kv(Call call) {
         if (got.ok() && value.IsBlob()) {
           const flexbuffers::Blob bytes = value.AsBlob();
           const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-          if (auto parsed = parse_json(text)) gathered->values[key] = std::move(*parsed);
+          if (auto parsed = parse_json(text); parsed && parsed->is_object()) {
+            parsed->get_object().erase("code");  // what lets a person into a breakpoint
+            gathered->values[key] = std::move(*parsed);
+          }
         }
         if (--gathered->open == 0) reply(json_response(200, gathered->values));
       });

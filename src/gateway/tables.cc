@@ -184,8 +184,7 @@ static const json::value& at(const json::object& row, std::string_view key) {
   return found ? *found : null;
 }
 
-static bool meets(const json::object& row, const Condition& condition) {
-  const json::value& value = at(row, condition.key);
+static bool meets(const json::value& value, const Condition& condition) {
   if (condition.predicate == "~") return lower(shown(value)).find(lower(condition.value)) != std::string::npos;
   return equals(value, condition.value) == (condition.predicate == "=");
 }
@@ -197,57 +196,70 @@ static bool is_less(const json::value& a, const json::value& b) {
   return shown(a) < shown(b);
 }
 
-static bool is_found(const json::object& row, const Table& table, const std::string& wanted) {
-  return std::any_of(table.columns.begin(), table.columns.end(), [&](const Column& column) {
-    return lower(shown(at(row, column.name))).find(wanted) != std::string::npos;
-  });
+RowSource rows_in(const json::array& rows) {
+  return {rows.size(), [&rows](size_t row, const std::string& column) {
+            const json::object* object = rows[row].if_object();
+            return object ? at(*object, column) : json::value();
+          }};
 }
 
-// The table's columns and no others; what the node leaves empty becomes null.
-static json::object trimmed(const json::object& row, const Table& table, bool detail) {
+RowSource rows_in(const flexbuffers::Vector& rows) {
+  return {rows.size(),
+          [rows](size_t row, const std::string& column) { return json_of(rows[row].AsMap()[column.c_str()]); }};
+}
+
+// What the node leaves empty becomes null.
+static json::object trimmed(const RowSource& rows, size_t row, const Table& table, bool detail) {
   json::object out;
   out.reserve(table.columns.size());
   for (const Column& column : table.columns) {
     if (column.detail_only && !detail) continue;
-    const json::value& value = at(row, column.name);
+    json::value value = rows.cell(row, column.name);
     const bool empty = value.is_string() && value.get_string().empty() && column.name != "name";
-    out[column.name] = empty ? json::value(nullptr) : value;
+    out[column.name] = empty ? json::value(nullptr) : std::move(value);
   }
   return out;
 }
 
-static void sort_rows(std::vector<const json::object*>& rows, const Table& table, const Query& query) {
-  const auto before = [&](const json::object* a, const json::object* b) {
-    if (!query.sort_by.empty()) {
-      const json::value &left = at(*a, query.sort_by), &right = at(*b, query.sort_by);
-      if (is_less(left, right)) return !query.descending;
-      if (is_less(right, left)) return query.descending;
-    }
-    for (const std::string& id : table.ids) {
-      if (is_less(at(*a, id), at(*b, id))) return true;
-      if (is_less(at(*b, id), at(*a, id))) return false;
-    }
-    return false;
-  };
-  std::sort(rows.begin(), rows.end(), before);
+// A row that was chosen, with what it is sorted by.
+struct Chosen {
+  size_t row;
+  json::value by;
+  std::vector<json::value> ids;
+};
+
+static void sort_rows(std::vector<Chosen>& rows, bool descending) {
+  std::sort(rows.begin(), rows.end(), [descending](const Chosen& a, const Chosen& b) {
+    if (is_less(a.by, b.by)) return !descending;
+    if (is_less(b.by, a.by)) return descending;
+    return std::lexicographical_compare(a.ids.begin(), a.ids.end(), b.ids.begin(), b.ids.end(), is_less);
+  });
 }
 
-Selection select_rows(json::array rows, const Table& table, const Query& query) {
+static bool is_chosen(const RowSource& rows, size_t row, const Table& table, const Query& query,
+                      const std::string& searched) {
+  for (const Condition& condition : query.conditions)
+    if (!meets(rows.cell(row, condition.key), condition)) return false;
+  return searched.empty() || std::any_of(table.columns.begin(), table.columns.end(), [&](const Column& column) {
+           return lower(shown(rows.cell(row, column.name))).find(searched) != std::string::npos;
+         });
+}
+
+Selection select_rows(const RowSource& rows, const Table& table, const Query& query) {
   Selection out;
-  out.total = rows.size();
-  std::vector<const json::object*> chosen;
-  const std::string wanted = lower(query.search);
-  for (const json::value& value : rows) {
-    const json::object* row = value.if_object();
-    if (row == nullptr) continue;
-    const bool fits = std::all_of(query.conditions.begin(), query.conditions.end(),
-                                  [&](const Condition& condition) { return meets(*row, condition); });
-    if (fits && (wanted.empty() || is_found(*row, table, wanted))) chosen.push_back(row);
+  out.total = rows.count;
+  std::vector<Chosen> chosen;
+  const std::string searched = lower(query.search);
+  for (size_t row = 0; row < rows.count; ++row) {
+    if (!is_chosen(rows, row, table, query, searched)) continue;
+    Chosen each{row, query.sort_by.empty() ? json::value() : rows.cell(row, query.sort_by), {}};
+    for (const std::string& id : table.ids) each.ids.push_back(rows.cell(row, id));
+    chosen.push_back(std::move(each));
   }
   out.filtered = chosen.size();
-  sort_rows(chosen, table, query);
+  sort_rows(chosen, query.descending);
   for (size_t i = query.offset; i < chosen.size() && out.rows.size() < query.limit; ++i)
-    out.rows.push_back(trimmed(*chosen[i], table, query.detail));
+    out.rows.push_back(trimmed(rows, chosen[i].row, table, query.detail));
   return out;
 }
 
@@ -320,6 +332,23 @@ json::object summarize_actors(const json::array& rows) {
   }
   return summarized(rows.size(),
                     {{"summary", std::move(by_class)}, {"total_actors", rows.size()}, {"summary_by", "class"}});
+}
+
+json::object actor_summary(const json::object& counted) {
+  json::object by_class;
+  int64_t actors = 0;
+  for (const json::value& value : array_at(counted, "summary")) {
+    const json::object& row = value.get_object();
+    const std::string name = text_at(row, "class_name"), state = text_at(row, "state");
+    const int64_t count = number_at(row, "count", 0);
+    json::value& entry = by_class[name];
+    if (!entry.is_object()) entry = {{"class_name", name}, {"state_counts", json::object()}};
+    json::object& states = entry.get_object()["state_counts"].get_object();
+    states[state] = number_at(states, state, 0) + count;
+    actors += count;
+  }
+  return summarized(static_cast<size_t>(actors),
+                    {{"summary", std::move(by_class)}, {"total_actors", actors}, {"summary_by", "class"}});
 }
 
 json::object summarize_objects(const json::array& rows) {

@@ -1,6 +1,7 @@
 // The tables of the state interface: which columns each has (Ray's), and how rows are chosen from them. Pure.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -51,7 +52,16 @@ struct Selection {
   size_t filtered = 0;  // rows that meet the conditions
   json::array rows;     // at most `limit` of them, with the table's columns only
 };
-Selection select_rows(json::array rows, const Table& table, const Query& query);
+// Rows to choose from, wherever they lie. A value is made when it is looked at: choosing a page of ten thousand rows
+// takes the memory of that page.
+struct RowSource {
+  size_t count = 0;
+  std::function<json::value(size_t row, const std::string& column)> cell;
+};
+// What they are made of must outlive them.
+RowSource rows_in(const json::array& rows);
+RowSource rows_in(const flexbuffers::Vector& rows);
+Selection select_rows(const RowSource& rows, const Table& table, const Query& query);
 
 // Texts without regard to case, numbers as numbers, null as "none".
 bool equals(const json::value& value, std::string_view wanted);
@@ -65,6 +75,8 @@ json::object summarize_tasks(const json::array& rows);
 // The same, from what the node has counted: {summary: [{func_or_class_name, type, state_counts}], total_...}.
 json::object task_summary(const json::object& counted);
 json::object summarize_actors(const json::array& rows);
+// The same, from what the node has counted: {summary: [{class_name, state, job_id, count}]}.
+json::object actor_summary(const json::object& counted);
 json::object summarize_objects(const json::array& rows);
 
 }  // namespace narke::gateway

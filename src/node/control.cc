@@ -67,6 +67,7 @@ const std::unordered_map<std::string, Control::Method>& Control::methods() {
       {"worker_fate", &Control::worker_fate},
       {"job_info", &Control::job_info},
       {"list_actors", &Control::list_actors},
+      {"summarize_actors", &Control::summarize_actors},
       {"list_workers", &Control::list_workers},
       {"list_jobs", &Control::list_jobs},
       {"list_placement_groups", &Control::list_groups},

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -24,6 +25,9 @@
 namespace narke::node {
 
 using MapBuilder = flexbuffers::Builder;
+
+// In front of a method's name: this node is asked, whichever knows all. It tells of its own host.
+inline constexpr std::string_view kHereMark = "here:";
 
 // A program as people name it.
 struct ProgramName {
@@ -66,6 +70,8 @@ class Control {
   void on_group_changed(const controller::PlacementGroup& group);
   void on_worker_gone(const WorkerId& worker);
   void tick();
+  // Where others find this node's metrics, HOST:PORT; "" when the head tells of this node.
+  void set_metrics_target(std::string target) { metrics_target_ = std::move(target); }
   bool has_waiters() const { return !group_waiters_.empty() || !fate_waiters_.empty(); }
 
  private:
@@ -115,6 +121,7 @@ class Control {
   Failure job_info(Call& call);
   // tables
   Failure list_actors(Call& call);
+  Failure summarize_actors(Call& call);
   Failure list_workers(Call& call);
   Failure list_jobs(Call& call);
   Failure list_groups(Call& call);
@@ -194,6 +201,7 @@ class Control {
   StoreOf store_;
   ControlOut& out_;
   HostWatch host_{config_.session_dir};
+  std::string metrics_target_;
   Reply reply_;
   std::unordered_multimap<PgId, Waiter> group_waiters_;
   std::unordered_multimap<WorkerId, Waiter> fate_waiters_;

@@ -18,6 +18,7 @@ void Control::put_host(MapBuilder& out) {
   out.String("ip", config_.address);
   out.String("hostname", config_.hostname);
   out.Bool("is_head", cluster_.is_head());
+  out.String("metrics_target", metrics_target_);
   out.Double("cpu_percent", host.cpu_percent);
   out.Int("cores", host.cores);
   for (const auto& [key, value] :

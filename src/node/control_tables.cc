@@ -1,5 +1,7 @@
 // Control methods that describe: resources, nodes, actors, workers, jobs, objects, demand.
 #include <algorithm>
+#include <map>
+#include <tuple>
 
 #include <unistd.h>
 
@@ -290,6 +292,23 @@ Control::Failure Control::list_actors(Call& call) {
     const auto& actors = cluster_.controller().actors.all();
     for (const ActorId& id : sorted_keys(actors)) add([&](MapBuilder& out) { put_actor(out, actors.at(id)); });
   });
+}
+
+// Counts by class, state and job: there may be ten thousand actors of three kinds.
+Control::Failure Control::summarize_actors(Call& call) {
+  std::map<std::tuple<std::string_view, wire::ActorState, std::string_view>, int64_t> counts;
+  for (const auto& [id, actor] : cluster_.controller().actors.all())
+    ++counts[{actor.spec.class_name, actor.state, actor.spec.job.view()}];
+  const size_t start = call.out.StartVector("summary");
+  for (const auto& [group, count] : counts)
+    call.out.Map([&, &group = group, count = count] {
+      call.out.String("class_name", std::string(std::get<0>(group)));
+      call.out.String("state", state_name(std::get<1>(group)));
+      call.out.String("job_id", JobId::from_bytes(std::get<2>(group)).hex());
+      call.out.Int("count", count);
+    });
+  call.out.EndVector(start, false, false);
+  return {};
 }
 
 // ---- workers -----------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <ctime>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include <fcntl.h>
@@ -186,7 +187,7 @@ Status Daemon::prepare_session() {
   if (error)
     return Error{ErrorCode::kFailed,
                  "cannot make the session directory " + options_.session_dir + ": " + error.message()};
-  log_file_.open(path("logs/narke-node.log"), std::ios::app);
+  log_.open(path("logs/narke-node.log"), "raylet");
   std::ofstream(path("node_id")) << node_.hex() << "\n";
   std::ifstream existing(path("token"), std::ios::binary);
   token_.assign(std::istreambuf_iterator<char>(existing), {});
@@ -224,6 +225,8 @@ Status Daemon::start_gateway() {
   config.host = options_.dashboard_host;
   config.port = options_.dashboard_port;
   config.metrics_port = options_.metrics_port;
+  config.agent_port = options_.agent_port;
+  config.is_member = !options_.join.empty();
   config.eager = options_.dashboard_eager;
   config.program = options_.gateway;
   if (config.program.empty()) config.program = fs::read_symlink("/proc/self/exe").parent_path() / "narke-gateway";
@@ -236,7 +239,16 @@ Status Daemon::start_gateway() {
   config.tls_cert = options_.tls_cert;
   config.tls_key = options_.tls_key;
   gateway_ = std::make_unique<GatewayProcess>(*reactor_, std::move(config), [this](const std::string& m) { log(m); });
-  return gateway_->start();
+  if (Status started = gateway_->start(); !started.ok()) return started;
+  service_->set_metrics_target(metrics_target());
+  return ok_status();
+}
+
+std::string Daemon::metrics_target() const {
+  const std::string& host = options_.dashboard_host;
+  if (gateway_->metrics_port() == 0 || rpc::is_loopback(host)) return "";
+  const bool is_any = host == "0.0.0.0" || host == "::";
+  return (is_any ? options_.address : host) + ":" + std::to_string(gateway_->metrics_port());
 }
 
 ServiceConfig Daemon::service_config() {
@@ -297,7 +309,8 @@ void Daemon::say_ready(const std::string& error) {
   std::string line = error.empty() ? "ready " + std::to_string(getpid()) : "error " + error;
   std::replace(line.begin(), line.end(), '\n', ' ');
   if (error.empty() && gateway_->port() != 0)
-    line += " dashboard=" + std::to_string(gateway_->port()) + " metrics=" + std::to_string(gateway_->metrics_port());
+    line += " dashboard=" + std::to_string(gateway_->port()) + " metrics=" + std::to_string(gateway_->metrics_port()) +
+            " agent=" + std::to_string(gateway_->agent_port());
   line += '\n';
   if (write(options_.ready_fd, line.data(), line.size()) != static_cast<ssize_t>(line.size()))
     log("nobody reads the ready descriptor: " + std::string(std::strerror(errno)));
@@ -407,16 +420,6 @@ Daemon::~Daemon() {
     if (fd >= 0) close(fd);
 }
 
-void Daemon::log(const std::string& message) {
-  const auto now = std::chrono::system_clock::now();
-  const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
-  const auto ms = std::chrono::duration_cast<milliseconds>(now.time_since_epoch()).count() % 1000;
-  std::tm utc{};
-  gmtime_r(&seconds, &utc);
-  char stamp[40];
-  const size_t size = std::strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &utc);
-  std::snprintf(stamp + size, sizeof(stamp) - size, ".%03dZ ", static_cast<int>(ms));
-  log_file_ << stamp << message << std::endl;
-}
+void Daemon::log(const std::string& message) { log_.write(message); }
 
 }  // namespace narke::node

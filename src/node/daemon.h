@@ -2,10 +2,10 @@
 #pragma once
 
 #include <csignal>
-#include <fstream>
 #include <memory>
 #include <string>
 
+#include "base/own_log.h"
 #include "node/gateway_process.h"
 #include "node/options.h"
 #include "node/processes.h"
@@ -33,6 +33,8 @@ class Daemon {
   Status prepare_session();
   Status make_store();
   Status start_gateway();
+  // Where others find this node's metrics; "" when they are served to this host alone, or not at all.
+  std::string metrics_target() const;
   ServiceConfig service_config();
   std::string service_endpoint() const;  // HOST:PORT of the door
   void log(const std::string& message);
@@ -57,7 +59,7 @@ class Daemon {
   std::string token_, cluster_id_;
   NodeId node_;
   std::unique_ptr<rpc::Door> door_, client_door_;
-  std::ofstream log_file_;
+  OwnLog log_;
   std::unique_ptr<rpc::Reactor> reactor_;
   std::unique_ptr<Service> service_;
   std::unique_ptr<Processes> processes_;

@@ -55,11 +55,20 @@ GatewayProcess::GatewayProcess(rpc::Reactor& reactor, GatewayConfig config, std:
 
 GatewayProcess::~GatewayProcess() {
   stop();
-  for (const int fd : {web_, metrics_, pidfd_}) {
-    if (fd < 0) continue;
+  for (const int fd : sockets()) {
     reactor_.unwatch(fd);
     close(fd);
   }
+  if (pidfd_ < 0) return;
+  reactor_.unwatch(pidfd_);
+  close(pidfd_);
+}
+
+std::vector<int> GatewayProcess::sockets() const {
+  std::vector<int> out;
+  for (const int fd : {web_, metrics_, agent_})
+    if (fd >= 0) out.push_back(fd);
+  return out;
 }
 
 Status GatewayProcess::bind_web() {
@@ -78,16 +87,28 @@ Status GatewayProcess::bind_web() {
   return ok_status();
 }
 
+Status GatewayProcess::bind_one(int port, const char* what, const char* option, int* fd, int* bound) {
+  *fd = listen_on(config_.host, port);
+  if (*fd < 0)
+    return Error{ErrorCode::kFailed, std::string(what) + " cannot be served on " + config_.host + ":" +
+                                         std::to_string(port) + ": " + std::strerror(-*fd) + ". Choose another " +
+                                         option + "."};
+  *bound = port_of(*fd);
+  return ok_status();
+}
+
 Status GatewayProcess::start() {
   if (config_.host.empty()) return ok_status();
   if (Status bound = bind_web(); !bound.ok()) return bound;
-  metrics_ = listen_on(config_.host, config_.metrics_port);
-  if (metrics_ < 0)
-    return Error{ErrorCode::kFailed, "metrics cannot be served on " + config_.host + ":" +
-                                         std::to_string(config_.metrics_port) + ": " + std::strerror(-metrics_) +
-                                         ". Choose another --metrics-export-port."};
   port_ = port_of(web_);
-  metrics_port_ = port_of(metrics_);
+  if (Status bound = bind_one(config_.metrics_port, "metrics", "--metrics-export-port", &metrics_, &metrics_port_);
+      !bound.ok())
+    return bound;
+  if (config_.agent_port >= 0)
+    if (Status bound = bind_one(config_.agent_port, "the agent's interface", "--dashboard-agent-listen-port", &agent_,
+                                &agent_port_);
+        !bound.ok())
+      return bound;
   if (config_.eager)
     launch();
   else
@@ -104,12 +125,12 @@ void GatewayProcess::stop() {
 
 void GatewayProcess::wait_for_client() {
   if (std::exchange(waiting_, true)) return;
-  for (const int fd : {web_, metrics_}) reactor_.watch(fd, [this] { on_client(); });
+  for (const int fd : sockets()) reactor_.watch(fd, [this] { on_client(); });
 }
 
 void GatewayProcess::on_client() {
   if (!std::exchange(waiting_, false)) return;
-  for (const int fd : {web_, metrics_}) reactor_.unwatch(fd);
+  for (const int fd : sockets()) reactor_.unwatch(fd);
   launch();
 }
 
@@ -119,6 +140,8 @@ void GatewayProcess::launch() {
   order.command = {config_.program,
                    "--web-fd=" + std::to_string(web_),
                    "--metrics-fd=" + std::to_string(metrics_),
+                   "--agent-fd=" + std::to_string(agent_),
+                   "--member=" + std::to_string(config_.is_member),
                    "--session-dir=" + config_.session_dir,
                    "--address=" + config_.address,
                    "--python=" + config_.python,
@@ -128,7 +151,7 @@ void GatewayProcess::launch() {
                    "--tls-cert=" + config_.tls_cert,
                    "--tls-key=" + config_.tls_key,
                    "--node-pid=" + std::to_string(getpid())};
-  order.keep = {web_, metrics_};
+  order.keep = sockets();
   order.output_path = order.error_path = config_.session_dir + "/logs/gateway.err";
   started_ = rpc::Reactor::Clock::now();
   const int error = spawn(order, &pid_);

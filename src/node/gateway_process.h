@@ -18,6 +18,8 @@ struct GatewayConfig {
   std::string host;  // "" for no gateway
   int port = -1;     // -1: 8265 or the next free one; 0: any
   int metrics_port = 0;
+  int agent_port = -1;  // a second port like `port`; -1: none
+  bool is_member = false;  // of a node that is not the head: it tells of this node alone
   bool eager = false;
   std::string program;  // path of narke-gateway
   std::string session_dir, address, python, python_path;
@@ -39,10 +41,13 @@ class GatewayProcess {
 
   int port() const { return port_; }  // 0 without a gateway
   int metrics_port() const { return metrics_port_; }
+  int agent_port() const { return agent_port_; }
   int pid() const { return pid_; }  // 0 while none runs
 
  private:
   Status bind_web();
+  Status bind_one(int port, const char* what, const char* option, int* fd, int* bound);
+  std::vector<int> sockets() const;
   void wait_for_client();
   void on_client();
   void launch();
@@ -51,8 +56,8 @@ class GatewayProcess {
   rpc::Reactor& reactor_;
   GatewayConfig config_;
   std::function<void(const std::string&)> log_;
-  int web_ = -1, metrics_ = -1;  // listening sockets
-  int port_ = 0, metrics_port_ = 0;
+  int web_ = -1, metrics_ = -1, agent_ = -1;  // listening sockets
+  int port_ = 0, metrics_port_ = 0, agent_port_ = 0;
   int pid_ = 0, pidfd_ = -1;
   int failures_ = 0;  // in a row, each soon after its start
   rpc::Reactor::Clock::time_point started_;

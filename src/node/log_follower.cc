@@ -123,9 +123,7 @@ bool LogFollower::read_on(File& file, const std::string& path, int64_t& read_to,
 
 // What was read to its end so far is called name.1, older ones count up, the oldest goes.
 void LogFollower::rotate(File& file) {
-  for (int number = limits_.backups; number > 1; --number)
-    rename((file.path + "." + std::to_string(number - 1)).c_str(), (file.path + "." + std::to_string(number)).c_str());
-  if (rename(file.path.c_str(), (file.path + ".1").c_str()) != 0) return;
+  if (!rotate_log(file.path, limits_.backups)) return;
   file.rotated_to = std::exchange(file.read_to, 0);
   out_.on_rotated(file.worker);
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/id.h"
+#include "base/own_log.h"
 #include "rpc/reactor.h"
 
 namespace narke::node {
@@ -31,12 +32,6 @@ class LogOut {
   virtual void on_lines(const std::vector<LogText>& lines) = 0;
   // A file has grown too large and has another name now: the worker shall open one of the old name.
   virtual void on_rotated(const WorkerId& worker) = 0;
-};
-
-// How large a file becomes, and how many older ones (name.1 is the latest) are kept.
-struct LogLimits {
-  int64_t most_bytes = 512 << 20;
-  int backups = 5;
 };
 
 class LogFollower {

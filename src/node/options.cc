@@ -88,6 +88,11 @@ OptionTable dashboard_options() {
         [](Options& o, const string& v) {
           return parse_number(v, &o.metrics_port) && o.metrics_port >= 0 && o.metrics_port < 65536;
         }}},
+      {"--agent-port",
+       {"PORT", "a second port for the REST interface, where Ray's agents have theirs; none by default",
+        [](Options& o, const string& v) {
+          return parse_number(v, &o.agent_port) && o.agent_port >= 0 && o.agent_port < 65536;
+        }}},
       {"--dashboard-eager",
        {nullptr, "start the gateway at once and not with the first request",
         [](Options& o, const string&) {

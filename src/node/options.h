@@ -38,6 +38,7 @@ struct Options {
   std::string dashboard_host;  // "" for no gateway
   int dashboard_port = -1;     // -1: 8265 or the next free one
   int metrics_port = 0;        // 0: any
+  int agent_port = -1;         // a second port for the REST interface; -1: none
   bool dashboard_eager = false;
   std::string tls_cert, tls_key;  // paths for HTTPS; empty: the gateway makes its own
   std::string gateway;  // path of narke-gateway; empty: beside this program

@@ -49,16 +49,6 @@ static controller::Node self_of(const ServiceConfig& config) {
 
 static std::string below(const std::string& folder, const char* name) { return folder.empty() ? "" : folder + name; }
 
-// Ray's names for the same.
-static LogLimits log_limits() {
-  LogLimits limits;
-  if (const char* bytes = std::getenv("RAY_ROTATION_MAX_BYTES"); bytes && std::atoll(bytes) > 0)
-    limits.most_bytes = std::atoll(bytes);
-  if (const char* backups = std::getenv("RAY_ROTATION_BACKUP_COUNT"); backups && std::atoi(backups) > 0)
-    limits.backups = std::atoi(backups);
-  return limits;
-}
-
 Service::Service(rpc::Reactor& reactor, ServiceConfig config, std::function<void(const std::string&)> log)
     : reactor_(reactor),
       config_(std::move(config)),
@@ -458,7 +448,9 @@ bool Service::on_control(Program& program, const rpc::Frame& frame) {
   if (!table || !table->method()) return false;
   const flexbuffers::Map body =
       table->body() ? map_of(table->body()->data(), table->body()->size()) : flexbuffers::Map::EmptyMap();
-  const std::string method = table->method()->str();
+  std::string method = table->method()->str();
+  const bool is_for_here = method.starts_with(kHereMark);
+  if (is_for_here) method.erase(0, kHereMark.size());
   if (method == "worker_fate") {
     const std::string where = id_text(body["node_id"]);
     const NodeId node = where.size() == NodeId::kSize ? NodeId::from_bytes(where) : cluster_.self();
@@ -466,7 +458,7 @@ bool Service::on_control(Program& program, const rpc::Frame& frame) {
       relay(node, program, frame.type, frame.call_id, frame.table, frame.raw);
       return true;
     }
-  } else if (!cluster_.is_head() && method != "session_info" && method != "store_stats") {
+  } else if (!is_for_here && !cluster_.is_head() && method != "session_info" && method != "store_stats") {
     return relay_to_head(program, frame);
   }
   control_.handle(program, frame.call_id, method, body);

@@ -72,6 +72,8 @@ class Service : public rpc::Handler,
   Cluster& cluster() { return cluster_; }
   const Cluster& cluster() const { return cluster_; }
   // ---- with other hosts (service_cluster.cc)
+  // See Control::set_metrics_target.
+  void set_metrics_target(std::string target) { control_.set_metrics_target(std::move(target)); }
   void attach_transfers(transfer::Transfers& transfers) { transfers_ = &transfers; }
   tunnel::TunnelsOut& tunnels_out() { return *this; }
   void attach_tunnels(tunnel::Tunnels& tunnels) { tunnels_ = &tunnels; }

@@ -1,5 +1,7 @@
 // What workers write: lines to the drivers that want them, files that are rotated and go in the end.
+#include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <unordered_map>
 #include <vector>
 
@@ -9,7 +11,20 @@
 namespace narke::node {
 
 static constexpr int64_t kReopenMs = 10'000;
-static constexpr int64_t kPruneEveryMs = 600'000;
+static constexpr int64_t kPruneLeastMs = 1'000, kPruneMostMs = 600'000;  // between two looks
+static constexpr double kDayMs = 24.0 * 3600 * 1000;
+
+// NARKE_LOG_KEEP_DAYS and NARKE_LOG_TOTAL_BYTES, where they are positive numbers.
+static LogRetention log_retention() {
+  LogRetention out;
+  const auto number = [](const char* name) {
+    const char* text = std::getenv(name);
+    return text ? std::atof(text) : 0.0;
+  };
+  if (const double days = number("NARKE_LOG_KEEP_DAYS"); days > 0) out.keep_ms = static_cast<int64_t>(days * kDayMs);
+  if (const double bytes = number("NARKE_LOG_TOTAL_BYTES"); bytes >= 1) out.total_bytes = static_cast<uint64_t>(bytes);
+  return out;
+}
 
 void Service::on_lines(const std::vector<LogText>& lines) {
   std::unordered_map<Program*, std::vector<const LogText*>> by_driver;
@@ -47,13 +62,15 @@ void Service::on_rotated(const WorkerId& worker) {
 }
 
 void Service::prune_old_logs() {
-  if (now_ms() - pruned_ms_ < kPruneEveryMs || config_.session_dir.empty()) return;
+  static const LogRetention retention = log_retention();
+  const int64_t period_ms = std::clamp(retention.keep_ms / 10, kPruneLeastMs, kPruneMostMs);
+  if (now_ms() - pruned_ms_ < period_ms || config_.session_dir.empty()) return;
   pruned_ms_ = now_ms();
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   const int64_t epoch = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
   errands_.run(
       [folder = config_.session_dir + "/logs", names = logs_.names(), epoch] {
-        prune_logs(folder, names, {}, epoch);
+        prune_logs(folder, names, retention, epoch);
         return Answer{};
       },
       [](const Answer&) {});

@@ -29,18 +29,22 @@ class DashboardOptions(NamedTuple):
         port: port of the dashboard; None for 8265 or the next free one.
         metrics_port: port of the metrics; 0 for any free one.
         eager: start the gateway with the node and not with the first request.
+        agent_port: a second port for the REST interface, 0 for any free one; None for none.
     """
 
     host: str = "127.0.0.1"
     port: int | None = None
     metrics_port: int = 0
     eager: bool = False
+    agent_port: int | None = None
 
     def arguments(self) -> list[str]:
         """The words of the node's command line."""
         words = ["--dashboard-host", self.host, "--metrics-port", str(self.metrics_port)]
         if self.port is not None:
             words += ["--dashboard-port", str(self.port)]
+        if self.agent_port is not None:
+            words += ["--agent-port", str(self.agent_port)]
         return [*words, "--dashboard-eager"] if self.eager else words
 
 
@@ -158,7 +162,7 @@ class NodeProcess:
         options: what it was started with.
 
     Attributes:
-        dashboard_port, metrics_port: where it serves HTTP; 0 for nowhere.
+        dashboard_port, metrics_port, agent_port: where it serves HTTP; 0 for nowhere.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], options: NodeOptions) -> None:
@@ -166,6 +170,7 @@ class NodeProcess:
         self.options = options
         self.dashboard_port = 0
         self.metrics_port = 0
+        self.agent_port = 0
 
     @property
     def pid(self) -> int:
@@ -177,17 +182,22 @@ class NodeProcess:
         facts = dict(word.split("=", 1) for word in said.split() if "=" in word)
         self.dashboard_port = int(facts.get("dashboard", 0))
         self.metrics_port = int(facts.get("metrics", 0))
+        self.agent_port = int(facts.get("agent", 0))
 
     def dashboard_info(self) -> dict[str, Any]:
-        """The facts of the gateway for the session's info.json; {} without one."""
+        """The facts of the gateway for the session's info.json; {} without one. A node that is not the head has no
+        dashboard: its port takes questions about this host."""
         if not self.dashboard_port or self.options.dashboard is None:
             return {}
+        if self.options.join is not None:
+            return {"agent_port": self.dashboard_port, "metrics_port": self.metrics_port}
         host = self.options.dashboard.host
         shown = self.options.address if host in ("0.0.0.0", "::", "") else host
         return {
             "dashboard_url": f"{shown}:{self.dashboard_port}",
             "dashboard_port": self.dashboard_port,
             "metrics_port": self.metrics_port,
+            **({"agent_port": self.agent_port} if self.agent_port else {}),
         }
 
     def stop(self, *, wait: bool) -> None:

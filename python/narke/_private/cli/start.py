@@ -16,6 +16,7 @@ __all__ = ["main", "parse"]
 _DEFAULT_PORT = 6379
 _CLIENT_PORT = 10_001  # as Ray's client server has it
 _LOOPBACKS = ("127.0.0.1", "localhost", "::1")
+_ANY_ADDRESS = "0.0.0.0"
 _JOURNAL = "journal.db"
 # Options of `ray start` for what a node here does not have (it listens on one port alone); they change nothing.
 _IGNORED_VALUES = (
@@ -25,7 +26,6 @@ _IGNORED_VALUES = (
     "--max-worker-port",
     "--worker-port-list",
     "--gcs-server-port",
-    "--dashboard-agent-listen-port",
     "--dashboard-agent-grpc-port",
     "--dashboard-grpc-port",
     "--runtime-env-agent-port",
@@ -75,6 +75,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.head == bool(options.address):
         parser.error("give either --head to begin a cluster or --address=HOST:PORT to join one")
+    options.dashboard_host = options.dashboard_host or _default_host(options.head)
     options.store = _store(options)
     if options.store and not options.store.startswith("redis://"):
         parser.error("--store must be an address that begins with redis://")
@@ -143,13 +144,23 @@ def _add_node_options(parser: argparse.ArgumentParser) -> None:
         help="folder for objects when memory is short; in the session's by default",
     )
     parser.add_argument("--temp-dir", help="folder for sessions")
-    parser.add_argument("--dashboard-host", default="127.0.0.1", help="address that the dashboard listens on")
+    parser.add_argument(
+        "--dashboard-host",
+        help="address that the dashboard listens on, or this node's metrics and logs if it joins a cluster; 127.0.0.1 "
+        "by default, every address of a pod that joins one",
+    )
     parser.add_argument("--dashboard-port", type=int, help="its port; 8265 or the next free one by default")
     parser.add_argument(
         "--include-dashboard", type=_truth, default=True, help="true or false; true by default"
     )
     parser.add_argument(
         "--metrics-export-port", type=int, default=0, help="where metrics are served; any free port"
+    )
+    parser.add_argument(
+        "--dashboard-agent-listen-port",
+        type=int,
+        help="port for questions about this host (health, logs, stacks); a node that joins a cluster takes any free "
+        "one by default, a head none beside its dashboard's",
     )
     parser.add_argument("--block", action="store_true", help="stay until the node ends")
 
@@ -287,14 +298,21 @@ def _token(options: argparse.Namespace, base: str) -> str | None:
     return token
 
 
+def _default_host(is_head: bool) -> str:
+    """Probes and scrapes come to a pod's address; a machine's own are for its user to open."""
+    return _ANY_ADDRESS if "KUBERNETES_SERVICE_HOST" in os.environ and not is_head else _LOOPBACKS[0]
+
+
 def _dashboard(options: argparse.Namespace) -> Any:
     from narke._private.node_process import DashboardOptions
 
-    if not options.include_dashboard or not options.head:
+    if not options.include_dashboard:
         return None
-    return DashboardOptions(
-        options.dashboard_host, options.dashboard_port, options.metrics_export_port, eager=True
-    )
+    host, metrics = options.dashboard_host, options.metrics_export_port
+    agent = options.dashboard_agent_listen_port
+    if not options.head:
+        return DashboardOptions(host, agent or 0, metrics)
+    return DashboardOptions(host, options.dashboard_port, metrics, eager=True, agent_port=agent)
 
 
 def _scheme(options: argparse.Namespace) -> str:
