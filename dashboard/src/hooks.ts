@@ -42,6 +42,16 @@ export function usePolled<T>(key: string, load: (signal: AbortSignal) => Promise
   return state.key === key ? { ...state, reload } : { reload };
 }
 
+const KEPT = 240;
+
+// The values that came since the page was opened, oldest first; one for each moment.
+export function useHistory<T>(value: T | undefined, moment: (value: T) => number): T[] {
+  const past = useRef<T[]>([]);
+  const last = past.current.at(-1);
+  if (value !== undefined && (last === undefined || moment(value) > moment(last))) past.current = [...past.current, value].slice(-KEPT);
+  return past.current;
+}
+
 // A value that follows `value` once it has been still for a while.
 export function useSettled<T>(value: T, delayMs = 250): T {
   const [settled, setSettled] = useState(value);

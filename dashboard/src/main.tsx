@@ -3,12 +3,14 @@ import { createRoot } from "react-dom/client";
 
 import { get, login, Refused } from "./api";
 import { LOGIN_NEEDED, usePath } from "./hooks";
+import { Data } from "./pages/data";
 import { Inspect } from "./pages/inspect";
 import { Job, Jobs } from "./pages/jobs";
-import { Data, Serve, Train, Tune } from "./pages/libraries";
+import { Train, Tune } from "./pages/learning";
 import { Logs } from "./pages/logs";
 import { Metrics } from "./pages/metrics";
 import { Overview } from "./pages/overview";
+import { Serve } from "./pages/serve";
 import { Actor, Actors, Events, Nodes, Objects, PlacementGroups, Task, Tasks } from "./pages/tables";
 import "./styles.css";
 import { Card, Empty, Link, Problem } from "./ui";

@@ -53,11 +53,11 @@ export function Badge({ state }: { state: string }) {
   return <span className={`badge ${kind}`}>{state || "-"}</span>;
 }
 
-export function Meter({ used, total, label }: { used: number; total: number; label: string }) {
+export function Meter({ used, total, label, calm }: { used: number; total: number; label: string; calm?: boolean }) {
   const share = total > 0 ? Math.min(1, Math.max(0, used / total)) : 0;
   return (
     <div className="meter" role="meter" aria-valuenow={Math.round(share * 100)} aria-label={label}>
-      <div className={share > 0.9 ? "fill full" : "fill"} style={{ width: `${share * 100}%` }} />
+      <div className={share > 0.9 && !calm ? "fill full" : "fill"} style={{ width: `${share * 100}%` }} />
     </div>
   );
 }

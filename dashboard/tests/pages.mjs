@@ -67,7 +67,9 @@ await visit("Actors", "/actors", "Keeper");
 await page.getByRole("cell", { name: "Keeper", exact: true }).first().click();
 await page.getByText("pinged").first().waitFor();
 await picture("actor");
-await visit("Tasks", "/tasks", "square");
+await visit("Tasks", "/tasks", "rows");
+await page.getByLabel("Search tasks").fill("square");
+await page.getByRole("cell", { name: "square", exact: true }).first().waitFor();
 await page.getByRole("tab", { name: "Summary" }).click();
 await page.getByText("Function or method").waitFor();
 await page.getByRole("tab", { name: "Timeline" }).click();
@@ -102,8 +104,19 @@ await flame.getByRole("button", { name: /burn/ }).first().waitFor();
 await picture("flame-graph");
 await flame.getByRole("button", { name: /burn/ }).first().click();
 await page.getByRole("button", { name: "Show all" }).click();
-for (const [label, path] of [["Data", "/data"], ["Train", "/train"], ["Tune", "/tune"]]) await visit(label, path, /No|FINISHED|RUNNING/);
-await visit("Serve", "/serve", "Serve");
+await visit("Data", "/data", "MapBatches");
+await page.getByText("FINISHED").first().waitFor();
+await visit("Train", "/train", "accuracy");
+await page.getByRole("img", { name: "loss" }).first().waitFor();
+await visit("Tune", "/tune", "Best loss (min)");
+await page.getByText("6 of 6 trials").waitFor();
+await visit("Serve", "/serve", "greeter at /hello");
+await page.getByRole("heading", { name: "Routes" }).waitFor();
+await page.getByRole("cell", { name: "/hello", exact: true }).waitFor();
+// Requests keep coming: a rate, a latency and two replicas are shown.
+await page.locator(".stat", { hasText: "Requests a second" }).locator("strong", { hasText: /^[1-9]/ }).waitFor();
+await page.getByText("2 of 2").waitFor();
+await picture("serve");
 
 // Searching, filtering and sorting happen on the server.
 await visit("Actors", "/actors", "Keeper");

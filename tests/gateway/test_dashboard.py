@@ -4,8 +4,10 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 
 import pytest
+from heads import free_port
 from test_state import busy  # noqa: F401  a fixture
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -18,7 +20,29 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_pages_work_in_a_browser(head, busy, tmp_path):  # noqa: F811
+@pytest.fixture
+def libraries(head, tmp_path):
+    """A program that uses Data, Train, Tune and Serve."""
+    program = subprocess.Popen(
+        [
+            sys.executable,
+            str(pathlib.Path(__file__).with_name("libraries.py")),
+            str(tmp_path),
+            str(free_port()),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "NARKE_ADDRESS": head.session},
+    )
+    assert any("READY" in line for line in program.stdout), "the program has failed"
+    yield program
+    program.communicate("\n", timeout=60)
+    assert program.returncode == 0
+
+
+@pytest.mark.timeout(240)
+def test_pages_work_in_a_browser(head, busy, libraries, tmp_path):  # noqa: F811
     job = head.ask("POST", "/api/jobs/", {"entrypoint": "echo from the job"}).json()["submission_id"]
     done = subprocess.run(
         ["node", "tests/pages.mjs"],
@@ -34,7 +58,7 @@ def test_pages_work_in_a_browser(head, busy, tmp_path):  # noqa: F811
         },
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=150,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "all pages work" in done.stdout

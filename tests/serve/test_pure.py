@@ -13,7 +13,8 @@ from narke.serve._private.deployment_state import (
     DeploymentState,
     at_capacity,
 )
-from narke.serve._private.metrics_text import merge
+from narke.serve._private.figures import figures
+from narke.serve._private.metrics_text import merge, prefixed
 from narke.serve._private.scaling import make_autoscaler
 from narke.serve._private.targets import DeploymentTarget
 from narke.serve.autoscaling_simulation import simulate
@@ -310,6 +311,33 @@ class TestSimulation:
             max_replicas=9, upscale_delay_s=0, policy={"policy_function": lambda ctx: (7, {})}
         )
         assert simulate(fixed, lambda t: 1, seconds=3)[-1].target == 7
+
+
+PROXY = """# HELP serve_num_http_requests_total Requests.
+# TYPE serve_num_http_requests_total counter
+serve_num_http_requests_total{route="/a",method="GET",application="one",status_code="200",node_id="n"} 7
+serve_num_http_requests_total{route="/a",method="GET",application="one",status_code="500",node_id="n"} 3
+serve_num_http_error_requests_total{route="/a",error_code="500",method="GET",application="one",node_id="n"} 3
+serve_num_ongoing_http_requests{node_id="n"} 2
+serve_http_request_latency_ms_bucket{route="/a",application="one",node_id="n",le="10"} 4
+serve_http_request_latency_ms_bucket{route="/a",application="one",node_id="n",le="+Inf"} 10
+serve_http_request_latency_ms_sum{route="/a",application="one",node_id="n"} 120.5
+"""
+
+
+def test_figures_of_routes_are_added_up():
+    shown = figures(PROXY, {}, 5.0)
+    [route] = shown["routes"]
+    assert (route["requests"], route["errors"], route["latency_ms_sum"]) == (10, 3, 120.5)
+    assert route["buckets"] == [[10.0, 4], [None, 10]]
+    assert shown["ongoing"] == 2 and shown["time_s"] == 5.0
+
+
+def test_metrics_get_a_prefix():
+    first, kind, sample, *_ = prefixed(PROXY, "ray_").splitlines()
+    assert first == "# HELP ray_serve_num_http_requests_total Requests."
+    assert kind == "# TYPE ray_serve_num_http_requests_total counter"
+    assert sample.startswith('ray_serve_num_http_requests_total{route="/a"')
 
 
 def test_expositions_are_merged():

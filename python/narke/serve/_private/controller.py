@@ -25,6 +25,8 @@ from narke.serve._private.common import (
     ReplicaState,
 )
 from narke.serve._private.deployment_state import DeploymentState, Order, ReplicaRecord
+from narke.serve._private.figures import figures
+from narke.serve._private.metrics_text import deployments_text, merge, prefixed
 from narke.serve._private.proxies import Proxies
 from narke.serve._private.replicas import ReplicaLink
 from narke.serve._private.scaling import Scaling
@@ -37,6 +39,7 @@ __all__ = ["Controller"]
 logger = logging.getLogger("ray.serve")
 _IDLE_STEP_S = 0.25
 _TELL_EVERY_S = 0.5
+_COUNT_EVERY_S = 2.0
 _PIECE = 60 << 10
 
 
@@ -67,6 +70,8 @@ class Controller:
         self._is_shut_down = False
         self._told = ""
         self._told_at = 0.0
+        self._counted = ""
+        self._counted_at = 0.0
 
     # ---- life ----
 
@@ -174,6 +179,18 @@ class Controller:
         if text != self._told:
             self._told = text
             self._storage.save_details(text)
+        self._tell_figures(now)
+
+    def _tell_figures(self, now: float) -> None:
+        """Keep what the dashboard and Prometheus show of traffic there, too."""
+        if now - self._counted_at < _COUNT_EVERY_S:
+            return
+        self._counted_at = now
+        if (metrics := self._metrics()) == self._counted:
+            return
+        self._counted = metrics
+        shown = figures(self._proxy_metrics(), self._states, time.time())
+        self._storage.save_figures(json.dumps(shown), prefixed(metrics, "ray_"))
 
     def _replica_facts(self) -> dict[str, dict[str, Any]]:
         return {
@@ -471,12 +488,13 @@ class Controller:
 
     async def metrics(self) -> str:
         """Prometheus text: the proxies' and the deployments'."""
-        from narke.serve._private.metrics_text import deployments_text, merge
+        return self._metrics()
 
-        return merge(
-            [r["metrics"] for r in self._reports.values() if r.get("metrics")]
-            + [deployments_text(self._states, self._apps)]
-        )
+    def _metrics(self) -> str:
+        return merge([self._proxy_metrics(), deployments_text(self._states, self._apps)])
+
+    def _proxy_metrics(self) -> str:
+        return merge([r["metrics"] for r in self._reports.values() if r.get("metrics")])
 
     async def http_options(self) -> dict[str, Any]:
         """The options in force."""

@@ -8,7 +8,7 @@ from typing import Any
 from narke.serve._private.applications import AppState
 from narke.serve._private.deployment_state import DeploymentState
 
-__all__ = ["deployments_text", "merge"]
+__all__ = ["deployments_text", "merge", "prefixed"]
 
 _HELP = {
     "serve_deployment_replica_healthy": ("gauge", "Whether a replica is healthy."),
@@ -64,6 +64,18 @@ def deployments_text(states: Mapping[str, DeploymentState], apps: Mapping[str, A
     for name, (kind, text) in _HELP.items():
         lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", *samples[name]]
     return "\n".join(lines) + "\n"
+
+
+def prefixed(text: str, prefix: str) -> str:
+    """The same metrics with something in front of each name."""
+    return "".join(f"{_named(line, prefix)}\n" for line in text.splitlines() if line)
+
+
+def _named(line: str, prefix: str) -> str:
+    if not line.startswith("# "):
+        return prefix + line
+    mark, kind, rest = line.split(" ", 2)
+    return f"{mark} {kind} {prefix}{rest}"
 
 
 def merge(texts: Iterable[str]) -> str:

@@ -66,7 +66,13 @@ class Storage:
         """What ``GET /api/serve/applications/`` shows, as JSON; src/gateway/serve_routes.cc reads it."""
         kv.put("status", text.encode(), namespace=_NAMESPACE)
 
+    def save_figures(self, figures: str, metrics: str) -> None:
+        """What the dashboard's page shows of traffic, as JSON, and all metrics in Prometheus' text format, which the
+        gateway serves with the cluster's (src/gateway/metric_routes.cc)."""
+        kv.put("figures", figures.encode(), namespace=_NAMESPACE)
+        kv.put("metrics", metrics.encode(), namespace=_NAMESPACE)
+
     def clear(self) -> None:
         """Forget everything."""
-        for prefix in ("state:", "payload:", "status"):
+        for prefix in ("state:", "payload:", "status", "figures", "metrics"):
             kv.delete(prefix, by_prefix=True, namespace=_NAMESPACE)
