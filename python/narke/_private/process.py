@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
 import functools
 import io
 import os
@@ -17,7 +16,9 @@ _SPEAKER_MARK = b"\x01narke-speaker:"
 
 
 @functools.cache
-def _libc() -> ctypes.CDLL:
+def _libc() -> Any:
+    import ctypes
+
     return ctypes.CDLL(None, use_errno=True)
 
 

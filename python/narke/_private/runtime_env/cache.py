@@ -7,13 +7,11 @@ import fcntl
 import hashlib
 import json
 import os
-import random
-import shutil
 import time
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Cache", "content_key", "limit_bytes"]
+__all__ = ["Cache", "content_key", "limit_bytes", "remove"]
 
 _DEFAULT_LIMIT_GB = 10.0
 
@@ -83,7 +81,7 @@ class Cache:
             if lock is None:
                 lock = self._lock_made(key, path, make, leaving)
             if lock is None:
-                time.sleep(random.uniform(0.002, 0.02))  # others looked at the same time
+                _pause()
         self._locks[key] = lock
         os.utime(lock)  # used now: others go first
         return path
@@ -149,11 +147,11 @@ class Cache:
             os.close(lock)
 
     def _make(self, key: str, path: str, make: Callable[[str], int | None]) -> None:
-        _remove(path)  # what an earlier attempt has left
+        remove(path)  # what an earlier attempt has left
         try:
             size = make(path)
         except BaseException:
-            _remove(path)
+            remove(path)
             raise
         with open(self._done_path(key), "w", encoding="utf-8") as file:
             json.dump({"size_bytes": _size_of(path) if size is None else size}, file)
@@ -190,7 +188,7 @@ class Cache:
             if leaving is not None:
                 leaving(os.path.join(self._folder, key))
             os.unlink(self._done_path(key))
-            _remove(os.path.join(self._folder, key))
+            remove(os.path.join(self._folder, key))
             os.unlink(self._lock_path(key))
         except BlockingIOError:
             return False
@@ -199,7 +197,17 @@ class Cache:
         return True
 
 
-def _remove(path: str) -> None:
+def _pause() -> None:
+    """Others looked at the same time: let one of them be first."""
+    import random
+
+    time.sleep(random.uniform(0.002, 0.02))
+
+
+def remove(path: str) -> None:
+    """Remove a folder with all that is in it; what is no folder stays."""
+    import shutil
+
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path, ignore_errors=True)
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import site
-import subprocess
 import sys
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from narke._private.runtime_env.cache import Cache, content_key
+from narke._private.runtime_env.cache import Cache, content_key, remove
 
 __all__ = ["Interpreter", "InstallError", "conda", "install_wheel", "pip", "uv"]
 
@@ -56,6 +53,8 @@ def _run(what: str, command: Sequence[str], variables: Mapping[str, str], cwd: s
     Raises:
         InstallError: it fails.
     """
+    import subprocess
+
     print(f"$ {' '.join(command)}", file=sys.stderr, flush=True)
     try:
         done = subprocess.run(
@@ -203,6 +202,8 @@ def _need_pip(python: str, path: str) -> None:
 
 
 def _uv_program(python: str, path: str, version: str | None, variables: Mapping[str, str]) -> list[str]:
+    import shutil
+
     found = shutil.which("uv")
     if found and not version:
         return [found]
@@ -257,13 +258,15 @@ def conda(config: Any, variables: Mapping[str, str], cache: Cache) -> Interprete
                     "conda env create", [program, "env", "create", "--yes", "-p", path, "-f", spec], variables
                 )
             finally:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove(folder)
 
         prefix = cache.use(content_key(["conda", config]), make)
     return _conda_interpreter(prefix)
 
 
 def _conda_program() -> str:
+    import shutil
+
     home = os.environ.get("RAY_CONDA_HOME")
     found = (
         os.path.join(home, "bin", "conda") if home else os.environ.get("CONDA_EXE") or shutil.which("conda")
@@ -319,6 +322,8 @@ def install_wheel(wheel: str, target: str) -> None:
 
 
 def _requires_nothing(wheel: str) -> bool:
+    import zipfile
+
     try:
         with zipfile.ZipFile(wheel) as archive:
             metadata = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
@@ -331,6 +336,8 @@ def _requires_nothing(wheel: str) -> bool:
 
 def _merge_data(target: str) -> None:
     """Put what a wheel keeps for the module path apart (name.data/purelib and platlib) where it belongs."""
+    import shutil
+
     for name in os.listdir(target):
         for part in ("purelib", "platlib"):
             folder = os.path.join(target, name, part)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -136,16 +135,22 @@ def make(env: dict[str, Any], session_dir: str, download: Any) -> Made:
     Raises:
         ValueError, OSError, RuntimeError: something cannot be made; the text says what, in the installer's words.
     """
-    from narke._private.runtime_env import uris
-
     made = Made()
-    places = uris.Places(session_dir, download)
-    _bring_files(env, places, made)
+    if env.get("working_dir") or env.get("py_modules"):
+        from narke._private.runtime_env import uris
+
+        _bring_files(env, uris.Places(session_dir, download), made)
     _install(env, session_dir, made)
     if env.get("py_executable"):
-        made.command = shlex.split(env["py_executable"])
+        made.command = _words(env["py_executable"])
     _run_plugins(env, session_dir, made)
     return made
+
+
+def _words(command: str) -> list[str]:
+    import shlex
+
+    return shlex.split(command)
 
 
 _kept: list[Any] = []  # caches whose folders are in use, until this process ends
@@ -204,7 +209,7 @@ def _run_plugins(env: dict[str, Any], session_dir: str, made: Made) -> None:
     made.held += plugin.apply_plugins(described, context, folder, logging.getLogger("narke.runtime_env"))
     made.env_vars.update(context.env_vars)
     if context.py_executable:
-        made.command = shlex.split(context.py_executable)
+        made.command = _words(context.py_executable)
     if context.command_prefix:
         words = made.command or [sys.executable]
         made.command = ["bash", "-c", f'{" ".join(context.command_prefix)} exec "$@"', "bash", *words]
