@@ -9,6 +9,7 @@
 - `actors`: a page of so many actors. They wait for a resource that nobody has: rows as others, without a process each.
 - `gateway`: resident memory of the gateway that has served all that.
 - `job`: from submitting a job to the first line that it prints.
+- `status`: what `narke status` takes, Python's own start included.
 """
 
 from __future__ import annotations
@@ -198,6 +199,25 @@ def job(cluster: Cluster) -> None:
     )
 
 
+def status(cluster: Cluster) -> None:
+    session = cluster.narke._private.session.connected().info["session_dir"]
+    program = "import sys; from narke._cli import main; sys.exit(main(sys.argv[1:]))"
+    walls, spent = [], []
+    for _ in range(15):
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, "status", f"--address={session}"],
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "python")},
+        )
+        _, code, usage = os.wait4(process.pid, 0)
+        assert code == 0, "narke status failed"
+        process.returncode = 0
+        walls.append(time.perf_counter() - start)
+        spent.append(usage.ru_utime + usage.ru_stime)
+    print(f"status: {1000 * statistics.median(walls):.0f} ms, {1000 * min(spent):.0f} ms of them on a processor")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -211,6 +231,7 @@ def main() -> None:
         task_events(options.rounds)
     cluster = Cluster()
     steps: list[tuple[str, Callable[[], None]]] = [
+        ("status", lambda: status(cluster)),
         ("job", lambda: job(cluster)),
         ("history", lambda: history(cluster, options.tasks)),
         ("actors", lambda: actors(cluster, options.actors)),

@@ -5,6 +5,8 @@ import os
 import pathlib
 import socket
 import stat
+import subprocess
+import sys
 import time
 
 import pytest
@@ -208,3 +210,18 @@ def test_paths_answer_as_ray_does(head):
         and "frame-ancestors" in page.headers["content-security-policy"]
     )
     assert json.loads(head.ask("GET", "/api/openapi.json").text)["openapi"].startswith("3.")
+
+
+def test_the_code_of_a_breakpoint_is_shown_to_nobody(head):
+    program = (
+        "import json, narke; narke.init(); from narke._private import kv; "
+        "kv.put(b'one', json.dumps({'where': 'file.py:1', 'code': 'letmein'}).encode(), namespace=b'debugger')"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "NARKE_ADDRESS": head.session},
+        check=True,
+        timeout=60,
+    )
+    answer = head.ask("GET", "/api/narke/progress/debugger")
+    assert answer.json()["one"] == {"where": "file.py:1"}
