@@ -116,6 +116,7 @@ await page.getByRole("cell", { name: "/hello", exact: true }).waitFor();
 // Requests keep coming: a rate, a latency and two replicas are shown.
 await page.locator(".stat", { hasText: "Requests a second" }).locator("strong", { hasText: /^[1-9]/ }).waitFor();
 await page.getByText("2 of 2").waitFor();
+await page.locator(".chart polyline[points*=' ']").first().waitFor(); // two looks and more
 await picture("serve");
 
 // Searching, filtering and sorting happen on the server.

@@ -63,7 +63,7 @@ function Done({ operator }: { operator: Row }) {
   const given = Number(operator.tasks ?? 0);
   const done = given - Number(operator.running ?? 0);
   return (
-    <div className="resources">
+    <div className="amount">
       <span>{number(done)} of {number(given)}</span>
       <Meter used={done} total={given} label={`tasks of ${plain(operator.name)}`} calm />
     </div>
@@ -72,7 +72,7 @@ function Done({ operator }: { operator: Row }) {
 
 function Busy({ seconds, most }: { seconds: number; most: number }) {
   return (
-    <div className="resources">
+    <div className="amount">
       <span>{duration(seconds)}</span>
       <Meter used={seconds} total={most} label="busy" calm />
     </div>

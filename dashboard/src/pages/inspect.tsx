@@ -1,7 +1,7 @@
 // What a running program does: the stacks of its threads, and where its time goes.
 import { useState } from "react";
 
-import { get, list, type Profile, type Stacks } from "../api";
+import { get, list, type Profile, type Row, type Stacks } from "../api";
 import { plain } from "../format";
 import { Flame, hottest } from "../flame";
 import { go, usePolled } from "../hooks";
@@ -46,9 +46,31 @@ export function Inspect({ pid, node }: { pid: string; node: string }) {
   return pid ? <Program key={`${pid} ${node}`} pid={pid} node={node} /> : <Programs />;
 }
 
+function Breakpoints() {
+  const { value } = usePolled("breakpoints", (signal) => get<Record<string, Row>>("/api/narke/progress/debugger", signal));
+  const rows = Object.values(value ?? {});
+  if (rows.length === 0) return null;
+  return (
+    <Card title="Waiting at a breakpoint" extra={<span className="note">Enter one with: narke debug</span>}>
+      <Rows
+        rows={rows}
+        columns={[
+          { key: "why", label: "What" },
+          { key: "where", label: "Where" },
+          { key: "task", label: "Task" },
+          { key: "host", label: "Host" },
+          { key: "pid", label: "Process" },
+        ]}
+      />
+    </Card>
+  );
+}
+
 function Programs() {
   const { value, error } = usePolled("programs", (signal) => list("workers", { limit: 500, detail: true }, signal));
   return (
+    <>
+    <Breakpoints />
     <Card title="Choose a program">
       <Problem text={error} />
       {value?.rows.length === 0 && <Empty>No program runs.</Empty>}
@@ -64,6 +86,7 @@ function Programs() {
         ]}
       />
     </Card>
+    </>
   );
 }
 

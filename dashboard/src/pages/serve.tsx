@@ -204,7 +204,7 @@ function Replicas({ row }: { row: Row }) {
   const running = (row.replicas as Row[]).filter((each) => each.state === "RUNNING").length;
   const wanted = Number(row.target_num_replicas ?? running);
   return (
-    <div className="resources">
+    <div className="amount">
       <span>{running} of {wanted}</span>
       <Meter used={running} total={wanted} label="replicas" calm />
     </div>
