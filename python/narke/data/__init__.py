@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from narke.data.lazy_names import lazy_names
 
 _NAMES = {
     "_read_files": """
@@ -35,22 +34,7 @@ _NAMES = {
     """,
     "stats": "DatasetSummary",
 }
-_HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        value = getattr(importlib.import_module(f"narke.data.{_HOMES[name]}"), name)
-        globals()[name] = value
-        return value
-    if not name.startswith("_"):
-        try:
-            return importlib.import_module(f"narke.data.{name}")
-        except ModuleNotFoundError as error:
-            if error.name != f"narke.data.{name}":
-                raise
-    raise AttributeError(f"narke.data has no {name!r}; what it has is in narke.data.__all__")
+__all__, __getattr__ = lazy_names(__name__, _NAMES)
 
 
 def __dir__() -> list[str]:

@@ -2,51 +2,23 @@
 
 from typing import Any
 
-from narke.data.datasource.datasink import Datasink, DummyOutputDatasink, WriteResult, WriteReturnType
-from narke.data.datasource.datasource import Datasource, RandomIntRowDatasource, Reader, ReadTask
-from narke.data.datasource.delta_sharing import DeltaSharingDatasource
-from narke.data.datasource.file_based_datasource import FileBasedDatasource, FileShuffleConfig
-from narke.data.datasource.file_datasink import BlockBasedFileDatasink, RowBasedFileDatasink, SaveMode
-from narke.data.datasource.file_meta_provider import (
-    BaseFileMetadataProvider,
-    DefaultFileMetadataProvider,
-    FileMetadataProvider,
-)
-from narke.data.datasource.filename_provider import FilenameProvider
-from narke.data.datasource.mcap import MCAPDatasource, TimeRange
-from narke.data.datasource.partitioning import (
-    Partitioning,
-    PartitionStyle,
-    PathPartitionFilter,
-    PathPartitionParser,
-)
+from narke.data.lazy_names import lazy_names
 
+_NAMES = {
+    "datasink": "Datasink DummyOutputDatasink WriteResult WriteReturnType",
+    "datasource": "Datasource RandomIntRowDatasource ReadTask Reader",
+    "delta_sharing": "DeltaSharingDatasource",
+    "file_based_datasource": "FileBasedDatasource FileShuffleConfig",
+    "file_datasink": "BlockBasedFileDatasink RowBasedFileDatasink SaveMode",
+    "file_meta_provider": "BaseFileMetadataProvider DefaultFileMetadataProvider FileMetadataProvider",
+    "filename_provider": "FilenameProvider",
+    "mcap": "MCAPDatasource TimeRange",
+    "partitioning": "PartitionStyle Partitioning PathPartitionFilter PathPartitionParser",
+}
 Connection = Any
+__all__, __getattr__ = lazy_names(__name__, _NAMES)
+__all__ = sorted([*__all__, "Connection"])
 
-__all__ = [
-    "BaseFileMetadataProvider",
-    "BlockBasedFileDatasink",
-    "Connection",
-    "Datasink",
-    "Datasource",
-    "DefaultFileMetadataProvider",
-    "DeltaSharingDatasource",
-    "DummyOutputDatasink",
-    "FileBasedDatasource",
-    "FileMetadataProvider",
-    "FileShuffleConfig",
-    "FilenameProvider",
-    "MCAPDatasource",
-    "PartitionStyle",
-    "Partitioning",
-    "PathPartitionFilter",
-    "PathPartitionParser",
-    "RandomIntRowDatasource",
-    "ReadTask",
-    "Reader",
-    "RowBasedFileDatasink",
-    "SaveMode",
-    "TimeRange",
-    "WriteResult",
-    "WriteReturnType",
-]
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
