@@ -190,6 +190,7 @@ static bool meets(const json::value& value, const Condition& condition) {
 }
 
 static bool is_less(const json::value& a, const json::value& b) {
+  if (a.is_string() && b.is_string()) return a.get_string() < b.get_string();
   const auto is_number = [](const json::value& v) { return v.is_int64() || v.is_uint64() || v.is_double(); };
   if (is_number(a) && is_number(b)) return amount_of(a) < amount_of(b);
   if (is_number(a) != is_number(b)) return is_number(b) && a.is_null();
@@ -229,11 +230,12 @@ struct Chosen {
 };
 
 static void sort_rows(std::vector<Chosen>& rows, bool descending) {
-  std::sort(rows.begin(), rows.end(), [descending](const Chosen& a, const Chosen& b) {
+  const auto before = [descending](const Chosen& a, const Chosen& b) {
     if (is_less(a.by, b.by)) return !descending;
     if (is_less(b.by, a.by)) return descending;
     return std::lexicographical_compare(a.ids.begin(), a.ids.end(), b.ids.begin(), b.ids.end(), is_less);
-  });
+  };
+  if (!std::is_sorted(rows.begin(), rows.end(), before)) std::sort(rows.begin(), rows.end(), before);
 }
 
 static bool is_chosen(const RowSource& rows, size_t row, const Table& table, const Query& query,
