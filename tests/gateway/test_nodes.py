@@ -239,3 +239,12 @@ def test_old_logs_go_when_the_node_looks():
         wait_for(lambda: not old.exists(), timeout_s=30, what="the end of the old log")
     finally:
         head.stop()
+
+
+def test_a_head_takes_any_free_port_when_told_to():
+    head = Head(1, "--port=0")
+    try:
+        port = head.info["port"]
+        assert port not in (0, 6379) and head.info["address"].endswith(f":{port}")
+    finally:
+        head.stop()
