@@ -171,10 +171,14 @@ def test_logs_of_a_node_that_was_killed_are_kept(cluster):
 
 
 def test_daemons_write_json_when_asked_to(cluster):
-    lines = pathlib.Path(cluster.session, "logs", "narke-node.log").read_text().splitlines()
-    records = [json.loads(line) for line in lines]
-    assert {"asctime", "levelname", "component", "pid", "message"} <= records[0].keys()
-    assert any(record["message"].startswith("ready") for record in records)
+    def records():
+        lines = pathlib.Path(cluster.session, "logs", "narke-node.log").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    wait_for(
+        lambda: any(record["message"].startswith("ready") for record in records()), what="the node's words"
+    )
+    assert {"asctime", "levelname", "component", "pid", "message"} <= records()[0].keys()
 
 
 def test_programs_log_json_when_asked_to(cluster):
