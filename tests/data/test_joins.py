@@ -100,6 +100,7 @@ def test_a_small_right_side_joins_where_the_left_is_read(orders):
     both = dear.join(customers, "inner", 4, on=("customer",), right_on=("number",))
     found = both.groupby("country").sum("cents").materialize()
     assert "->Join->" in found.stats() and "Join:" not in found.stats()
+    assert "JoinSide: 0 tasks, 1 blocks, 320 rows" in found.stats()
     left = pq.read_table(orders / "orders").to_pandas().query("price > 0.5")
     right = pq.read_table(orders / "customers.parquet").to_pandas().query("country != 'c3'")
     want = left.merge(right, left_on="customer", right_on="number").groupby("country").price.sum() * 100

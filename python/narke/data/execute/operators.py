@@ -158,15 +158,16 @@ class Source(Operator):
 
 
 class Held(Operator):
-    """Keeps all blocks of another operator, for plans that are made when those are there."""
+    """Keeps all blocks of the right side of a join: how the rest of the plan runs is decided when they are there."""
 
     def __init__(self, upstream: Operator):
-        super().__init__("Held", [upstream])
+        super().__init__("JoinSide", [upstream])
         self.bundles: list[Bundle] = []
 
     def advance(self) -> None:
         queue = self.upstreams[0].outputs
         while queue:
+            self.stats.add(queue[0])
             self.bundles.append(queue.popleft())
 
 
