@@ -3,6 +3,7 @@
     .venv/bin/python benchmarks/training.py                        all rows whose packages are installed
     .venv/bin/python benchmarks/training.py trials report          some of them
     .venv/bin/python benchmarks/training.py search --fashion DIR   DIR with the idx files of Fashion-MNIST
+    .venv/bin/python benchmarks/training.py ingest --taxi DIR      DIR with yellow_tripdata_2018*.parquet
 
 Each row prints its figures beside those of the same work without Narke (an ideal, torchrun, bare XGBoost, a bare write,
 random search).
@@ -269,6 +270,68 @@ def row_xgboost(options: argparse.Namespace) -> dict[str, float]:
     return {"of bare XGBoost's time": statistics.median(ratios)}
 
 
+# ---- ingest
+
+FEATURES = ("trip_distance", "passenger_count", "fare_amount")
+
+
+def row_ingest(options: argparse.Namespace) -> dict[str, float]:
+    """How long two workers wait for their batches of the taxi set while they train a small network on them."""
+    from narke import data
+
+    def loop() -> tuple[list[float], list[float], float, int]:
+        rng = np.random.default_rng(0)
+        layers = [
+            rng.standard_normal(shape).astype("float32") / 16 for shape in ((3, 256), (256, 256), (256, 1))
+        ]
+        first: list[float] = []
+        later: list[float] = []
+        trained, rows = 0.0, 0
+        for _ in range(3):
+            begun = time.perf_counter()
+            batches = iter(train.get_dataset_shard("train").iter_batches(batch_size=4096, prefetch_batches=4))
+            waits = first
+            while True:
+                batch = next(batches, None)
+                waits.append(time.perf_counter() - begun)
+                waits = later
+                if batch is None:
+                    break
+                begun = time.perf_counter()
+                rows += learn(layers, batch)
+                trained += time.perf_counter() - begun
+                begun = time.perf_counter()
+        train.report({"rows": rows})
+        return first, later, trained, rows
+
+    with cluster(4) as folder:
+        files = sorted(str(path) for path in Path(options.taxi).glob("yellow_tripdata_2018*.parquet"))
+        taxi = data.read_parquet(files, columns=[*FEATURES, "tip_amount"])
+        first, later, trained, rows = fit(loop, folder, datasets={"train": taxi}).return_value
+    assert rows == 3 * 360_000 // 2
+    whole = sum(first) + sum(later) + trained
+    return {
+        "waiting %": 100 * (sum(first) + sum(later)) / whole,
+        "of it after an epoch's first batch %": 100 * sum(later) / whole,
+        "first batch ms": 1000 * statistics.median(first),
+        "trained s": trained,
+    }
+
+
+def learn(layers: list[np.ndarray], batch: dict[str, np.ndarray]) -> int:
+    """A step of gradient descent on a batch; returns its rows."""
+    x = np.nan_to_num(np.column_stack([batch[name] for name in FEATURES]).astype("float32")) / 100
+    y = np.nan_to_num(batch["tip_amount"].astype("float32"))[:, None] / 100
+    first = np.maximum(x @ layers[0], 0)
+    second = np.maximum(first @ layers[1], 0)
+    back = 2 * (second @ layers[2] - y) / len(y)
+    to_second = (back @ layers[2].T) * (second > 0)
+    to_first = (to_second @ layers[1].T) * (first > 0)
+    for layer, slope in zip(layers, (x.T @ to_first, first.T @ to_second, second.T @ back), strict=True):
+        layer -= 0.01 * slope
+    return len(y)
+
+
 # ---- search
 
 
@@ -365,7 +428,8 @@ def searched(
 
 
 def row_search(options: argparse.Namespace) -> dict[str, float]:
-    """ASHA and population based training beside random search with the same number of epochs."""
+    """ASHA and population based training beside random search with about the same number of epochs."""
+    few, epochs = 4, 18
     where = Path(options.fashion)
     data = (
         images(where, "train*images*")[:6000].reshape(-1, 784) / 255.0,
@@ -376,9 +440,9 @@ def row_search(options: argparse.Namespace) -> dict[str, float]:
     found: dict[str, list[tuple[float, int]]] = {"random": [], "ASHA": [], "PBT": []}
     with cluster() as folder:
         for seed in range(options.rounds):
-            found["random"].append(searched(data, folder, 8, 18, seed))
-            asha = tune.schedulers.ASHAScheduler(max_t=18, grace_period=1, reduction_factor=3)
-            found["ASHA"].append(searched(data, folder, 48, 18, seed, scheduler=asha))
+            found["random"].append(searched(data, folder, few, epochs, seed))
+            asha = tune.schedulers.ASHAScheduler(max_t=epochs, grace_period=1, reduction_factor=3)
+            found["ASHA"].append(searched(data, folder, 3 * few, epochs, seed, scheduler=asha))
             pbt = tune.schedulers.PopulationBasedTraining(
                 time_attr="training_iteration",
                 perturbation_interval=3,
@@ -388,11 +452,13 @@ def row_search(options: argparse.Namespace) -> dict[str, float]:
                     "decay": tune.loguniform(1e-6, 1e-1),
                 },
             )
-            found["PBT"].append(searched(data, folder, 8, 18, seed, scheduler=pbt))
+            found["PBT"].append(searched(data, folder, few, epochs, seed, scheduler=pbt))
     rows: dict[str, float] = {}
     for name, values in found.items():
         rows[f"{name}: accuracy"] = statistics.mean(value for value, _ in values)
         rows[f"{name}: epochs"] = statistics.mean(count for _, count in values)
+        better = [mine > other for (mine, _), (other, _) in zip(values, found["random"], strict=True)]
+        rows[f"{name}: seeds better than random"] = sum(better)
     return rows
 
 
@@ -408,9 +474,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=400_000, help="of the table for XGBoost")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--fashion", help="folder with Fashion-MNIST; without it there is no row `search`")
+    parser.add_argument(
+        "--taxi", help="folder with the yellow taxis' trips; without it there is no row `ingest`"
+    )
     parser.add_argument("--json", help="also write the figures to this file")
     options = parser.parse_args()
-    chosen = options.row or [name for name in ROWS if name != "search" or options.fashion]
+    folders = {"search": options.fashion, "ingest": options.taxi}
+    chosen = options.row or [name for name in ROWS if folders.get(name, True)]
     found = {}
     for name in chosen:
         try:

@@ -2,6 +2,9 @@
 
 import pytest
 
+from narke.train._checkpoint import Checkpoint
+from narke.train._config import CheckpointConfig
+from narke.tune._checkpoints import TrainingResult
 from narke.tune.callback import Callback
 from narke.tune.error import TuneError
 from narke.tune.execution.runners import Event, Runners
@@ -264,3 +267,37 @@ def test_functions_run_ahead_only_where_no_result_can_stop_them(make, options, l
     controller, shell = make(num_samples=1, rooms=1, **options)
     controller.step()
     assert shell.ahead == [lets_run]
+
+
+def test_a_checkpoint_stays_until_all_that_begin_from_it_have_begun():
+    keeps_one = CheckpointConfig(num_to_keep=1)
+    owner, other = (
+        Trial("any", trial_id=name, stub=True, checkpoint_config=keeps_one) for name in ("one", "two")
+    )
+    first, second, third = (TrainingResult(None, {"at": at}) for at in range(3))
+    owner.checkpoints.add(first)
+    first.pins += 1  # the other is to take it over
+    other.resume_from = first
+    owner.begin_from(owner.checkpoints.latest)
+    owner.on_restore()
+    other.begin_from(other.resume_from)
+    assert owner.checkpoints.add(second) == []
+    other.on_restore()
+    assert owner.checkpoints.add(third) == [first, second]
+
+
+def test_a_trial_that_fails_before_its_first_result_holds_no_checkpoint_twice():
+    trial = Trial("any", stub=True, checkpoint_config=CheckpointConfig(num_to_keep=1))
+    trial.checkpoints.add(TrainingResult(None, {}))
+    for _ in range(2):
+        trial.begin_from(trial.checkpoints.latest)
+    trial.on_restore()
+    assert trial.checkpoints.latest.pins == 0
+
+
+def test_a_checkpoint_that_comes_again_is_one():
+    trial = Trial("any", stub=True, checkpoint_config=CheckpointConfig(num_to_keep=2))
+    results = [TrainingResult(Checkpoint(f"/folder/{at}"), {"at": at}) for at in (0, 1, 1, 2)]
+    dropped = [trial.checkpoints.add(each) for each in results]
+    assert dropped == [[], [], [], [results[0]]]
+    assert [each.checkpoint.path for each in trial.checkpoints.results] == ["/folder/1", "/folder/2"]

@@ -45,7 +45,12 @@ class CheckpointList:
         self.latest: TrainingResult | None = None
 
     def add(self, result: TrainingResult) -> list[TrainingResult]:
-        """Take a new checkpoint; returns those that are to be deleted."""
+        """Take a new checkpoint, or one that is here already again; returns those that are to be deleted."""
+        known = next((each for each in self.results if _is_same(each, result)), None)
+        if known is not None:  # a function that is paused hands over what it reported last
+            known.metrics = result.metrics
+            self.latest = known
+            return []
         self.latest = result
         self.results.append(result)
         keep = self.config.num_to_keep if self.config is not None else None
@@ -73,3 +78,10 @@ class CheckpointList:
             return False, 0.0, place
         assert self.config is not None
         return True, value if self.config.checkpoint_score_order == "max" else -value, place
+
+
+def _is_same(one: TrainingResult, other: TrainingResult) -> bool:
+    """Whether the files of two are the same."""
+    if one.checkpoint is None or other.checkpoint is None:
+        return one is other
+    return one.checkpoint.path == other.checkpoint.path

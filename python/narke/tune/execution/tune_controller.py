@@ -280,7 +280,7 @@ class TuneController:
             restore = TrainingResult(Checkpoint(trial.restore_path), {})
         if not self._shell().start(trial, restore, self._lets_run(trial)):
             return False
-        trial.temporary_state.restoring_from, trial.resume_from = restore, None
+        trial.begin_from(restore)
         if was_paused:
             self._tell_searcher(trial, "on_unpause")
         self._set_status(trial, Trial.RUNNING)

@@ -455,6 +455,19 @@ class Trial:
                 self.storage.current_checkpoint_index = int(name[11:])
         return self.checkpoints.add(checkpoint_result)
 
+    def begin_from(self, result: TrainingResult | None) -> None:
+        """Take note of the checkpoint it begins from, which is not deleted until its first result is there.
+
+        Args:
+            result: `resume_from`, which is pinned already, its own latest, or None.
+        """
+        before = self.temporary_state.restoring_from
+        if result is not None and result is not self.resume_from:
+            result.pins += 1
+        if before is not None and before.pins:
+            before.pins -= 1
+        self.temporary_state.restoring_from, self.resume_from = result, None
+
     def on_restore(self) -> None:
         """Take back the result of the checkpoint it went back to, if it is its own."""
         result = self.temporary_state.restoring_from
