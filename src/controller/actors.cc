@@ -198,15 +198,17 @@ void Actors::on_node_gone(const NodeId& node, const std::string& why, bool drain
   fate.message = "Its node " + node.hex() + " is gone: " + why;
   for (const ActorId& id : living_at(node)) {
     Actor& actor = *get(id);
-    if (actor.spec.pg.is_nil() && waits(actor))
+    if (actor.spec.pg.is_nil() && waits(actor)) {
+      ++actor.incarnation;  // the node may only be out of reach, and begin it yet
       place(actor);  // it had not begun: no restart is used up
-    else if (drained && !actor.ending && actor.spec.max_restarts != 0)
+    } else if (drained && !actor.ending && actor.spec.max_restarts != 0) {
       restart(actor, fate, Counted::kNo);
-    else if (drained && !actor.ending)
+    } else if (drained && !actor.ending) {
       die(actor, DeathCause::NodeDrained,
           "The " + actor_text(actor) + " died because its node was drained. " + fate.message);
-    else
+    } else {
       on_gone(id, actor.incarnation, fate);
+    }
   }
 }
 
@@ -229,15 +231,32 @@ void Actors::on_node_draining(const NodeId& node) {
   }
 }
 
+// Some of them, and others the next time: however many wait, a look costs little.
+std::vector<ActorId> Actors::next_waiting() {
+  constexpr size_t kMost = 512;
+  std::vector<ActorId> out;
+  auto at = waiting_.upper_bound(looked_at_);
+  for (size_t left = std::min(kMost, waiting_.size()); left > 0; --left) {
+    if (at == waiting_.end()) at = waiting_.begin();
+    out.push_back(*at++);
+  }
+  if (!out.empty()) looked_at_ = out.back();
+  return out;
+}
+
 void Actors::retry() {
   constexpr int64_t kPatienceMs = 300;
   const int64_t now = out_.now_ms();
-  for (const ActorId& id : std::vector<ActorId>(waiting_.begin(), waiting_.end())) {
+  std::vector<std::pair<sched::ResourceSet, sched::Strategy>> full;  // found no room just now
+  for (const ActorId& id : next_waiting()) {
     Actor& actor = *get(id);
     if (!actor.spec.pg.is_nil() || !waits(actor) || (!actor.stuck && now - actor.placed_ms < kPatienceMs)) continue;
+    const std::pair shape{actor.spec.placement, actor.spec.strategy};
+    if (!actor.stuck && std::find(full.begin(), full.end(), shape) != full.end()) continue;
     const sched::Choice choice = nodes_.choose(actor.spec.placement, actor.spec.strategy, actor.node);
     const bool better =
         choice.kind == sched::Choice::Kind::kNode || (actor.stuck && choice.kind == sched::Choice::Kind::kWait);
+    if (!better && full.size() < 16) full.push_back(shape);
     if (!better || nodes_.all()[choice.node].id == actor.node) continue;
     place_anew(actor);  // by a new incarnation: what the old node still says of it is late news
   }

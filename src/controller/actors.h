@@ -81,6 +81,7 @@ class Actors {
   void restart(Actor& actor, const Fate& fate, Counted counted);
   bool has_other_place(const Actor& actor);
   std::vector<ActorId> living_at(const NodeId& node) const;
+  std::vector<ActorId> next_waiting();
   void end(Actor& actor, wire::DeathCause cause, const std::string& message, EndKind kind);
   void die(Actor& actor, wire::DeathCause cause, const std::string& message);
   void free_name(const Actor& actor);
@@ -93,6 +94,7 @@ class Actors {
   Groups& groups_;
   std::unordered_map<ActorId, Actor> actors_;
   std::set<ActorId> waiting_;  // not started yet
+  ActorId looked_at_;  // the last that retry() looked at
   std::unordered_map<std::string, ActorId> names_;  // "namespace\0name"
   std::unordered_map<WorkerId, std::set<ActorId>> owned_;  // those that live and end with their owner
   std::unordered_map<PgId, std::set<ActorId>> in_group_;

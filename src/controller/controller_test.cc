@@ -239,6 +239,43 @@ TEST_F(ControllerTest, WithoutAnotherPlaceAnActorStaysOnADrainingNode) {
   EXPECT_EQ(controller_.actors.find(id)->state, ActorState::Alive);
 }
 
+TEST_F(ControllerTest, AnActorThatHadNotBegunWhereItWasBeginsAsANewIncarnation) {
+  add_other_node('o', 8);
+  ActorSpec wanted = spec('a');
+  wanted.placement = {{"CPU", 8 * kOne}};
+  const ActorId id = create(std::move(wanted));
+  controller_.on_node_gone(id_of<NodeId>('o'), "it is out of reach");
+  out_.expect({"place Counter #1"});
+  controller_.actors.on_started(id, 0, {}, 5);  // out of reach, it began there all the same
+  out_.expect({});
+  EXPECT_EQ(controller_.actors.find(id)->restarts, 0);
+}
+
+TEST_F(ControllerTest, NodesAreFoundWhicheverHaveGone) {
+  for (const char name : {'o', 'p', 'q'}) add_other_node(name, 1);
+  controller_.on_node_gone(id_of<NodeId>('o'), "it went");
+  EXPECT_EQ(controller_.nodes.find(id_of<NodeId>('o')), nullptr);
+  EXPECT_EQ(controller_.nodes.find_ended(id_of<NodeId>('o'))->why, "it went");
+  for (const char name : {'p', 'q'}) EXPECT_EQ(controller_.nodes.find(id_of<NodeId>(name))->id, id_of<NodeId>(name));
+  ASSERT_EQ(controller_.nodes.views().size(), 3u);
+  EXPECT_EQ(controller_.nodes.views()[2].id, id_of<NodeId>('q'));
+  controller_.drain_node(id_of<NodeId>('q'), {wire::DrainReason::Idle, "", 0});
+  EXPECT_TRUE(controller_.nodes.views()[2].closed);
+}
+
+TEST_F(ControllerTest, WhatWasChargedAndNeverShowsInAReportIsFreeAgain) {
+  add_other_node('o', 8);
+  const NodeId other = id_of<NodeId>('o');
+  controller_.nodes.set_pool(other, {{"CPU", 8 * kOne}}, {{"CPU", 6 * kOne}});
+  controller_.nodes.charge(other, {{"CPU", 2 * kOne}});
+  EXPECT_FALSE(controller_.nodes.forget_charges());
+  EXPECT_EQ(controller_.nodes.find(other)->pool->available().get("CPU"), 4 * kOne);
+  bool forgotten = false;
+  for (int i = 0; i < 8; ++i) forgotten |= controller_.nodes.forget_charges();
+  EXPECT_TRUE(forgotten);
+  EXPECT_EQ(controller_.nodes.find(other)->pool->available().get("CPU"), 6 * kOne);
+}
+
 TEST_F(ControllerTest, LeavingOnPurposeIsNotRestarted) {
   ActorSpec wanted = spec('a');
   wanted.max_restarts = -1;

@@ -60,14 +60,16 @@ Status Groups::create(PlacementGroup group) {
   return ok_status();
 }
 
-// Nodes that may take its missing bundles.
-std::vector<sched::NodeView> Groups::candidates(const PlacementGroup& group) const {
-  std::vector<sched::NodeView> views = nodes_.views();
-  if (group.strategy == sched::BundleStrategy::kStrictSpread)
-    std::erase_if(views, [&](const sched::NodeView& view) {
-      return std::find(group.nodes.begin(), group.nodes.end(), view.id) != group.nodes.end();
-    });
-  return views;
+// Nodes that may take its missing bundles. remaining: room for them, if they are not all.
+const std::vector<sched::NodeView>& Groups::candidates(const PlacementGroup& group,
+                                                       std::vector<sched::NodeView>* remaining) const {
+  const auto has_place = [](const NodeId& node) { return !node.is_nil(); };
+  if (group.strategy != sched::BundleStrategy::kStrictSpread ||
+      std::none_of(group.nodes.begin(), group.nodes.end(), has_place))
+    return nodes_.views();
+  for (const sched::NodeView& view : nodes_.views())
+    if (std::find(group.nodes.begin(), group.nodes.end(), view.id) == group.nodes.end()) remaining->push_back(view);
+  return *remaining;
 }
 
 // Asks for what it lacks. False: it does not fit now.
@@ -82,7 +84,8 @@ bool Groups::place(PlacementGroup& group) {
     wanted.push_back(group.bundles[i]);
     if (!group.labels.empty()) labels.push_back(group.labels[i]);
   }
-  const std::vector<sched::NodeView> views = candidates(group);
+  std::vector<sched::NodeView> remaining;
+  const std::vector<sched::NodeView>& views = candidates(group, &remaining);
   const auto chosen = sched::place_bundles(views, group.strategy, wanted, labels);
   if (!chosen) return false;
   ++group.attempt;

@@ -52,7 +52,8 @@ class Groups {
 
  private:
   bool place(PlacementGroup& group);
-  std::vector<sched::NodeView> candidates(const PlacementGroup& group) const;
+  const std::vector<sched::NodeView>& candidates(const PlacementGroup& group,
+                                                 std::vector<sched::NodeView>* remaining) const;
   void give_up(PlacementGroup& group);
   void lose(PlacementGroup& group, const std::function<bool(size_t bundle)>& is_lost);
   void touch(const PlacementGroup& group) { out_.touched(Table::kGroups, std::string(group.id.view())); }

@@ -3,6 +3,7 @@
 
 #include <deque>
 #include <optional>
+#include <unordered_map>
 #include <vector>
 
 #include "controller/types.h"
@@ -17,6 +18,9 @@ class NodeTable {
   void set_pool(const NodeId& id, sched::ResourceSet total, sched::ResourceSet available);
   // Counts on what was just placed there, until the node says more.
   void charge(const NodeId& id, const sched::ResourceSet& amounts);
+  // To be called now and then: a charge that no report follows was never used, or is used no more. Returns whether
+  // there was such a one.
+  bool forget_charges();
   // Nothing new goes there. False: it is not among the living.
   bool drain(const NodeId& id, Drain drain);
   // False: it was not among the living.
@@ -30,13 +34,19 @@ class NodeTable {
 
   // A node that can take it now, else one that can later, else none. near: where to look first.
   sched::Choice choose(const sched::ResourceSet& demand, const sched::Strategy& strategy, const NodeId& near);
-  std::vector<sched::NodeView> views() const;
+  const std::vector<sched::NodeView>& views() const;  // valid until the next change of the table
 
  private:
   Node* get(const NodeId& id);
 
+  void reindex(size_t from);
+  void add_ended(Node node, const std::string& why);
+
   std::vector<Node> nodes_;
+  std::unordered_map<NodeId, size_t> index_;  // into nodes_
+  mutable std::vector<sched::NodeView> views_;  // empty: to be made
   std::deque<Node> ended_;
+  std::vector<NodeId> charged_;
   uint64_t cursor_ = 0;  // of the spread policy
 };
 

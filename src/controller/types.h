@@ -105,7 +105,9 @@ struct Node {
   std::string address, hostname;
   sched::Labels labels;
   const sched::ResourcePool* pool = nullptr;    // this process' own, or `mirror`
-  std::shared_ptr<sched::ResourcePool> mirror;  // another host's, as it last said
+  std::shared_ptr<sched::ResourcePool> mirror;  // another host's, as it last said, without what was charged since
+  sched::ResourceSet told_total, told_available;  // as it last said
+  int charged_looks = 0;  // at a charge that no report has followed
   bool alive = true;
   bool head = false;
   bool outside = false;  // a driver's node outside of the cluster's network: nothing runs there

@@ -396,6 +396,7 @@ void Cluster::tick() {
   core_.tick();
   if (core_.is_draining()) give_up_requests();
   if (is_head_) controller_.retry();
+  controller_.nodes.forget_charges();
   spill();
 }
 

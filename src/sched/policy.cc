@@ -55,6 +55,8 @@ class Search {
     }
   }
   Choice choice() const { return choice_; }
+  // No other can do better.
+  bool is_best() const { return choice_.kind == Choice::Kind::kNode && score_ == 0; }
 
  private:
   const ResourceSet& demand_;
@@ -66,7 +68,7 @@ class Search {
 
 Choice pick_hybrid(std::span<const NodeView> nodes, const ResourceSet& demand, size_t local, double threshold) {
   Search search(demand);
-  for (size_t step = 0; step < nodes.size(); ++step) {
+  for (size_t step = 0; step < nodes.size() && !search.is_best(); ++step) {
     const size_t index = (local + step) % nodes.size();
     const double used = utilization(*nodes[index].pool);
     search.offer(index, nodes[index], used < threshold ? 0 : used);
@@ -117,8 +119,6 @@ Choice pick_node(std::span<const NodeView> nodes, const ResourceSet& demand, con
 
 namespace {
 
-using Pools = std::vector<ResourcePool>;
-
 bool allowed(const NodeView& node, const BundleLabels& labels, size_t bundle) {
   if (node.closed) return false;
   return bundle >= labels.size() || labels[bundle].empty() || all_hold(labels[bundle], *node.labels);
@@ -126,7 +126,7 @@ bool allowed(const NodeView& node, const BundleLabels& labels, size_t bundle) {
 
 bool all_on(const NodeView& node, std::span<const ResourceSet> bundles, const BundleLabels& labels) {
   for (size_t i = 0; i < bundles.size(); ++i)
-    if (!allowed(node, labels, i)) return false;
+    if (!allowed(node, labels, i) || !node.pool->fits(bundles[i])) return false;
   ResourcePool pool = *node.pool;
   return std::all_of(bundles.begin(), bundles.end(), [&](const auto& b) { return pool.allocate(b).has_value(); });
 }
@@ -135,17 +135,27 @@ bool all_on(const NodeView& node, std::span<const ResourceSet> bundles, const Bu
 struct Placing {
   std::span<const NodeView> nodes;
   const BundleLabels& labels;
-  Pools pools;
-  std::vector<size_t> counts;
+  std::map<size_t, ResourcePool> pools;  // of nodes that have got something
+  std::map<size_t, size_t> counts;
+
+  const ResourcePool& pool(size_t node) const {
+    const auto at = pools.find(node);
+    return at == pools.end() ? *nodes[node].pool : at->second;
+  }
+  size_t count(size_t node) const {
+    const auto at = counts.find(node);
+    return at == counts.end() ? 0 : at->second;
+  }
 };
 
 // The node that already has the most bundles (pack) or the fewest (spread) and fits one more.
 std::optional<size_t> next_node(const Placing& placing, const ResourceSet& demand, size_t bundle, bool pack) {
   std::optional<size_t> best;
-  const std::vector<size_t>& counts = placing.counts;
-  for (size_t i = 0; i < placing.pools.size(); ++i) {
-    if (!placing.pools[i].fits(demand) || !allowed(placing.nodes[i], placing.labels, bundle)) continue;
-    if (!best || (pack ? counts[i] > counts[*best] : counts[i] < counts[*best])) best = i;
+  for (size_t i = 0; i < placing.nodes.size(); ++i) {
+    const size_t count = placing.count(i);
+    if (best && (pack ? count <= placing.count(*best) : count >= placing.count(*best))) continue;
+    if (placing.pool(i).fits(demand) && allowed(placing.nodes[i], placing.labels, bundle)) best = i;
+    if (best && !pack && placing.count(*best) == 0) break;  // none can have fewer
   }
   return best;
 }
@@ -161,13 +171,12 @@ std::optional<std::vector<size_t>> place_bundles(std::span<const NodeView> nodes
       if (all_on(nodes[i], bundles, labels)) return std::vector<size_t>(bundles.size(), i);
   if (strategy == BundleStrategy::kStrictPack) return std::nullopt;
 
-  Placing placing{nodes, labels, {}, std::vector<size_t>(nodes.size())};
-  for (const NodeView& node : nodes) placing.pools.push_back(*node.pool);
+  Placing placing{nodes, labels, {}, {}};
   std::vector<size_t> placed;
   for (size_t i = 0; i < bundles.size(); ++i) {
     const std::optional<size_t> node = next_node(placing, bundles[i], i, pack);
-    if (!node || (strategy == BundleStrategy::kStrictSpread && placing.counts[*node] > 0)) return std::nullopt;
-    placing.pools[*node].allocate(bundles[i]);
+    if (!node || (strategy == BundleStrategy::kStrictSpread && placing.count(*node) > 0)) return std::nullopt;
+    placing.pools.try_emplace(*node, *nodes[*node].pool).first->second.allocate(bundles[i]);
     ++placing.counts[*node];
     placed.push_back(*node);
   }

@@ -49,6 +49,7 @@ struct Strategy {
   bool is_bound() const { return kind == Kind::kAffinity && !soft; }
   // Whether a node with these labels may be chosen.
   bool allows(const Labels& labels) const;
+  bool operator==(const Strategy&) const = default;
 };
 
 struct Choice {
