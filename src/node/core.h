@@ -103,6 +103,7 @@ class Core {
   void on_worker_gone(const WorkerId& worker, Fate fate);
 
   // ---- actors
+  // One that is here already, or was placed by a later incarnation, is late news; an earlier one makes way.
   void place_actor(ActorRequest request);
   void end_actor(const ActorId& actor, bool graceful);
   void on_actor_started(const WorkerId& worker, const ActorId& actor, bool ok, std::vector<uint8_t> error);
@@ -185,6 +186,7 @@ class Core {
   void enqueue(Request request);
   void grant(Worker& worker, Request request);
   void drop(Requests::iterator request);
+  bool has_actor(const ActorId& actor, int incarnation);
   void deny(Requests::iterator request, wire::FailureKind failure, const std::string& message);
   void give_back(const SchedClass& cls, int bundle, const Allocation& allocation);
   void count_held(const SchedClass& cls, const ResourceSet& taken, const ResourceSet& returned);

@@ -1,11 +1,26 @@
 // Actors and the bundles of placement groups on this node.
-#include "node/core.h"
-
 #include <algorithm>
+
+#include "node/core.h"
 
 namespace narke::node {
 
+// Whether there is such a one here already; what is left of an earlier one makes way.
+bool Core::has_actor(const ActorId& actor, int incarnation) {
+  if (const auto at = actor_requests_.find(actor); at != actor_requests_.end()) {
+    if (at->second->incarnation >= incarnation) return true;
+    drop(at->second);
+  }
+  const auto at = actor_workers_.find(actor);
+  if (at == actor_workers_.end()) return false;
+  Worker& worker = workers_.at(at->second);
+  if (worker.incarnation >= incarnation) return true;
+  kill(worker, "its actor begins anew");
+  return false;
+}
+
 void Core::place_actor(ActorRequest wanted) {
+  if (has_actor(wanted.actor, wanted.incarnation)) return;
   SchedClass cls;
   cls.job = wanted.job;
   cls.runtime_env = std::move(wanted.runtime_env);

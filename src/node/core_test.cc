@@ -146,7 +146,7 @@ class CoreTest : public ::testing::Test {
     core_.return_lease(id_of<WorkerId>(holder), out_.leases.at(call), false, false);
     settle();
   }
-  void place(int actor, ResourceSet placement, ResourceSet running) {
+  void place(int actor, ResourceSet placement, ResourceSet running, int incarnation = 0) {
     ActorRequest request;
     request.actor = id_of<ActorId>(actor);
     request.owner = id_of<WorkerId>(1);
@@ -154,6 +154,7 @@ class CoreTest : public ::testing::Test {
     request.placement = std::move(placement);
     request.running = std::move(running);
     request.class_name = "Counter";
+    request.incarnation = incarnation;
     core_.place_actor(std::move(request));
     settle();
   }
@@ -463,6 +464,22 @@ TEST_F(CoreTest, AnActorNeedsItsPlacementButHoldsWhatItRunsWith) {
   out_.expect({"actor started"});
   core_.on_worker_gone(out_.last_worker, controller::fate_of_status(100, 9));
   out_.expect({"actor gone", "gone"});
+}
+
+TEST_F(CoreTest, ALaterIncarnationTakesTheEarlierOnesPlace) {
+  place(1, {{"CPU", 9 * kOne}}, {});
+  place(1, {{"CPU", 9 * kOne}}, {});  // twice is once
+  out_.expect({"notice infeasible"});
+  place(1, cpu_, cpu_, 1);
+  place(1, cpu_, cpu_, 1);
+  out_.expect({"start", "become #1"});
+  const WorkerId first = out_.last_worker;
+  place(1, cpu_, cpu_, 2);
+  out_.expect({"kill", "start", "become #2"});
+  core_.on_worker_gone(first, controller::fate_of_status(100, 9));
+  out_.expect({"actor gone", "gone"});
+  core_.end_actor(id_of<ActorId>(1), false);  // it is still known where it runs
+  out_.expect({"kill"});
 }
 
 TEST_F(CoreTest, EndsActorsWaitingStartingAndRunning) {

@@ -258,7 +258,8 @@ void Core::on_worker_gone(const WorkerId& id, Fate fate) {
   release(worker);
   remember(id, fate);
   if (!worker.actor.is_nil()) {
-    actor_workers_.erase(worker.actor);
+    const auto at = actor_workers_.find(worker.actor);
+    if (at != actor_workers_.end() && at->second == id) actor_workers_.erase(at);  // not a later incarnation's
     out_.actor_gone(worker.actor, worker.incarnation, fate);
   }
   on_holder_gone(id);
