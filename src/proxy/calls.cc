@@ -1,5 +1,8 @@
 #include "proxy/calls.h"
 
+#include <algorithm>
+#include <array>
+
 #include <sys/epoll.h>
 
 namespace narke::proxy {
@@ -35,11 +38,13 @@ worker::CallSpecPtr Calls::method(const std::string& name, int window) {
   return spec;
 }
 
-CallPtr Calls::start(const ActorId& actor, const worker::CallSpecPtr& method, std::string_view argument,
-                     CallListener& listener) {
+CallPtr Calls::start(const ActorId& actor, const worker::CallSpecPtr& method,
+                     std::initializer_list<std::string_view> argument, CallListener& listener) {
+  std::array<rpc::Bytes, kMostPieces> pieces;
+  std::transform(argument.begin(), argument.end(), pieces.begin(), bytes_of);
   auto call = std::make_shared<Call>(*this, listener);
   call->self_ = call;
-  call->task_ = engine_.submit_raw(actor, method, bytes_of(argument), *call);
+  call->task_ = engine_.submit_raw(actor, method, std::span(pieces).first(argument.size()), *call);
   unsent_ = true;
   return call;
 }

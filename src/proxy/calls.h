@@ -45,8 +45,10 @@ class Calls final : public Watcher {
   // Items beyond `window` wait at the replica until consumed() was called; 0: no limit.
   static worker::CallSpecPtr method(const std::string& name, int window);
 
-  CallPtr start(const ActorId& actor, const worker::CallSpecPtr& method, std::string_view argument,
-                CallListener& listener);
+  // `argument`: an encoded value, in up to kMostPieces pieces.
+  CallPtr start(const ActorId& actor, const worker::CallSpecPtr& method,
+                std::initializer_list<std::string_view> argument, CallListener& listener);
+  static constexpr size_t kMostPieces = 3;
   // One more item of the call is used up.
   void consumed(Call& call);
   // The listener hears nothing more; the call is cancelled where it runs.

@@ -73,7 +73,7 @@ void ControllerLink::ask() {
   out.begin_tuple();
   out.integer(router_.version());
   out.end_tuple();
-  tables_->call = calls_.start(controller_, routes_method_, out.finish(), *tables_);
+  tables_->call = calls_.start(controller_, routes_method_, {out.finish()}, *tables_);
 }
 
 bool ControllerLink::queues_changed() {
@@ -102,7 +102,7 @@ void ControllerLink::tick(int64_t now_ms, const Stats& stats) {
   out.integer(stats.ongoing());
   out.text(stats.prometheus(node_));
   out.end_tuple();
-  report_->call = calls_.start(controller_, report_method_, out.finish(), *report_);
+  report_->call = calls_.start(controller_, report_method_, {out.finish()}, *report_);
 }
 
 }  // namespace narke::proxy

@@ -121,7 +121,7 @@ void Exchange::assigned(ReplicaPtr replica) {
   is_waiting_ = false;
   ++attempts_;
   replica_ = std::move(replica);
-  call_ = server_.calls().start(replica_->actor, server_.request_method(), argument_, *this);
+  call_ = server_.calls().start(replica_->actor, server_.request_method(), {argument_}, *this);
 }
 
 void Exchange::abandoned() {
@@ -149,10 +149,14 @@ void Exchange::feed(FeedKind kind, std::string_view data, uint16_t code) {
   if (kind == FeedKind::kText)
     out.text(data);
   else
-    out.bytes(data);
+    out.bytes_apart(data.size());
   out.integer(code);
   out.end_tuple();
-  feed_->calls.push_back(server_.calls().start(replica_->actor, server_.feed_method(), out.finish(), *feed_));
+  const std::string value = out.finish();
+  std::string_view head = std::string_view(value).substr(0, out.apart()), tail(value);
+  tail.remove_prefix(out.apart());
+  if (kind == FeedKind::kText) data = {};
+  feed_->calls.push_back(server_.calls().start(replica_->actor, server_.feed_method(), {head, data, tail}, *feed_));
 }
 
 void Exchange::client_gone() {

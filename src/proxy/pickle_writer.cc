@@ -78,6 +78,14 @@ void PickleWriter::length(char short_code, char long_code, std::string_view valu
 
 void PickleWriter::bytes(std::string_view value) { length('C', 'B', value); }
 
+void PickleWriter::bytes_apart(size_t size) {
+  const auto wire_size = static_cast<uint32_t>(size);
+  bytes_.push_back('B');
+  bytes_.append(reinterpret_cast<const char*>(&wire_size), 4);
+  apart_ = bytes_.size();
+  apart_size_ = size;
+}
+
 void PickleWriter::text(std::string_view value) {
   if (is_utf8(value)) return length('\x8c', 'X', value);
   length('\x8c', 'X', to_utf8(value));
@@ -85,7 +93,7 @@ void PickleWriter::text(std::string_view value) {
 
 std::string PickleWriter::finish() {
   bytes_.push_back('.');
-  uint64_t size = bytes_.size() - kHeaderSize;
+  uint64_t size = bytes_.size() - kHeaderSize + apart_size_;
   std::memcpy(bytes_.data() + 8, &size, 8);
   return std::move(bytes_);
 }

@@ -19,6 +19,9 @@ class PickleWriter {
   void boolean(bool value) { bytes_.push_back(value ? '\x88' : '\x89'); }
   void integer(int64_t value);
   void bytes(std::string_view value);
+  // Bytes that stay where they are: they belong at apart() of the finished value. Once for each value.
+  void bytes_apart(size_t size);
+  size_t apart() const { return apart_; }
   // Text; what is not UTF-8 becomes U+FFFD.
   void text(std::string_view value);
   void begin_tuple() { bytes_.push_back('('); }
@@ -32,6 +35,7 @@ class PickleWriter {
  private:
   void length(char short_code, char long_code, std::string_view value);
   std::string bytes_;
+  size_t apart_ = 0, apart_size_ = 0;
 };
 
 // Whether the bytes are well-formed UTF-8.

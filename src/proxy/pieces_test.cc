@@ -68,6 +68,15 @@ TEST(EngineErrorKind, is_found_in_engine_errors_only) {
   EXPECT_EQ(engine_error_kind(bytes_of("\x10whatever"s)), "");
 }
 
+TEST(PickleWriter, bytes_may_stay_apart) {
+  PickleWriter whole, parted;
+  std::string data(300, 'x');
+  whole.bytes(data);
+  parted.bytes_apart(data.size());
+  std::string head = parted.finish();
+  EXPECT_EQ(head.substr(0, parted.apart()) + data + head.substr(parted.apart()), whole.finish());
+}
+
 TEST(PickleWriter, writes_the_opcodes_of_protocol_4) {
   PickleWriter out;
   out.begin_tuple();

@@ -82,7 +82,7 @@ int fail(const std::string& why) {
 int serve(const Options& options, worker::Engine& engine, const ActorId& controller) {
   Loop loop;
   Calls calls(engine, loop);
-  Router router(static_cast<uint64_t>(::getpid()));
+  Router router(static_cast<uint64_t>(::getpid()), options.server.node);
   auto made = Server::make(options.server, loop, calls, router);
   if (!made) return fail(made.error().message);
   std::unique_ptr<Server> server = std::move(made).value();

@@ -39,7 +39,10 @@ class RequestParser::Reader final : public http::basic_parser<true> {
     owner_.body_.append(plain(body));
     return body.size();
   }
-  void on_chunk_header_impl(uint64_t, View, error_code&) override {}
+  // Others may end the line at a line feed within quotes.
+  void on_chunk_header_impl(uint64_t, View extension, error_code& error) override {
+    if (plain(extension).find_first_of("\r\n") != std::string_view::npos) error = http::error::bad_chunk_extension;
+  }
   size_t on_chunk_body_impl(uint64_t, View body, error_code&) override {
     owner_.body_.append(plain(body));
     return body.size();
@@ -55,12 +58,13 @@ const std::string* RequestHead::find(std::string_view lower_name) const {
   return nullptr;
 }
 
-// What Beast lets pass although others may read the same bytes as another request (RFC 9112, 5.2, 6.1); null: nothing.
+// What Beast lets pass although others may read the same bytes as another request (RFC 9112, 3.2, 6.1); null: nothing.
 static const char* ambiguity(const RequestHead& head) {
-  size_t encodings = 0;
+  size_t encodings = 0, hosts = 0;
   for (const auto& [name, value] : head.headers) {
     if (name == "transfer-encoding" && (++encodings > 1 || !boost::beast::iequals(value, "chunked")))
       return "the transfer encoding is not chunked alone";
+    if (name == "host" && ++hosts > 1) return "there are two hosts";
     if (name == "host" && value.find_first_of(" \t") != value.npos) return "the host holds white space";
   }
   return nullptr;
@@ -70,7 +74,13 @@ RequestParser::RequestParser(const Limits& limits) : limits_(limits), reader_(st
 RequestParser::~RequestParser() = default;
 
 bool RequestParser::has_head() const { return reader_->is_header_done(); }
-bool RequestParser::is_done() const { return reader_->is_done(); }
+bool RequestParser::is_done() const { return reader_->is_done() || (plain_ > 0 && plain_ == head_.content_length); }
+
+std::string_view RequestParser::take_plain(std::string_view bytes) {
+  std::string_view taken = bytes.substr(0, std::min<uint64_t>(bytes.size(), head_.content_length - plain_));
+  plain_ += taken.size();
+  return taken;
+}
 
 void RequestParser::set_body_limit(uint64_t bytes) {
   limits_.body_bytes = bytes;
@@ -85,6 +95,7 @@ void RequestParser::reset() {
   reader_ = std::make_unique<Reader>(*this);
   head_ = {};
   body_.clear();
+  plain_ = 0;
   fault_ = Fault::kNone;
   begun_ = false;
 }

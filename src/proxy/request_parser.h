@@ -42,6 +42,8 @@ class RequestParser {
 
   // Bytes used up. Stops after the head, so that its owner can decide what to do with the body.
   size_t feed(std::string_view bytes);
+  // For a body of known length, after its head and in place of feed(): the part of the bytes that belongs to it.
+  std::string_view take_plain(std::string_view bytes);
   // Ready for the next request.
   void reset();
 
@@ -65,6 +67,7 @@ class RequestParser {
   Fault fault_ = Fault::kNone;
   std::string reason_;
   bool begun_ = false;
+  uint64_t plain_ = 0;  // bytes that take_plain() gave
 };
 
 }  // namespace narke::proxy

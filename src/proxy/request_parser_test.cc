@@ -106,5 +106,31 @@ INSTANTIATE_TEST_SUITE_P(
                       "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
                       "POST / HTTP/1.1\r\nHost: x\r\n Transfer-Encoding: chunked\r\n\r\n"));
 
+TEST(RequestParser, a_line_feed_in_a_chunk_extension_is_a_fault) {
+  RequestParser parser({});
+  feed_all(parser, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3;a=\"\n\"\r\nabc\r\n0\r\n\r\n",
+           1000);
+  EXPECT_EQ(parser.fault(), Fault::kMalformed);
+}
+
+TEST(RequestParser, two_hosts_are_a_fault) {
+  RequestParser parser({});
+  parser.feed("GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n");
+  EXPECT_EQ(parser.fault(), Fault::kMalformed);
+}
+
+TEST(RequestParser, a_body_of_known_length_can_be_taken_as_it_is) {
+  RequestParser parser(RequestParser::Limits{});
+  std::string_view text = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nabcdefGET";
+  text.remove_prefix(parser.feed(text));
+  ASSERT_TRUE(parser.has_head() && !parser.is_done());
+  EXPECT_EQ(parser.take_plain(text.substr(0, 2)), "ab");
+  EXPECT_FALSE(parser.is_done());
+  EXPECT_EQ(parser.take_plain(text.substr(2)), "cdef");
+  EXPECT_TRUE(parser.is_done());
+  parser.reset();
+  EXPECT_FALSE(parser.is_done());
+}
+
 }  // namespace
 }  // namespace narke::proxy

@@ -17,6 +17,13 @@ bool has_room(const Replica& replica, int64_t now_ms) {
   return !replica.is_gone && replica.mine < replica.most_ongoing && replica.busy_until_ms <= now_ms;
 }
 
+// Leaves only those that are good, if any is.
+template <class Good>
+void prefer(std::vector<const ReplicaPtr*>& replicas, Good good) {
+  if (std::any_of(replicas.begin(), replicas.end(), [&](const ReplicaPtr* each) { return good(**each); }))
+    std::erase_if(replicas, [&](const ReplicaPtr* each) { return !good(**each); });
+}
+
 ReplicaPtr read_replica(const flexbuffers::Map& map, const Backend& old) {
   flexbuffers::Blob actor = map["actor"].AsBlob();
   std::string id = map["id"].AsString().str();
@@ -30,6 +37,7 @@ ReplicaPtr read_replica(const flexbuffers::Map& map, const Backend& old) {
   replica->actor = actor_id;
   replica->most_ongoing = static_cast<uint32_t>(std::clamp<int64_t>(map["max"].AsInt64(), 1, 1 << 30));
   replica->is_gone = false;
+  replica->node = map["node"].AsString().str();
   replica->models.clear();
   flexbuffers::Vector models = map["models"].AsVector();
   for (size_t i = 0; i < models.size() && i < kMostModels; ++i) replica->models.push_back(models[i].AsString().str());
@@ -86,6 +94,7 @@ Status Router::apply(rpc::Bytes table) {
                      map["body_limit"].AsUInt64()});
   }
   for (auto& [backend, fresh] : changes) {
+    for (const ReplicaPtr& replica : fresh.replicas) replica->is_local = node_.empty() || replica->node == node_;
     for (const ReplicaPtr& old : backend->replicas)
       if (std::find(fresh.replicas.begin(), fresh.replicas.end(), old) == fresh.replicas.end()) old->is_gone = true;
     backend->replicas = std::move(fresh.replicas);
@@ -120,10 +129,8 @@ ReplicaPtr Router::pick(Backend& backend, const std::string& model, int64_t now_
   for (const ReplicaPtr& replica : backend.replicas)
     if (has_room(*replica, now_ms)) free.push_back(&replica);
   if (free.empty()) return nullptr;
-  if (!model.empty()) {
-    bool known = std::any_of(free.begin(), free.end(), [&](const ReplicaPtr* r) { return has_model(**r, model); });
-    if (known) std::erase_if(free, [&](const ReplicaPtr* r) { return !has_model(**r, model); });
-  }
+  if (!model.empty()) prefer(free, [&](const Replica& replica) { return has_model(replica, model); });
+  prefer(free, [](const Replica& replica) { return replica.is_local; });
   const ReplicaPtr* best = free[0];
   if (free.size() > 1) {
     size_t a = random_() % free.size();

@@ -24,7 +24,8 @@ struct Replica {
   std::string id;
   ActorId actor;
   uint32_t most_ongoing = 100;
-  bool is_local = true;
+  std::string node;                 // hex
+  bool is_local = true;             // on this proxy's node: preferred while it has room
   std::vector<std::string> models;  // multiplexed models it holds, as far as is known here
   uint32_t mine = 0;                // requests of this proxy that run there
   uint32_t others = 0;              // of others, when it last answered
@@ -75,7 +76,8 @@ inline constexpr int64_t kFirstPauseMs = 2, kLongestPauseMs = 64;
 
 class Router {
  public:
-  explicit Router(uint64_t seed) : random_(seed) {}
+  // node: this proxy's, in hex; empty: all replicas are as near.
+  explicit Router(uint64_t seed, std::string node = {}) : random_(seed), node_(std::move(node)) {}
 
   // Takes over a table: the FlexBuffers map that the controller sends (python/narke/serve/_private/tables.py). An
   // error, and nothing is changed, when it is damaged.
@@ -108,6 +110,7 @@ class Router {
   ReplicaPtr pick(Backend& backend, const std::string& model, int64_t now_ms);
 
   std::mt19937_64 random_;
+  const std::string node_;
   int64_t version_ = -1;
   std::vector<Route> routes_;  // longest prefix first
   std::map<std::string, BackendPtr> backends_;

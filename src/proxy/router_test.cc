@@ -9,7 +9,8 @@ namespace {
 struct Row {
   std::string id;
   int most;
-  std::vector<std::string> models;
+  std::vector<std::string> models = {};
+  std::string node = "here";
 };
 
 ActorId actor_of(const std::string& id) {
@@ -36,6 +37,7 @@ std::vector<uint8_t> table(int version, const std::vector<Row>& replicas, int mo
               ActorId actor = actor_of(row.id);
               b.Blob("actor", actor.data(), ActorId::kSize);
               b.Int("max", row.most);
+              b.String("node", row.node);
               b.Vector("models", [&] {
                 for (const std::string& model : row.models) b.String(model);
               });
@@ -95,6 +97,18 @@ TEST_F(RouterTest, of_two_replicas_the_less_loaded_is_taken) {
     EXPECT_NE(next.replica, first.replica);
     router.done(backend(), *next.replica, -1, 0);
   }
+}
+
+TEST(Router, replicas_of_the_same_node_are_preferred_while_they_have_room) {
+  Router router(7, "here");
+  const std::vector<uint8_t> bytes = table(1, {{"far", 9, {}, "there"}, {"near", 1, {}, "here"}});
+  ASSERT_TRUE(router.apply(bytes).ok());
+  Backend& backend = *router.backends().at("app#d");
+  Request first, second;
+  router.place(backend, first, 0);
+  router.place(backend, second, 0);
+  EXPECT_EQ(first.replica->id, "near");
+  EXPECT_EQ(second.replica->id, "far");
 }
 
 TEST_F(RouterTest, what_others_do_there_counts) {

@@ -21,7 +21,7 @@ namespace narke::proxy {
 namespace {
 
 constexpr int kBacklog = 4096;
-constexpr size_t kScratchBytes = 256 << 10;
+constexpr size_t kScratchBytes = 512 << 10;
 constexpr int64_t kTickMs = 100;
 constexpr int kFeedWindow = 0, kItemWindow = 32;
 

@@ -83,7 +83,8 @@ void Session::readable() {
   if (first_of_request) deadline_ms_ = now + server_.config().head_timeout_ms;
   if (phase_ == Phase::kBody || phase_ == Phase::kStreaming) deadline_ms_ = now + server_.config().body_stall_ms;
   if (!tls_) {
-    in_.append(bytes);
+    if (phase_ == Phase::kStreaming && in_.empty()) bytes.remove_prefix(feed_plain(bytes));
+    if (!is_closed_) in_.append(bytes);
     return;
   }
   std::string wire;
@@ -223,8 +224,23 @@ void Session::begin_websocket(const Route& route, const Target& target) {
   exchange_->begin(nullptr);
 }
 
+// Sends on what belongs to a body of known length, uncopied; how much it was.
+size_t Session::feed_plain(std::string_view bytes) {
+  if (bytes.empty() || parser_->head().is_chunked || !exchange_ || !exchange_->takes_more()) return 0;
+  std::string_view part = parser_->take_plain(bytes);
+  const bool is_last = parser_->is_done();
+  if (is_last) phase_ = Phase::kAnswering;
+  exchange_->feed(is_last ? FeedKind::kLastBody : FeedKind::kBody, part);
+  return part.size();
+}
+
 bool Session::feed_body() {
   if (!exchange_ || !exchange_->takes_more()) return false;
+  if (!parser_->head().is_chunked) {
+    const size_t used = feed_plain(in_);
+    in_.erase(0, used);
+    return used > 0;
+  }
   size_t used = in_.empty() ? 0 : feed_parser();
   if (parser_->fault() != RequestParser::Fault::kNone) return request_fault();
   bool is_last = parser_->is_done();

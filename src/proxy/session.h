@@ -62,6 +62,7 @@ class Session final : public Watcher, public std::enable_shared_from_this<Sessio
   void on_head();
   bool answer_here(const Target& target);
   void begin_websocket(const Route& route, const Target& target);
+  size_t feed_plain(std::string_view bytes);
   bool feed_body();
   bool feed_messages();
   void take_message(const FrameReader::Message& message);

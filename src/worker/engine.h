@@ -116,7 +116,7 @@ class Engine final : public Links,
     std::shared_ptr<store::Mapping> mapping;
     store::View view;
     bool changed = false;  // the object is not in the store (any more): look at its state again
-    std::string full;      // no memory for an object on disk
+    std::string full;  // no memory for an object on disk
   };
   Viewed view(Object& object, Deadline deadline);
   // The same without waiting: kTimeout when view() would wait.
@@ -140,7 +140,8 @@ class Engine final : public Links,
   SubmitResult submit_call(const ActorId& actor, TaskPtr task, int max_pending);
   // A call whose one argument and whose answers are encoded values (raw_call.h). Large results are errors: the
   // method sends them in pieces of at most kInlineLimit. The call may lie in a buffer until flush().
-  TaskPtr submit_raw(const ActorId& actor, CallSpecPtr spec, rpc::Bytes argument, RawSink& sink);
+  // `argument`: the value's bytes, in pieces that follow each other.
+  TaskPtr submit_raw(const ActorId& actor, CallSpecPtr spec, std::span<const rpc::Bytes> argument, RawSink& sink);
   void flush();
   // The call shall stop; its sink still hears the end.
   void cancel_raw(Task& task);
@@ -393,7 +394,7 @@ class Engine final : public Links,
   bool polled_ = false;
   uint64_t polls_ = 0;
   bool gathers_ = false, gathered_ = false;  // the background thread looks after what turns gather; something was since
-  Clock::time_point last_sent_;              // by a turn
+  Clock::time_point last_sent_;  // by a turn
   bool takes_tokens_ = false, tokens_signalled_ = false;
   bool interrupt_due_ = false;  // a call of this process is being cancelled: signals are to be looked at
   bool idle_timer_armed_ = false, doubt_timer_armed_ = false, events_timer_armed_ = false;

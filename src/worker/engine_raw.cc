@@ -3,13 +3,16 @@
 
 namespace narke::worker {
 
-TaskPtr Engine::submit_raw(const ActorId& id, CallSpecPtr spec, rpc::Bytes argument, RawSink& sink) {
+TaskPtr Engine::submit_raw(const ActorId& id, CallSpecPtr spec, std::span<const rpc::Bytes> argument, RawSink& sink) {
   TaskPtr task = new_task(std::move(spec), 0);
   task->sink = &sink;
   Arg arg;
-  arg.size = static_cast<uint32_t>(argument.size());
+  size_t size = 0;
+  for (rpc::Bytes piece : argument) size += piece.size();
+  arg.size = static_cast<uint32_t>(size);
   task->args.push_back(std::move(arg));
-  task->values.append(argument.data(), argument.size());
+  uint8_t* to = task->values.extend(size);
+  for (rpc::Bytes piece : argument) to = std::copy(piece.begin(), piece.end(), to);
   Lock held = lock();
   Actor& actor = actors_.get(id);
   actor.by_id_only = actor.handle == nullptr;

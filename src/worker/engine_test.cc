@@ -625,7 +625,7 @@ class RawCalls : public ActorEngines {
  protected:
   TaskPtr call_raw(const std::string& argument, Heard& heard) {
     rpc::Bytes bytes(reinterpret_cast<const uint8_t*>(argument.data()), argument.size());
-    TaskPtr task = driver_->submit_raw(id_, method_, bytes, heard);
+    TaskPtr task = driver_->submit_raw(id_, method_, {&bytes, 1}, heard);
     driver_->flush();
     return task;
   }
@@ -656,7 +656,7 @@ TEST_F(RawCalls, what_a_turn_sends_leaves_at_its_end) {
   driver_->set_polled(true);
   driver_->begin_turn();
   rpc::Bytes bytes(reinterpret_cast<const uint8_t*>("b"), 1);
-  TaskPtr task = driver_->submit_raw(id_, method_, bytes, second);
+  TaskPtr task = driver_->submit_raw(id_, method_, {&bytes, 1}, second);
   driver_->end_turn();
   EXPECT_TRUE(until_answered(2));
   driver_->set_polled(false);

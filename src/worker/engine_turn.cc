@@ -7,7 +7,7 @@ namespace narke::worker {
 namespace {
 
 constexpr auto kStuckLoop = std::chrono::seconds(2);        // an event loop that did not poll for so long
-constexpr auto kGatherFor = std::chrono::microseconds(150); // then the others get to work on what there is
+constexpr auto kGatherFor = std::chrono::milliseconds(1);   // then others get to work on what there is
 constexpr auto kMostGathered = std::chrono::milliseconds(5);
 
 thread_local const Engine* turn_of = nullptr;  // the engine in whose event loop's turn this thread is

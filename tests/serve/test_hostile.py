@@ -4,6 +4,7 @@ import socket
 import struct
 import subprocess
 import sys
+import textwrap
 
 import pytest
 import requests
@@ -85,6 +86,15 @@ BODY = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
         b"X: a\0b\r\n",
         b"X\0: a\r\n",
         b"X: a\r\r\nY: b\r\n",
+        b"X: a\nTransfer-Encoding: chunked\r\n",
+        b"Host: y\r\n",
+        b"Content-Length: \r\n",
+        b"Content-Length: 5;\r\n",
+        b"Transfer-Encoding:\x0bchunked\r\n",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        b'Transfer-Encoding: "chunked"\r\n',
+        b"Transfer-Encoding: chunked;q=1\r\n",
+        b"Transfer-Encoding:\r\n",
         b": nothing\r\n",
         b"no colon\r\n",
     ],
@@ -103,6 +113,13 @@ def test_a_request_with_two_readings_is_refused(echo, head):
         b"fffffffffffffffff\r\n",
         b"3\r\nabcd\r\n0\r\n\r\n",
         b"3;\0\r\nabc\r\n0\r\n\r\n",
+        b'3;a="\n"\r\nabc\r\n0\r\n\r\n',
+        b"3 \r\nabc\r\n0\r\n\r\n",
+        b"0x3\r\nabc\r\n0\r\n\r\n",
+        b"+3\r\nabc\r\n0\r\n\r\n",
+        b"3\nabc\n0\n\n",
+        b"3\r\nabc0\r\n\r\n",
+        b"0\r\nno colon\r\n\r\n",
         b"\r\n",
     ],
 )
@@ -247,6 +264,55 @@ def test_a_websocket_still_works(echo):
     assert b"\x8a\x04ping" in got
 
 
+def in_a_cluster_of_its_own(options, program):
+    """What a program prints where Serve has other HTTP options: they hold for all of it."""
+    begin = f"""
+import narke._alias
+narke._alias.install()
+import asyncio, ray, requests, socket
+from ray import serve
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+serve.start(http_options={ {"port": free_port(), **options}!r})
+from narke.serve._private.client import controller
+port = ray.get(controller().http_options.remote())["port"]
+"""
+    program = begin + textwrap.dedent(program) + "\nserve.shutdown()\n"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout.split()
+
+
+def test_a_request_that_takes_too_long_is_ended():
+    words = in_a_cluster_of_its_own(
+        {"request_timeout_s": 0.5},
+        """
+        @serve.deployment
+        class Slow:
+            def __init__(self):
+                self.cancelled = False
+
+            def was_cancelled(self):
+                return self.cancelled
+
+            async def __call__(self, request):
+                if request.url.path == "/quick":
+                    return "quick"
+                try:
+                    await asyncio.sleep(60)
+                except asyncio.CancelledError:
+                    self.cancelled = True
+                    raise
+
+        handle = serve.run(Slow.bind())
+        print(requests.get(f"http://127.0.0.1:{port}/", timeout=30).status_code)
+        print(requests.get(f"http://127.0.0.1:{port}/quick", timeout=30).status_code)
+        while not handle.was_cancelled.remote().result():
+            pass
+        """,
+    )
+    assert words == ["408", "200"]
+
+
 class TestTls:
     @pytest.fixture
     def files(self, tmp_path):
@@ -261,32 +327,19 @@ class TestTls:
         return key, certificate
 
     def test_the_proxy_serves_https(self, files):
-        """In a cluster of its own: options hold for all of Serve."""
-        key, certificate = files
-        program = f"""
-import ray, requests
-from ray import serve
-ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-serve.start(http_options={{"port": {free_port()}, "ssl_keyfile": {str(key)!r}, "ssl_certfile": {str(certificate)!r}}})
+        key, certificate = map(str, files)
+        words = in_a_cluster_of_its_own(
+            {"ssl_keyfile": key, "ssl_certfile": certificate},
+            f"""
+            @serve.deployment
+            def hello(request):
+                return request.url.scheme
 
-@serve.deployment
-def hello(request):
-    return request.url.scheme
-
-serve.run(hello.bind())
-from narke.serve._private.client import controller
-port = ray.get(controller().http_options.remote())["port"]
-print(requests.get(f"https://127.0.0.1:{{port}}/", verify={str(certificate)!r}, timeout=30).text)
-import socket
-with socket.create_connection(("127.0.0.1", port), 10) as plain:
-    plain.sendall(b"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
-    print(plain.recv(100)[:5] == b"HTTP/")
-serve.shutdown()
-"""
-        ran = subprocess.run(
-            [sys.executable, "-c", "import narke._alias as a; a.install()\n" + program],
-            capture_output=True,
-            text=True,
-            timeout=100,
+            serve.run(hello.bind())
+            print(requests.get(f"https://127.0.0.1:{{port}}/", verify={certificate!r}, timeout=30).text)
+            with socket.create_connection(("127.0.0.1", port), 10) as plain:
+                plain.sendall(b"GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+                print(plain.recv(100)[:5] == b"HTTP/")
+            """,
         )
-        assert ran.stdout.split() == ["https", "False"], ran.stdout + ran.stderr
+        assert words == ["https", "False"]

@@ -21,7 +21,7 @@ def cluster():
 
 @serve.deployment(num_replicas=3, health_check_period_s=0.2, ray_actor_options={"num_cpus": 1})
 class Where:
-    async def __call__(self, request: Request):
+    async def __call__(self, request: Request = None):
         return ray.get_runtime_context().get_node_id()
 
 
@@ -40,12 +40,17 @@ def test_each_node_has_a_proxy_and_a_dead_ones_replicas_move(cluster):
     serve.run(Where.bind())
     both = ports()
     assert len(both) == 2 and second.unique_id in both
-    for port in both.values():
+    for node, port in both.items():
         seen = {requests.get(f"http://127.0.0.1:{port}/", timeout=30).text for _ in range(40)}
-        assert seen == set(both), "either proxy reaches the replicas of both nodes"
+        assert seen == {node}, "a proxy prefers the replicas of its node"
+    handle = serve.get_app_handle("default")
+    assert {handle.remote().result(timeout_s=30) for _ in range(40)} == set(both)
+    near = handle.options(_prefer_local_routing=True)
+    here = ray.get_runtime_context().get_node_id()
+    assert {near.remote().result(timeout_s=30) for _ in range(20)} == {here}
     head = next(port for node, port in both.items() if node != second.unique_id)
     cluster.add_node(num_cpus=2)
-    with Load(f"http://127.0.0.1:{head}/") as load:
+    with Load(f"http://127.0.0.1:{head}/", clients=24) as load:  # more than the head's replicas take
         load.more()
         second.kill()
         until(lambda: second.unique_id not in serve.status().proxies)

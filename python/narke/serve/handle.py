@@ -312,6 +312,7 @@ class DeploymentHandle:
             "model_id": "",
             "session_id": "",
             "stream": False,
+            "prefers_node": bool((init_options or {}).get("_prefer_local_routing")),
             **(handle_options or {}),
         }
         fields["init_options"] = init_options
@@ -343,6 +344,7 @@ class DeploymentHandle:
                 "or `.remote()`."
             )
         self.__dict__["init_options"] = kwargs
+        self.handle_options["prefers_node"] = bool(kwargs.get("_prefer_local_routing"))
         self._get_router()
 
     def _get_router(self) -> Router:
@@ -375,12 +377,14 @@ class DeploymentHandle:
             multiplexed_model_id: model to be used; replicas that hold it are preferred.
             session_id: told to the method's request context.
             stream: the method is a generator: `remote` gives a `DeploymentResponseGenerator`.
+            _prefer_local_routing: replicas of the caller's node are preferred while they have room.
         """
         given = {
             "method_name": method_name,
             "model_id": multiplexed_model_id,
             "session_id": session_id,
             "stream": stream,
+            "prefers_node": _prefer_local_routing,
         }
         changed = {key: value for key, value in given.items() if value is not DEFAULT.VALUE}
         return DeploymentHandle(
@@ -418,6 +422,7 @@ class DeploymentHandle:
         stream = options["stream"]
         router = self._get_router()
         pending = Pending(meta, args, kwargs, _STREAM if stream else _ONE)
+        pending.prefers_node = options["prefers_node"]
         response = (
             DeploymentResponseGenerator(pending, router) if stream else DeploymentResponse(pending, router)
         )

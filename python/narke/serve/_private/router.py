@@ -84,6 +84,7 @@ class Pending:
         "num_returns",
         "on_ready",
         "on_sent",
+        "prefers_node",
         "replica",
         "result",
     )
@@ -102,6 +103,7 @@ class Pending:
         self.num_returns = num_returns
         self.method = method  # of the replica's actor
         self.model_id: str = meta[5]
+        self.prefers_node = False  # replicas of this process's node first, while they have room
         self.result: Any = None  # ObjectRef or generator, once sent
         self.replica: RoutedReplica | None = None
         self.error: BaseException | None = None
@@ -140,6 +142,7 @@ class Router:
         self.populated = threading.Event()
         self.session = session.current()
         self._custom: _Custom | None = None
+        self._node = ""
 
     # ---- tables ----
 
@@ -227,6 +230,8 @@ class Router:
             free = [r for r in free if model_id in r.models]
         if not free:
             return None
+        if pending is not None and pending.prefers_node:
+            free = [r for r in free if r.node == self._own_node()] or free
         if len(free) == 1:
             chosen = free[0]
         else:
@@ -236,6 +241,13 @@ class Router:
         if model_id and model_id not in chosen.models:
             chosen.models.append(model_id)
         return chosen
+
+    def _own_node(self) -> str:
+        if not self._node:
+            import narke
+
+            self._node = narke.get_runtime_context().get_node_id()
+        return self._node
 
     def _send(self, pending: Pending, replica: RoutedReplica) -> None:
         pending.replica = replica
