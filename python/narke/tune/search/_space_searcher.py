@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 from narke.tune.result import DEFAULT_METRIC
@@ -17,6 +18,7 @@ __all__ = [
     "ModelSearcher",
     "PointSearcher",
     "SpaceSearcher",
+    "converted",
     "domains_of",
     "library",
     "missing_package",
@@ -66,6 +68,25 @@ def domains_of(spec: dict[str, Any], searcher: str) -> tuple[dict[str, Any], dic
 def with_constants(constants: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     """A nested configuration of constants and values by name."""
     return unflattened({**constants, **values})
+
+
+def converted(
+    spec: dict[str, Any], searcher: str, domain: Callable[[str, Any], Any], join: bool
+) -> dict[str, Any]:
+    """A library's domains of a space of Tune by name.
+
+    Args:
+        spec: the space.
+        searcher: for the text of errors.
+        domain: makes the library's domain of a name and Tune's.
+        join: with the constants.
+
+    Raises:
+        ValueError: the space has a grid, or `domain` refuses one.
+    """
+    constants, domains = domains_of(spec, searcher)
+    found = {name: domain(name, each) for name, each in domains.items()}
+    return {**unflattened(constants), **found} if join else found
 
 
 class SpaceSearcher(Searcher):

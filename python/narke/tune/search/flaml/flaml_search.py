@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from narke.tune.search._space_searcher import SpaceSearcher, domains_of, library
+from narke.tune.search._space_searcher import SpaceSearcher, converted, library
 from narke.tune.search.sample import Categorical, Float, Integer, LogUniform, Quantized
 from narke.tune.search.util import flattened, unflattened
 
@@ -89,9 +89,7 @@ class _Flaml(SpaceSearcher):
         Raises:
             ValueError: it has a grid, or a domain that FLAML has not.
         """
-        constants, domains = domains_of(spec, "FLAML")
-        found = {name: _domain(name, domain) for name, domain in domains.items()}
-        return unflattened({**constants, **found}) if join else unflattened(found)
+        return unflattened(converted(spec, "FLAML", _domain, join))
 
 
 class BlendSearch(_Flaml):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from narke.tune.search._space_searcher import ModelSearcher, domains_of, library
+from narke.tune.search._space_searcher import ModelSearcher, converted, library
 from narke.tune.search.sample import Categorical, Float, Integer, LogUniform, Quantized
-from narke.tune.search.util import unflattened
 from narke.tune.utils.util import validate_warmstart
 
 __all__ = ["SkOptSearch"]
@@ -97,9 +96,7 @@ class SkOptSearch(ModelSearcher):
         Raises:
             ValueError: it has a grid, or a domain that scikit-optimize has not.
         """
-        constants, domains = domains_of(spec, "SkOpt")
-        found = {name: _dimension(name, domain) for name, domain in domains.items()}
-        return {**unflattened(constants), **found} if join else found
+        return converted(spec, "SkOpt", _dimension, join)
 
 
 def _dimension(name: str, domain: Any) -> Any:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from narke.tune.search._space_searcher import SpaceSearcher, domains_of, library
+from narke.tune.search._space_searcher import SpaceSearcher, converted, library
 from narke.tune.search.sample import Categorical, Float, Integer, LogUniform, Quantized
 from narke.tune.search.searcher import Searcher
-from narke.tune.search.util import unflattened
 
 __all__ = ["ZOOptSearch"]
 
@@ -107,9 +106,7 @@ class ZOOptSearch(SpaceSearcher):
         Raises:
             ValueError: it has a grid, or a domain that ZOOpt has not.
         """
-        constants, domains = domains_of(spec, "ZOOpt")
-        found = {name: _dimension(name, domain) for name, domain in domains.items()}
-        return {**unflattened(constants), **found} if join else found
+        return converted(spec, "ZOOpt", _dimension, join)
 
 
 def _dimension(name: str, domain: Any) -> tuple:
