@@ -235,6 +235,7 @@ void Core::kill(Worker& worker, const std::string& reason) {
     fate.cause = Fate::Cause::kKilled;
     fate.pid = worker.pid;
     fate.signal = 9;
+    fate.intended = worker.state != WorkerState::kStarting;
     fate.message = "The worker process (pid " + std::to_string(worker.pid) + ") was ended because " + reason + ".";
     worker.verdict = std::move(fate);
   }

@@ -688,10 +688,15 @@ void Service::bury(WorkerId id) {
   finish_goodbyes();
 }
 
+static const char* severity_of(const Fate& fate) {
+  if (fate.cause == Fate::Cause::kOutOfMemory) return "ERROR";
+  return fate.intended ? "INFO" : "WARNING";
+}
+
 void Service::worker_gone(const WorkerId& worker, const JobId&, const Fate& fate) {
   if (fate.cause != Fate::Cause::kExit || fate.exit_code != 0) {
     log_("worker " + worker.hex().substr(0, 8) + ": " + fate.message);
-    history_.add(now_ms(), fate.cause == Fate::Cause::kOutOfMemory ? "ERROR" : "WARNING", "NODE", fate.message);
+    history_.add(now_ms(), severity_of(fate), "NODE", fate.message);
   }
   control_.on_worker_gone(worker);
   watches_.erase(worker);
