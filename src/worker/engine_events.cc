@@ -53,7 +53,9 @@ void Engine::send_task_events() {
     task_log_.send(*link);
     link->flush();
   }
-  if (more || !task_log_.empty()) arm_events_timer();
+  // Between two calls nothing runs: what is queued will end without a message that arms the timer.
+  const bool is_between_calls = executor_.has_queued() && !executor_.any_running();
+  if (more || !task_log_.empty() || is_between_calls) arm_events_timer();
 }
 
 // Tells of what has been waiting or running for a while; the newest first, until one that was told of. Tasks younger

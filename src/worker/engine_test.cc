@@ -308,6 +308,7 @@ class TwoEngines : public EngineTest {
   // The worker answers every call with its argument, or with an error when that begins with '!'.
   void run_calls() {
     while (true) {
+      while (is_held_) std::this_thread::yield();
       Waited waited;
       InboundPtr call = worker_->next_call("", kNoDeadline, &waited);
       if (!call) return;
@@ -355,6 +356,7 @@ class TwoEngines : public EngineTest {
 
   std::unique_ptr<Engine> driver_, worker_;
   std::atomic<int> answered_ = 0;
+  std::atomic<bool> is_held_ = false;  // no further call is begun
   std::thread runner_;
   CallSpecPtr spec_;
 };
@@ -676,6 +678,24 @@ TEST_F(ActorEngines, a_long_turn_does_not_hold_back_what_it_gathered) {
   driver_->set_polled(false);
   for (ObjectPtr& result : results) EXPECT_EQ(get(result), "b");
   driver_->drop_use(*handle_);
+}
+
+TEST_F(ActorEngines, a_call_that_has_not_begun_keeps_the_worker_looking) {
+  update(wire::ActorState::Alive);
+  std::atomic<int> looks = 0;
+  {
+    Lock held = worker_->lock();
+    worker_->set_title_hook([&looks](const std::string&) { ++looks; });
+  }
+  is_held_ = true;
+  ObjectPtr first = call("a"), second = call("b");  // who waits for calls already takes the first
+  for (const Deadline limit = soon(); looks < 4 && Clock::now() < limit;) std::this_thread::yield();
+  EXPECT_GE(looks, 4);  // else nobody would tell the node of its end
+  is_held_ = false;
+  EXPECT_EQ(get(first), "a");
+  EXPECT_EQ(get(second), "b");
+  Lock held = worker_->lock();
+  worker_->set_title_hook(nullptr);
 }
 
 TEST_F(RawCalls, an_exception_is_an_error) {
