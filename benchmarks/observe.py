@@ -215,7 +215,9 @@ def status(cluster: Cluster) -> None:
         process.returncode = 0
         walls.append(time.perf_counter() - start)
         spent.append(usage.ru_utime + usage.ru_stime)
-    print(f"status: {1000 * statistics.median(walls):.0f} ms, {1000 * min(spent):.0f} ms of them on a processor")
+    print(
+        f"status: {1000 * statistics.median(walls):.0f} ms, {1000 * min(spent):.0f} ms of them on a processor"
+    )
 
 
 def main() -> None:

@@ -466,10 +466,9 @@ void StateRoutes::overview(Call call) {
 // Values of keys that begin with a prefix in one of the namespaces where libraries tell of their progress, and programs
 // of the breakpoints at which they wait.
 void StateRoutes::kv(Call call) {
-  static const std::set<std::string> kOpen = {"serve",       "data",       "train",       "tune",
-                                              "_serve",      "_data",      "_train",      "_tune",
-                                              "narke_serve", "narke_data", "narke_train", "narke_tune",
-                                              "debugger"};
+  static const std::set<std::string> kOpen = {"serve",       "data",       "train",   "tune",        "_serve",
+                                              "_data",       "_train",     "_tune",   "narke_serve", "narke_data",
+                                              "narke_train", "narke_tune", "debugger"};
   const std::string space = call.parts[0];
   if (!kOpen.contains(space)) return call.reply(refused(404, "There is no namespace '" + space + "' to look into."));
   auto body = map_body([&](flexbuffers::Builder& out) {
