@@ -34,12 +34,13 @@ class Plan {
       add_file(1, order.output_path);
     add_file(2, order.error_path);
     if (!order.cwd.empty()) posix_spawn_file_actions_addchdir_np(&actions_, order.cwd.c_str());
-    sigset_t none, pipe;
+    sigset_t none, ordinary;
     sigemptyset(&none);
-    sigemptyset(&pipe);
-    sigaddset(&pipe, SIGPIPE);
+    sigemptyset(&ordinary);
+    // A shell's "program &" ignores SIGINT, which cancels tasks; this daemon ignores SIGPIPE: neither is passed on.
+    for (const int number : {SIGPIPE, SIGINT, SIGQUIT, SIGTERM, SIGCHLD}) sigaddset(&ordinary, number);
     posix_spawnattr_setsigmask(&attributes_, &none);
-    posix_spawnattr_setsigdefault(&attributes_, &pipe);
+    posix_spawnattr_setsigdefault(&attributes_, &ordinary);
     const int session = order.new_session ? POSIX_SPAWN_SETSID : 0;
     posix_spawnattr_setflags(&attributes_,
                              static_cast<short>(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | session));

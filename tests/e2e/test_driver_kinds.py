@@ -53,6 +53,30 @@ print("parent", narke.get(pending, timeout=30), narke.get(double.remote(5), time
 """
 )
 
+IN_THE_BACKGROUND = (
+    PRELUDE
+    + """
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+narke.init(num_cpus=2, include_dashboard=False)
+
+@narke.remote
+def sleeps(started):
+    open(started, "w").close()
+    time.sleep(600)
+
+started = os.path.join({folder!r}, "started")
+pending = sleeps.remote(started)
+while not os.path.exists(started):
+    time.sleep(0.02)
+narke.cancel(pending)
+try:
+    narke.get(pending, timeout=30)
+except narke.exceptions.TaskCancelledError:
+    print("cancelled", True)
+"""
+)
+
 THREADS = (
     PRELUDE
     + """
@@ -156,6 +180,14 @@ def test_a_forked_driver_is_a_program_of_its_own(start, folder):
     assert driver.said("child", timeout_s=60) == "False 8"
     assert driver.said("status") == "7"
     assert driver.said("parent", timeout_s=60) == "42 10"
+    assert driver.ended() == 0
+    driver.leaves_nothing()
+
+
+def test_a_program_that_a_shell_runs_in_the_background_can_cancel(start, folder):
+    """Such a program, and all that it starts, begins with SIGINT ignored."""
+    driver = start(IN_THE_BACKGROUND.format(folder=folder))
+    assert driver.said("cancelled", timeout_s=60) == "True"
     assert driver.ended() == 0
     driver.leaves_nothing()
 
