@@ -67,16 +67,26 @@ Control::Failure Control::cluster_resources(Call& call) {
 }
 
 // Names that are used up stay away, and so do overdrawn ones.
+static ResourceSet free_of(const controller::Node& node) {
+  ResourceSet free;
+  for (const ResourceSet::Entry& entry : node.pool->available().entries())
+    if (entry.amount > 0) free.set(entry.name, entry.amount);
+  return free;
+}
+
 Control::Failure Control::available_resources(Call& call) {
+  const auto& nodes = cluster_.controller().nodes.all();
   ResourceSet available;
-  for (const controller::Node& node : cluster_.controller().nodes.all()) {
-    ResourceSet free;
-    for (const ResourceSet::Entry& entry : node.pool->available().entries())
-      if (entry.amount > 0) free.set(entry.name, entry.amount);
-    add_to_sum(available, free);
-  }
+  for (const controller::Node& node : nodes) add_to_sum(available, free_of(node));
   call.out.Key("resources");
   put_resources(call.out, available);
+  call.out.Map("nodes", [&] {
+    for (const controller::Node& node : nodes) {
+      if (!node.alive) continue;
+      call.out.Key(node.id.hex());
+      put_resources(call.out, free_of(node));
+    }
+  });
   return {};
 }
 

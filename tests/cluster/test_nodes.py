@@ -10,6 +10,7 @@ import pytest
 from cluster_members import LARGE, Member, gated, living, meet, ones, total, until, where
 
 import narke as ray
+from narke._private.state import available_resources_per_node
 from narke.util import placement_group, remove_placement_group
 from narke.util.scheduling_strategies import NodeAffinitySchedulingStrategy, NodeLabelSchedulingStrategy
 
@@ -212,6 +213,15 @@ def test_drivers_of_other_nodes(cluster, tmp_path):
     )
     assert done.stdout.split() == ["7", "2", cluster.head_node.node_id], done.stderr
     assert ray.get(ray.get_actor("other", namespace="n").m.remote()) == 7
+
+
+def test_what_is_free_is_known_by_node(cluster):
+    second = cluster.add_node(num_cpus=3, resources={"blue": 1})
+    free = available_resources_per_node()
+    assert free[second.node_id]["CPU"] == 3 and free[second.node_id]["blue"] == 1
+    assert free[cluster.head_node.node_id]["CPU"] == 2 and "blue" not in free[cluster.head_node.node_id]
+    cluster.remove_node(second)
+    until(lambda: second.node_id not in available_resources_per_node())
 
 
 def test_an_address_that_nodes_share_is_one_resource(cluster):

@@ -78,12 +78,8 @@ def _public(resources: dict[str, Any]) -> dict[str, float]:
 
 def available_resources_per_node() -> dict[str, dict[str, float]]:
     """What is free now on each living node, by the node's id in hex."""
-    alive = [node["NodeID"] for node in nodes() if node["Alive"]]
-    by_node = _ask("available_resources").get("nodes")
-    if by_node is not None:
-        return {node: _public(resources) for node, resources in by_node.items()}
-    # One node: what the cluster has free is what it has free.
-    return {node: available_resources() for node in alive}
+    by_node = _ask("available_resources")["nodes"]
+    return {node: _public(resources) for node, resources in by_node.items()}
 
 
 _PAGE_ROWS = 10_000  # as many as the node gives at once
