@@ -76,6 +76,7 @@ def test_a_run_shrinks_when_a_node_dies_and_grows_when_one_comes(nodes: Cluster,
 
     def change_nodes() -> None:
         wait_for((tmp_path / "two").exists)
+        wait_for(lambda: any((tmp_path / "run").glob("checkpoint_*")))  # both ranks' reports are there
         victim = nodes.worker_nodes[0]
         victim.kill()
         nodes.worker_nodes.remove(victim)

@@ -31,6 +31,8 @@ _IDLE_S = 0.5  # how long the loop waits when nobody reports
 _QUIET_S, _DRAIN_S = 0.05, 0.5  # after a failure: how long others may be silent, and be listened to at all
 _ROWS = 100_000  # reports whose metrics are kept
 _WINDOW = 1000  # reports a worker may be ahead
+_LEAVING_S = 1.0  # that resources of what has ended may take to be free
+_LEAVING_LOOK_S = 0.02
 _RESTART_ROOM_S = 100.0  # how long lost nodes may take to come back
 _BACKOFF_S, _LONGEST_BACKOFF_S = 1.0, 30.0
 _FINAL = (NoRoom, RuntimeEnvSetupError, ImportError, ValueError, TypeError)  # trying again does not help
@@ -214,11 +216,17 @@ class Controller:
             group.shutdown()
 
     def _size(self) -> int:
-        """With how many workers to begin."""
+        """With how many workers to begin: for all that there is room, once what has just ended has left."""
         spec = self._spec
         if spec.least == spec.most:
             return spec.most
-        return max(spec.least, _worker_group.free_room(spec.group, spec.most))
+        wanted = _worker_group.whole_room(spec.group, spec.most)
+        deadline = time.monotonic() + _LEAVING_S
+        while (
+            room := _worker_group.free_room(spec.group, spec.most)
+        ) < wanted and time.monotonic() < deadline:
+            time.sleep(_LEAVING_LOOK_S)
+        return max(spec.least, room)
 
     def take(self, report: CompleteReport) -> bool:
         """A report is complete.

@@ -7,6 +7,7 @@ they have no partial objects.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import urllib.parse
@@ -148,8 +149,13 @@ def delete(filesystem: pyarrow.fs.FileSystem, path: str) -> None:
 
 def delete_if_empty(filesystem: pyarrow.fs.FileSystem, path: str) -> None:
     """Delete a local folder if nothing is in it."""
-    if is_local(filesystem) and os.path.isdir(path) and not os.listdir(path):
+    if not is_local(filesystem):
+        return
+    try:
         os.rmdir(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+            raise
 
 
 def make_folder(filesystem: pyarrow.fs.FileSystem, path: str) -> None:

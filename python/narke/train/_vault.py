@@ -158,7 +158,8 @@ class Vault:
         self, finished: bool = False, error: str | None = None, metrics: dict[str, Any] | None = None
     ) -> None:
         """Store the snapshot, if the run is the one to keep it."""
-        _storage.delete_if_empty(self._fs, f"{self.folder}/{STAGING}")
+        if finished or error is not None:  # before that a worker may be about to store something there
+            _storage.delete_if_empty(self._fs, f"{self.folder}/{STAGING}")
         if not self._goes_on:
             return
         state = Snapshot(
