@@ -507,6 +507,11 @@ TEST_F(TwoEngines, an_owner_learns_of_a_borrowers_death_that_it_never_met) {
   Lock held = driver_->lock();
   ASSERT_EQ(driver_->wait(held, [&] { return object->extra().borrowers.size() == 1; }, soon()), Waited::kReady);
   EXPECT_TRUE(object->extra().borrowers.contains(borrower));
+  const auto is_met = [&] {
+    rpc::ConnectionPtr link = driver_->open_program(borrower);
+    return link && link->is_open();
+  };
+  ASSERT_EQ(driver_->wait(held, is_met, soon()), Waited::kReady);
   held.unlock();
   third.reset();
   held.lock();
