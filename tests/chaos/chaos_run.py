@@ -70,16 +70,15 @@ def run(seconds: float, seed: int) -> Summary:
         cluster = ChaosCluster(folder)
         cluster.disk = disk
         try:
-            _run_on(cluster, folder, seconds, summary)
+            with tempfile.TemporaryDirectory(prefix="nl-") as ledger:  # not on the disk that is filled
+                _run_on(cluster, ledger, seconds, summary)
         finally:
             cluster.stop()
         _check_nothing_left(folder, summary)
     return summary
 
 
-def _run_on(cluster: ChaosCluster, folder: str, seconds: float, summary: Summary) -> None:
-    ledger = os.path.join(folder, "ledger")
-    os.makedirs(ledger)
+def _run_on(cluster: ChaosCluster, ledger: str, seconds: float, summary: Summary) -> None:
     command = [sys.executable, str(_HERE / "chaos_load.py"), cluster.home.session, ledger]
     load = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert load.stdout is not None
