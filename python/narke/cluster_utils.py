@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from typing import Any
 
 import narke
-from narke._private import init_options, node_process, sessions_dir
+from narke._private import init_options, machine, node_process, sessions_dir
 
 __all__ = ["Cluster"]
 
@@ -143,7 +142,7 @@ class Cluster:
         )
         session_dir = sessions_dir.create_session(sessions_dir.base_dir(), self._token)
         join = None if self.head_node is None else self.head_node.address
-        port = _free_port() if join is None else 0
+        port = machine.free_port(_IP) if join is None else 0
         address = sessions_dir.publish(session_dir, _IP, port) if join is None else join
         if join is not None:
             sessions_dir.write_info(session_dir, address=f"{join}/member", ip=_IP)
@@ -226,9 +225,3 @@ def _node_id(session_dir: str) -> str:
     """The hex id that the node wrote down when it began."""
     with open(os.path.join(session_dir, "node_id"), encoding="ascii") as file:
         return file.read().strip()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_IP, 0))
-        return int(probe.getsockname()[1])

@@ -23,7 +23,6 @@ LogKeeper::LogKeeper(Cluster& cluster, std::string session_dir, KeepLimits limit
 
 void LogKeeper::tick(int64_t now_ms) {
   if (busy_ || now_ms < next_ms_) return;
-  now_ms_ = now_ms;
   next_ms_ = now_ms + limits_.every_ms;
   busy_ = true;
   look_at_nodes();

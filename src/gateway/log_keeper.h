@@ -48,7 +48,7 @@ class LogKeeper {
   Cluster& cluster_;
   std::string session_dir_;
   KeepLimits limits_;
-  int64_t next_ms_ = 0, now_ms_ = 0;
+  int64_t next_ms_ = 0;
   bool busy_ = false;
   std::set<std::string> alive_;  // other nodes
   std::map<std::pair<std::string, std::string>, int64_t> kept_to_;  // node and file: how many bytes were seen

@@ -207,23 +207,13 @@ void MetricRoutes::fill_resources(const json::object& total, const json::object&
 
 using Counts = std::map<std::vector<std::string>, double>;
 
+// A row that was counted already says for how many it stands.
 static Counts count(const json::array& rows, const std::vector<const char*>& keys) {
   Counts out;
   for (const json::value& row : rows) {
     std::vector<std::string> group;
     for (const char* key : keys) group.push_back(text_at(row.get_object(), key));
-    ++out[group];
-  }
-  return out;
-}
-
-// Rows that were counted already.
-static Counts sum(const json::array& rows, const std::vector<const char*>& keys) {
-  Counts out;
-  for (const json::value& row : rows) {
-    std::vector<std::string> group;
-    for (const char* key : keys) group.push_back(text_at(row.get_object(), key));
-    out[group] += static_cast<double>(number_at(row.get_object(), "count", 0));
+    out[group] += static_cast<double>(number_at(row.get_object(), "count", 1));
   }
   return out;
 }
@@ -264,7 +254,7 @@ void MetricRoutes::fill_cluster(Gathering& from, MetricText& out) {
   };
   add("ray_tasks", "Tasks by name and state", count_tasks(answers), {"Name", "State"});
   add("ray_actors", "Actors by class and state",
-      sum(array_in(answers["summarize_actors"], "summary"), {"class_name", "state", "job_id"}),
+      count(array_in(answers["summarize_actors"], "summary"), {"class_name", "state", "job_id"}),
       {"Name", "State", "JobId"});
   add("ray_placement_groups", "Placement groups by state",
       count(array_in(answers["list_placement_groups"], "groups"), {"state"}), {"State"});

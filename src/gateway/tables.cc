@@ -288,9 +288,9 @@ static json::object summarized(size_t rows, json::object cluster) {
   return enveloped(true, "", {{"result", std::move(result)}});
 }
 
-static void count(json::object& counts, std::string_view name) {
+static void count(json::object& counts, std::string_view name, int64_t by = 1) {
   json::value& value = counts[name];
-  value = value.is_int64() ? value.get_int64() + 1 : int64_t{1};
+  value = by + (value.is_int64() ? value.get_int64() : 0);
 }
 
 json::object summarize_tasks(const json::array& rows) {
@@ -326,32 +326,21 @@ json::object task_summary(const json::object& counted) {
 
 json::object summarize_actors(const json::array& rows) {
   json::object by_class;
-  for (const json::value& value : rows) {
-    const std::string name = text_at(value.get_object(), "class_name");
-    json::value& entry = by_class[name];
-    if (!entry.is_object()) entry = {{"class_name", name}, {"state_counts", json::object()}};
-    count(entry.get_object()["state_counts"].get_object(), text_at(value.get_object(), "state"));
-  }
-  return summarized(rows.size(),
-                    {{"summary", std::move(by_class)}, {"total_actors", rows.size()}, {"summary_by", "class"}});
-}
-
-json::object actor_summary(const json::object& counted) {
-  json::object by_class;
   int64_t actors = 0;
-  for (const json::value& value : array_at(counted, "summary")) {
+  for (const json::value& value : rows) {
     const json::object& row = value.get_object();
-    const std::string name = text_at(row, "class_name"), state = text_at(row, "state");
-    const int64_t count = number_at(row, "count", 0);
+    const std::string name = text_at(row, "class_name");
+    const int64_t stands_for = number_at(row, "count", 1);
     json::value& entry = by_class[name];
     if (!entry.is_object()) entry = {{"class_name", name}, {"state_counts", json::object()}};
-    json::object& states = entry.get_object()["state_counts"].get_object();
-    states[state] = number_at(states, state, 0) + count;
-    actors += count;
+    count(entry.get_object()["state_counts"].get_object(), text_at(row, "state"), stands_for);
+    actors += stands_for;
   }
   return summarized(static_cast<size_t>(actors),
                     {{"summary", std::move(by_class)}, {"total_actors", actors}, {"summary_by", "class"}});
 }
+
+json::object actor_summary(const json::object& counted) { return summarize_actors(array_at(counted, "summary")); }
 
 json::object summarize_objects(const json::array& rows) {
   struct Place {

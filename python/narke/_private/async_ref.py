@@ -9,7 +9,7 @@ from typing import Any
 
 from narke._private import readiness, session
 
-__all__ = ["as_asyncio_future", "as_future", "await_ref", "until_ready"]
+__all__ = ["as_asyncio_future", "as_future", "await_ref", "until_ready", "waker"]
 
 
 def await_ref(ref: Any) -> Generator[Any, None, Any]:
@@ -24,6 +24,16 @@ def until_ready(register: Callable[[int], Any]) -> Generator[Any, None, None]:
     """Wait in the running event loop until what `register` is given a token for is ready."""
     loop = asyncio.get_running_loop()
     readiness.watch_from_loop(loop)
+    future, wake_from_anywhere = waker(loop)  # tokens may be taken by another thread than the loop's
+    token = readiness.call_when_ready(register, wake_from_anywhere)
+    try:
+        yield from future.__await__()
+    finally:
+        readiness.forget(token)
+
+
+def waker(loop: asyncio.AbstractEventLoop) -> tuple[asyncio.Future[None], Callable[[], None]]:
+    """A future of a loop, and what any thread calls to end it; again, or when the loop is closed, nothing happens."""
     future = loop.create_future()
 
     def wake() -> None:
@@ -31,17 +41,12 @@ def until_ready(register: Callable[[int], Any]) -> Generator[Any, None, None]:
             future.set_result(None)
 
     def wake_from_anywhere() -> None:
-        # Tokens may be taken by another thread than the loop's.
         if asyncio._get_running_loop() is loop:
             wake()
         elif not loop.is_closed():
             loop.call_soon_threadsafe(wake)
 
-    token = readiness.call_when_ready(register, wake_from_anywhere)
-    try:
-        yield from future.__await__()
-    finally:
-        readiness.forget(token)
+    return future, wake_from_anywhere
 
 
 def as_future(ref: Any) -> concurrent.futures.Future[Any]:

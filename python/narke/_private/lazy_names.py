@@ -7,7 +7,16 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["lazy_names"]
+__all__ = ["homes_of", "lazy_names"]
+
+
+def homes_of(names: Mapping[str, str]) -> dict[str, str]:
+    """The module of each name.
+
+    Args:
+        names: by module, the names that it has, separated by spaces.
+    """
+    return {name: home for home, listed in names.items() for name in listed.split()}
 
 
 def lazy_names(package: str, homes: Mapping[str, str], modules: bool = False) -> Callable[[str], Any]:

@@ -6,7 +6,15 @@ import glob
 import os
 import socket
 
-__all__ = ["cpu_count", "gpu_count", "gpu_type", "memory_bytes", "object_store_bytes", "own_address"]
+__all__ = [
+    "cpu_count",
+    "free_port",
+    "gpu_count",
+    "gpu_type",
+    "memory_bytes",
+    "object_store_bytes",
+    "own_address",
+]
 
 _OBJECT_STORE_SHARE = 0.3
 _MAX_STORE_BYTES = 200 << 30
@@ -90,6 +98,13 @@ def own_address() -> str:
             return str(probe.getsockname()[0])
         except OSError:
             return "127.0.0.1"
+
+
+def free_port(ip: str) -> int:
+    """A port of an address of this machine that nobody listens on now."""
+    with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET) as probe:
+        probe.bind((ip, 0))
+        return int(probe.getsockname()[1])
 
 
 def _read(path: str) -> str:

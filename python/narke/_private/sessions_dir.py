@@ -326,7 +326,11 @@ def _member_of(base: str, address: str) -> str | None:
 
 def is_here(session_dir: str) -> bool:
     """Whether the session's node has an address of this host: network namespaces may share a file system."""
-    ip = read_info(session_dir).get("ip", "127.0.0.1")
+    return is_own_address(read_info(session_dir).get("ip", "127.0.0.1"))
+
+
+def is_own_address(ip: str) -> bool:
+    """Whether this host has an address; a network namespace is a host of its own."""
     family = _socket.AF_INET6 if ":" in ip else _socket.AF_INET
     with contextlib.closing(_socket.socket(family, _socket.SOCK_DGRAM)) as probe:
         try:

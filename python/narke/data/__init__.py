@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from narke.data.lazy_names import lazy_names
+from narke._private.lazy_names import homes_of, lazy_names
 
 _NAMES = {
     "_read_files": """
@@ -34,7 +34,9 @@ _NAMES = {
     """,
     "stats": "DatasetSummary",
 }
-__all__, __getattr__ = lazy_names(__name__, _NAMES)
+_HOMES = homes_of(_NAMES)
+__all__ = sorted(_HOMES)
+__getattr__ = lazy_names(__name__, _HOMES, modules=True)
 
 
 def __dir__() -> list[str]:

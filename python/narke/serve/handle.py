@@ -10,7 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any
 
-from narke._private import session
+from narke._private import async_ref, session
 from narke.exceptions import GetTimeoutError, TaskCancelledError
 from narke.serve import context as _context
 from narke.serve._private.common import DEFAULT, DeploymentID
@@ -89,20 +89,8 @@ class _Response:
 
 async def _until_told(listeners: list[Callable[[], None]], is_due: Callable[[], bool]) -> None:
     """Wait until one of the listeners would be called; not at all if that is not due any more."""
-    loop = asyncio.get_running_loop()
-    future = loop.create_future()
-
-    def wake() -> None:
-        if not future.done():
-            future.set_result(None)
-
-    def wake_from_anywhere() -> None:
-        if asyncio._get_running_loop() is loop:
-            wake()
-        elif not loop.is_closed():
-            loop.call_soon_threadsafe(wake)
-
-    listeners.append(wake_from_anywhere)
+    future, wake = async_ref.waker(asyncio.get_running_loop())
+    listeners.append(wake)
     if is_due():  # else it came between the question and the listener
         await future
 

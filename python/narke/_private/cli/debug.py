@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from narke._private import sessions_dir
 from narke._private.cli.connection import connected, run, session_of
 from narke._private.cli.output import table
 
@@ -116,7 +117,7 @@ def _enter(chosen: dict[str, Any], address: str | None) -> None:
 def _link_to(chosen: dict[str, Any], address: str | None) -> Iterator[socket.socket]:
     """A connection to the debugger, which listens on its own host's loopback only."""
     host, _, port = chosen["address"].rpartition(":")
-    if _is_here(chosen):
+    if sessions_dir.is_own_address(chosen["node_ip"]):  # hosts may have the same name
         with socket.create_connection((host, int(port)), timeout=_CONNECT_S) as link:
             yield link
         return
@@ -124,16 +125,6 @@ def _link_to(chosen: dict[str, Any], address: str | None) -> Iterator[socket.soc
 
     with relay.connection(session_of(address), chosen["node_id"], host, int(port)) as link:
         yield link
-
-
-def _is_here(chosen: dict[str, Any]) -> bool:
-    """Whether the program runs on this host: hosts may have the same name, and a namespace is a host of its own."""
-    with socket.socket(socket.AF_INET6 if ":" in chosen["node_ip"] else socket.AF_INET) as probe:
-        try:
-            probe.bind((chosen["node_ip"], 0))
-        except OSError:
-            return False
-    return True
 
 
 def _talk(link: socket.socket) -> None:

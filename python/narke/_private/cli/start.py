@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from typing import Any
@@ -208,7 +207,7 @@ def _start(options: argparse.Namespace) -> tuple[Any, str]:
     init_options.check_spill_parent(options.object_spilling_directory)
     ip = options.node_ip_address or machine.own_address()
     if options.head and options.port == 0:
-        options.port = _free_port(ip)
+        options.port = machine.free_port(ip)
     base = sessions_dir.base_dir(options.temp_dir)
     left = _left_by_crash(options, base, ip)
     session_dir = left or sessions_dir.create_session(base, _token(options, base))
@@ -257,12 +256,6 @@ def _start(options: argparse.Namespace) -> tuple[Any, str]:
     if options.head or sessions_dir.latest(base) is None:
         sessions_dir.set_latest(session_dir)
     return node, address
-
-
-def _free_port(ip: str) -> int:
-    with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET) as probe:
-        probe.bind((ip, 0))
-        return int(probe.getsockname()[1])
 
 
 def _left_by_crash(options: argparse.Namespace, base: str, ip: str) -> str | None:

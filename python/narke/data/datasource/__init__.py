@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from narke.data.lazy_names import lazy_names
+from narke._private.lazy_names import homes_of, lazy_names
 
 _NAMES = {
     "datasink": "Datasink DummyOutputDatasink WriteResult WriteReturnType",
@@ -16,8 +16,9 @@ _NAMES = {
     "partitioning": "PartitionStyle Partitioning PathPartitionFilter PathPartitionParser",
 }
 Connection = Any
-__all__, __getattr__ = lazy_names(__name__, _NAMES)
-__all__ = sorted([*__all__, "Connection"])
+_HOMES = homes_of(_NAMES)
+__all__ = sorted([*_HOMES, "Connection"])
+__getattr__ = lazy_names(__name__, _HOMES, modules=True)
 
 
 def __dir__() -> list[str]:

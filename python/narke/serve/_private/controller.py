@@ -186,10 +186,11 @@ class Controller:
         if now - self._counted_at < _COUNT_EVERY_S:
             return
         self._counted_at = now
-        if (metrics := self._metrics()) == self._counted:
+        proxies = self._proxy_metrics()
+        if (metrics := self._metrics(proxies)) == self._counted:
             return
         self._counted = metrics
-        shown = figures(self._proxy_metrics(), self._states, time.time())
+        shown = figures(proxies, self._states, time.time())
         self._storage.save_figures(json.dumps(shown), prefixed(metrics, "ray_"))
 
     def _replica_facts(self) -> dict[str, dict[str, Any]]:
@@ -488,10 +489,10 @@ class Controller:
 
     async def metrics(self) -> str:
         """Prometheus text: the proxies' and the deployments'."""
-        return self._metrics()
+        return self._metrics(self._proxy_metrics())
 
-    def _metrics(self) -> str:
-        return merge([self._proxy_metrics(), deployments_text(self._states, self._apps)])
+    def _metrics(self, proxies: str) -> str:
+        return merge([proxies, deployments_text(self._states, self._apps)])
 
     def _proxy_metrics(self) -> str:
         return merge([r["metrics"] for r in self._reports.values() if r.get("metrics")])

@@ -156,6 +156,10 @@ class SpaceSearcher(Searcher):
         """Learn a trial's value, as the metric has it."""
         raise NotImplementedError
 
+    def _tell_last(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Learn a trial's last result, which has a value."""
+        self._tell(trial_id, result[self._metric])  # type: ignore[index]
+
     def _tell_failure(self, trial_id: str) -> None:
         """Learn that a trial gave no value."""
         self._live.pop(trial_id, None)
@@ -208,10 +212,10 @@ class SpaceSearcher(Searcher):
         if trial_id not in self._live:
             return
         value = (result or {}).get(self._metric)
-        if error or value is None or value != value:
+        if error or result is None or value is None or value != value:
             self._tell_failure(trial_id)
         else:
-            self._tell(trial_id, value)
+            self._tell_last(trial_id, result)
             self._live.pop(trial_id, None)
 
     def _left_out(self) -> tuple[str, ...]:

@@ -63,17 +63,13 @@ class _Flaml(SpaceSearcher):
         if trial_id in self._live:
             self._optimizer.on_trial_result(trial_id, self._told(trial_id, result))
 
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
+    def _tell_last(self, trial_id: str, result: dict[str, Any]) -> None:
         """Tell FLAML the value, and what the trial cost."""
-        if trial_id not in self._live:
-            return
-        value = (result or {}).get(self._metric)
-        failed = error or value is None or value != value
-        told = None if failed else self._told(trial_id, result or {})
-        self._optimizer.on_trial_complete(trial_id, told, error=failed)
-        self._live.pop(trial_id)
+        self._optimizer.on_trial_complete(trial_id, self._told(trial_id, result))
+
+    def _tell_failure(self, trial_id: str) -> None:
+        self._optimizer.on_trial_complete(trial_id, None, error=True)
+        super()._tell_failure(trial_id)
 
     def _told(self, trial_id: str, result: dict[str, Any]) -> dict[str, Any]:
         return {"time_total_s": 1.0, **result, "config": self._live[trial_id]}
