@@ -363,6 +363,11 @@ PyObject* native_speaker(PyObject*, PyObject*) {
   return PyUnicode_FromString(name_of(*session, *call).c_str());
 }
 
+PyObject* native_is_cancelled(PyObject*, PyObject*) {
+  const worker::InboundPtr& call = worker::running_here().call;
+  return PyBool_FromLong(call && call->cancelled);
+}
+
 // (ActorRef, methods) of the actor this worker is, or None.
 PyObject* native_own_actor(PyObject*, PyObject*) {
   Session* session = require_session();
@@ -383,6 +388,8 @@ PyMethodDef methods[] = {
      "own_actor()\n--\n\n(ActorRef, methods) of the actor this worker is, or None."},
     {"speaker", native_speaker, METH_NOARGS,
      "speaker()\n--\n\nThe actor's class or the task's name that runs on this thread, or ''."},
+    {"is_cancelled", native_is_cancelled, METH_NOARGS,
+     "is_cancelled()\n--\n\nWhether the call that runs on this thread has been cancelled."},
     {"run_one", native_run_one, METH_O,
      "run_one(group, /)\n--\n\nRuns one call of a concurrency group; False when the worker leaves."},
     {"current", native_current, METH_NOARGS, "current()\n--\n\nFacts about what runs on this thread."},

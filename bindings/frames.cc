@@ -22,7 +22,7 @@ namespace {
 constexpr int kMostFrames = 512, kMostThreads = 1024;
 constexpr Py_ssize_t kMostText = 4096;       // characters of a name
 constexpr Py_ssize_t kMostTable = 256 << 10;  // bytes of a code's table of lines
-constexpr int kTries = 3;                    // for a stack that does not change while it is read
+constexpr int kTries = 64;                   // for a stack that does not change while it is read
 
 // Reads this process's memory; false: it is not there.
 bool read_memory(const void* from, void* to, size_t size) {
@@ -147,13 +147,24 @@ const Frame* top_of(const PyThreadState& thread) {
   return read_value(frame, &top) ? top : nullptr;
 }
 
+// How often the interpreter's loop has been entered in a thread; -1: the list changed while it was read.
+int count_entries(const PyThreadState* at, const PyThreadState& thread) {
+  const char* const root = reinterpret_cast<const char*>(at) + offsetof(PyThreadState, root_cframe);
+  const char* entry = reinterpret_cast<const char*>(thread.cframe);
+  int count = 0;
+  for (; entry != root && count < kMostFrames; ++count)
+    if (entry == nullptr || !read_value(entry + offsetof(_PyCFrame, previous), &entry)) return -1;
+  return count;
+}
+
 // False: it is no frame. An empty function: one that has not begun.
-bool read_frame(const Frame* from, StackFrame* out, const Frame** previous) {
+bool read_frame(const Frame* from, StackFrame* out, const Frame** previous, bool* is_entry) {
   // The locals behind it are of no interest, and may end a page.
   alignas(Frame) std::byte bytes[offsetof(Frame, localsplus)];
   if (!read_memory(from, bytes, sizeof(bytes))) return false;
   const Frame& frame = *reinterpret_cast<const Frame*>(bytes);
   *previous = frame.previous;
+  *is_entry = frame.is_entry;
   Copy<PyCodeObject> code;
   if (!read_struct(frame.f_code, &code) || code->ob_base.ob_base.ob_type != &PyCode_Type) return false;
   const char* first = reinterpret_cast<const char*>(frame.f_code) + offsetof(PyCodeObject, co_code_adaptive);
@@ -173,28 +184,41 @@ constexpr bool kKnown = true;
 
 using Frame = void;
 const Frame* top_of(const PyThreadState&) { return nullptr; }
-bool read_frame(const Frame*, StackFrame*, const Frame**) { return false; }
+int count_entries(const PyThreadState*, const PyThreadState&) { return -1; }
+bool read_frame(const Frame*, StackFrame*, const Frame**, bool*) { return false; }
 constexpr bool kKnown = false;
 
 #endif
 
-std::vector<StackFrame> read_frames(const PyThreadState* thread) {
-  std::vector<StackFrame> out;
-  for (int tries = 0; tries < kTries; ++tries) {
-    out.clear();
-    Copy<PyThreadState> state;
-    if (!read_struct(thread, &state)) return out;
-    const Frame* const top = top_of(*state.operator->());
-    const Frame* frame = top;
-    bool is_whole = true;
-    for (int count = 0; frame != nullptr && is_whole && count < kMostFrames; ++count) {
-      StackFrame each;
-      is_whole = read_frame(frame, &each, &frame);
-      if (is_whole && !each.function.empty()) out.push_back(std::move(each));
-    }
-    if (is_whole && read_struct(thread, &state) && top_of(*state.operator->()) == top) break;
+// One reading of a thread's stack. False: it changed meanwhile. A generator that rests has no caller, so a stack whose
+// top did just rest looks whole; it is when it has as many frames that entered the interpreter as were entered.
+bool read_once(const PyThreadState* thread, std::vector<StackFrame>* out) {
+  Copy<PyThreadState> state;
+  if (!read_struct(thread, &state)) return false;
+  const Frame* const top = top_of(*state.operator->());
+  int entered = 0;
+  const Frame* frame = top;
+  for (int count = 0; frame != nullptr && count < kMostFrames; ++count) {
+    StackFrame each;
+    bool is_entry = false;
+    if (!read_frame(frame, &each, &frame, &is_entry)) return false;
+    entered += is_entry;
+    if (!each.function.empty()) out->push_back(std::move(each));
   }
-  return out;
+  const bool is_cut = frame != nullptr;
+  if (!read_struct(thread, &state) || top_of(*state.operator->()) != top) return false;
+  return is_cut || entered == count_entries(thread, *state.operator->());
+}
+
+// What a thread that never holds still shows at its longest is told rather than nothing.
+std::vector<StackFrame> read_frames(const PyThreadState* thread) {
+  std::vector<StackFrame> longest;
+  for (int tries = 0; tries < kTries; ++tries) {
+    std::vector<StackFrame> out;
+    if (read_once(thread, &out)) return out;
+    if (out.size() > longest.size()) longest = std::move(out);
+  }
+  return longest;
 }
 
 void look_at_system(ThreadStack& thread) {

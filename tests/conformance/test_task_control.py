@@ -1,6 +1,7 @@
 """Tasks: retrying, cancelling, and the resources they hold."""
 
 import os
+import sys
 import time
 
 import pytest
@@ -97,6 +98,41 @@ class TestCancel:
         ray.cancel(ref, force=force)
         with pytest.raises((TaskCancelledError, WorkerCrashedError)):
             ray.get(ref, timeout=30)
+
+    def test_an_import_ends_before_its_task_is_interrupted(self, tmp_path):
+        """Broken off, it would leave a package behind that cannot be imported again (as `import asyncio` was)."""
+        package = tmp_path / "slowly_loaded"
+        package.mkdir()
+        (package / "part.py").write_text("value = 41\n")
+        (package / "__init__.py").write_text(
+            "import pathlib, time\n"
+            "from . import part as _part\n"
+            "here = pathlib.Path(__file__).parent\n"
+            "(here / 'began').touch()\n"
+            "while not (here / 'go').exists():\n"
+            "    time.sleep(0.01)\n"
+            "value = part.value + 1\n"
+            "(here / 'ended').touch()\n"
+        )
+
+        @ray.remote(num_cpus=4, max_retries=0)
+        def load(then):
+            sys.path.insert(0, str(tmp_path))
+            import slowly_loaded
+
+            while then == "stay":
+                time.sleep(0.01)
+            return slowly_loaded.value
+
+        ref = load.remote("stay")
+        wait_for((package / "began").exists, what="the import's start")
+        ray.cancel(ref)
+        assert ray.wait([ref], timeout=0.3) == ([], [ref])
+        (package / "go").touch()
+        with pytest.raises(TaskCancelledError):
+            ray.get(ref, timeout=30)
+        assert (package / "ended").exists()
+        assert ray.get(load.remote("leave"), timeout=30) == 42
 
     def test_pending(self, tmp_path):
         @ray.remote(num_cpus=4)

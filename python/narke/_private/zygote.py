@@ -27,6 +27,7 @@ _EVERY_WORKER = (
     "narke._private.debugging",
     "narke._private.execution",
     "narke._private.generators",
+    "narke._private.interrupts",
     "narke._private.machine",
     "narke._private.runtime_envs",
     "narke._private.serialization",
@@ -69,10 +70,11 @@ def _end_with_parent() -> None:
 
 
 def _open_output() -> None:
-    from narke._private import debugging, process, worker_main
+    from narke._private import debugging, interrupts, process, worker_main
 
     process.open_output()
     debugging.install()
+    interrupts.install()
     worker_main.replace_hot_functions()
 
 
