@@ -30,6 +30,7 @@ _DEFAULT_OPTIONS: dict[str, Any] = {
 }
 _POLL_S = 0.01
 _DELIVERY_S = 5.0
+_WAIT_S = 1.0
 
 
 def controller() -> Any | None:
@@ -124,8 +125,9 @@ def wait_running(names: list[str]) -> None:
         RuntimeError: one failed to deploy.
     """
     found = connect()
+    ends = time.monotonic() + _DELIVERY_S
     while True:
-        status_now = narke.get(found.status.remote())
+        status_now = narke.get(found.settled.remote(names, _WAIT_S))
         applications = status_now["applications"]
         for name in names:
             status = applications.get(name)
@@ -133,28 +135,28 @@ def wait_running(names: list[str]) -> None:
                 raise RuntimeError(f"Application {name} was deleted while it was being deployed.")
             if status["status"] == "DEPLOY_FAILED":
                 raise RuntimeError(f"Deploying application {name} failed: {status['message']}")
-        if all(applications[name]["status"] == "RUNNING" for name in names):
-            return _until_delivered(found, status_now)
-        time.sleep(_POLL_S)
+        if any(applications[name]["status"] != "RUNNING" for name in names):
+            ends = time.monotonic() + _DELIVERY_S
+        elif _is_delivered(status_now, ends):
+            return
 
 
-def _until_delivered(found: Any, status_now: dict[str, Any]) -> None:
-    """Wait a little until all proxies have the present routes; one that is away gets them when it is back."""
-    deadline = time.monotonic() + _DELIVERY_S
-    while not status_now["routes_delivered"] and time.monotonic() < deadline:
-        time.sleep(_POLL_S)
-        status_now = narke.get(found.status.remote())
+def _is_delivered(status_now: dict[str, Any], ends: float) -> bool:
+    """Whether all proxies have the present routes; one that is away longer than to `ends` gets them when it is back."""
+    return bool(status_now["routes_delivered"]) or time.monotonic() > ends
 
 
 def delete_apps(names: list[str], wait: bool) -> None:
     """Take applications down; with `wait`, until nothing of them is left."""
     found = connect()
     narke.get(found.delete_apps.remote(names))
+    ends = time.monotonic() + _DELIVERY_S
     while wait:
-        status_now = narke.get(found.status.remote())
-        if not any(name in status_now["applications"] for name in names):
-            return _until_delivered(found, status_now)
-        time.sleep(_POLL_S)
+        status_now = narke.get(found.settled.remote(names, _WAIT_S))
+        if any(name in status_now["applications"] for name in names):
+            ends = time.monotonic() + _DELIVERY_S
+        elif _is_delivered(status_now, ends):
+            return
 
 
 def shut_down() -> None:

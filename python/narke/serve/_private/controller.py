@@ -20,6 +20,7 @@ from narke._private import async_actor
 from narke.serve._private import applications, shared_actors, tables
 from narke.serve._private.common import (
     NAMESPACE,
+    ApplicationStatus,
     DeploymentID,
     ReplicaID,
     ReplicaState,
@@ -59,6 +60,7 @@ class Controller:
         self._packed = b""
         self._waiting_proxies: list[Any] = []
         self._waiting_handles: list[Any] = []
+        self._watchers: list[asyncio.Future[None]] = []
         self._kick = asyncio.Event()
         self._saved_replicas: dict[str, dict[str, Any]] = saved.get("replicas") or {}
         self._deploys: dict[str, asyncio.Task[None]] = {}
@@ -86,7 +88,8 @@ class Controller:
         """
         self._begin()
         assert self._proxies is not None
-        await self._proxies.reconcile()
+        if not self._proxies.are_complete():  # later on `keep` looks after them
+            await self._proxies.reconcile()
         return {**self._options, "port": self._proxies.port() or self._options["port"]}
 
     def _begin(self) -> None:
@@ -169,6 +172,13 @@ class Controller:
         if self._proxies is not None:
             self._spawn(self._proxies.keep())
         self._tell_others(now)
+        self._wake_watchers()
+
+    def _wake_watchers(self) -> None:
+        watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            if not watcher.done():
+                watcher.set_result(None)
 
     def _tell_others(self, now: float) -> None:
         """Keep what the REST API shows where the gateway finds it."""
@@ -281,6 +291,7 @@ class Controller:
             self._send_table(call)
         else:
             self._waiting_proxies.append(call)
+            self._wake_watchers()
 
     def _send_table(self, call: Any) -> None:
         rest = self._packed
@@ -453,6 +464,22 @@ class Controller:
             "target_capacity": self._options.get("target_capacity"),
             "routes_delivered": self._are_routes_delivered(),
         }
+
+    async def settled(self, names: list[str], timeout_s: float) -> dict[str, Any]:
+        """`status`, once the applications run (or are gone) and the proxies know, or one has failed; or after the timeout."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while not self._is_settled(names) and loop.time() < deadline:
+            watcher = loop.create_future()
+            self._watchers.append(watcher)
+            await asyncio.wait([watcher], timeout=deadline - loop.time())
+        return await self.status()
+
+    def _is_settled(self, names: list[str]) -> bool:
+        found = {self._apps[name].status for name in names if name in self._apps}
+        if ApplicationStatus.DEPLOY_FAILED in found:
+            return True
+        return found <= {ApplicationStatus.RUNNING} and self._are_routes_delivered()
 
     def _are_routes_delivered(self) -> bool:
         """Whether every proxy has the present table: one that has waits for the next."""

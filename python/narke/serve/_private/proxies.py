@@ -43,6 +43,10 @@ class Proxies:
         nodes = [node["NodeID"] for node in narke.nodes() if node["Alive"]]
         return [here, *(node for node in nodes if node != here)]
 
+    def are_complete(self) -> bool:
+        """Whether each node that shall have a proxy has one that listened."""
+        return all(node in self._facts for node in self._wanted())
+
     async def reconcile(self) -> None:
         """Have a proxy on each node that shall have one; one that fails elsewhere is started again at the next look.
 

@@ -95,6 +95,8 @@ class Replica:
             if callable(self._servable.instance) or self._servable._asgi
             else None
         )
+        if self._handler is not None and self._config.get("is_ingress"):
+            self._servable.expect_http()
 
     def _set_context(self, servable: Any) -> None:
         from narke.serve.schema import ReplicaRank

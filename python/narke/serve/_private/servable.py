@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import functools
+import importlib
 import inspect
 import os
 from collections.abc import AsyncIterator, Callable
@@ -66,6 +67,11 @@ class Servable:
         if kind == "coroutine":
             return _AsyncHandler(call, needs_request).run
         return functools.partial(self._run_handler, call, needs_request)
+
+    def expect_http(self) -> None:
+        """Have all modules ready that the first request needs, so that it does not wait for them."""
+        if self._asgi is None and _takes_argument(self.method("__call__")):
+            importlib.import_module("narke.serve._private.requests")
 
     async def _run_asgi(self, http: HttpCall) -> None:
         scope = http.scope()

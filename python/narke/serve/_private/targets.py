@@ -89,6 +89,7 @@ class DeploymentTarget:
             "version": self.version,
             "world_size": self.num_replicas,
             "deployment_config": self.config,
+            "is_ingress": self.is_ingress,
         }
 
     def config_hash(self) -> str:
