@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     NonNegativeFloat,
@@ -22,6 +21,7 @@ from pydantic import (
 )
 
 from narke.serve._private.common import DeploymentID, ReplicaID
+from narke.serve._private.models import Model
 
 __all__ = [
     "DEFAULT_METRICS_INTERVAL_S",
@@ -154,7 +154,7 @@ class AutoscalingContext:
         return self._raw() if callable(self._raw) else self._raw
 
 
-class AutoscalingPolicy(BaseModel):
+class AutoscalingPolicy(Model):
     """The function, or class, that decides on the number of replicas."""
 
     policy_function: str | Callable[..., Any] = _DEFAULT_POLICY
@@ -218,7 +218,7 @@ class AutoscalingPolicy(BaseModel):
         return policy
 
 
-class AutoscalingConfig(BaseModel):
+class AutoscalingConfig(Model):
     """How the number of a deployment's replicas follows its requests.
 
     Times are in seconds. ``upscaling_factor`` and ``downscaling_factor`` damp (below 1) or amplify (above 1) changes.
@@ -306,14 +306,14 @@ class AutoscalingConfig(BaseModel):
         return self.target_ongoing_requests or 2
 
 
-class BackpressureConfig(BaseModel):
+class BackpressureConfig(Model):
     """How requests are answered that would be too many in the queue."""
 
     status_code: Literal[503, 429] = 503
     retry_after_s: NonNegativeFloat | None = None
 
 
-class RequestRouterConfig(BaseModel):
+class RequestRouterConfig(Model):
     """Which class chooses replicas for requests of handles, and how it waits."""
 
     request_router_class: str | Callable[..., Any] = _DEFAULT_ROUTER
@@ -393,7 +393,7 @@ class GangRuntimeFailurePolicy(str, enum.Enum):
     RESTART_REPLICA = "RESTART_REPLICA"
 
 
-class GangSchedulingConfig(BaseModel):
+class GangSchedulingConfig(Model):
     """Replicas in gangs that start together."""
 
     gang_size: PositiveInt
@@ -401,7 +401,7 @@ class GangSchedulingConfig(BaseModel):
     runtime_failure_policy: GangRuntimeFailurePolicy = GangRuntimeFailurePolicy.RESTART_GANG
 
 
-class DeploymentActorConfig(BaseModel):
+class DeploymentActorConfig(Model):
     """An actor that a deployment's replicas share."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -441,7 +441,7 @@ class ProxyLocation(str, enum.Enum):
         return cls(value)
 
 
-class HTTPOptions(BaseModel):
+class HTTPOptions(Model):
     """Where and how HTTP is served."""
 
     host: str | None = "127.0.0.1"
@@ -506,7 +506,7 @@ def check_ssl_certfile(certfile: str | None, info: Any) -> str | None:
     return certfile
 
 
-class gRPCOptions(BaseModel):
+class gRPCOptions(Model):
     """Where and how gRPC is served."""
 
     port: int = 9000
@@ -520,7 +520,7 @@ class gRPCOptions(BaseModel):
         return [import_attr(path) for path in self.grpc_servicer_functions]
 
 
-class ControllerOptions(BaseModel):
+class ControllerOptions(Model):
     """Options of the controller's actor."""
 
     runtime_env: dict[str, Any] | None = None

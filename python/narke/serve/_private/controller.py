@@ -466,7 +466,7 @@ class Controller:
         }
 
     async def settled(self, names: list[str], timeout_s: float) -> dict[str, Any]:
-        """`status`, once the applications run (or are gone) and the proxies know, or one has failed; or after the timeout."""
+        """`status`, once the applications run (or are gone) and the proxies know, or one has failed, or time is up."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while not self._is_settled(names) and loop.time() < deadline:

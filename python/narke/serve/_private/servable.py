@@ -33,6 +33,7 @@ class Servable:
         self._kwargs = kwargs
         self.instance: Any = None
         self._asgi: Any = None
+        self._threads = threads
         many = os.environ.get("RAY_SERVE_RUN_SYNC_IN_THREADPOOL", "0") == "1"
         self._pool = concurrent.futures.ThreadPoolExecutor(max(1, threads) if many else 1, "serve-handler")
         self._lifespan: Any = None
@@ -53,6 +54,8 @@ class Servable:
             self._asgi = bind_app(self.target, self.instance)
             self._lifespan = Lifespan(self._asgi)
             await self._lifespan.start()
+        if (consume := getattr(self.instance, "__serve_consume__", None)) is not None:  # see task_consumer.py
+            await asyncio.to_thread(consume, self._threads)
         self._args, self._kwargs = (), {}
 
     # ---- HTTP ----

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from narke.serve._private.models import Model
 from narke.serve.config import ControllerOptions, ProxyLocation, check_ssl_certfile
 from narke.serve.schema.options import DeploymentSchema, LoggingConfig, TracingConfig, check_remote
 
@@ -37,7 +38,7 @@ def check_route_prefix(prefix: str | None) -> str | None:
     return prefix
 
 
-class ServeApplicationSchema(BaseModel):
+class ServeApplicationSchema(Model):
     """One application of a config file."""
 
     model_config = ConfigDict(extra="forbid")
@@ -103,7 +104,7 @@ class ServeApplicationSchema(BaseModel):
         return {"deployments": []}
 
 
-class HTTPOptionsSchema(BaseModel):
+class HTTPOptionsSchema(Model):
     """HTTP options of a config file."""
 
     model_config = ConfigDict(extra="forbid")
@@ -125,7 +126,7 @@ class HTTPOptionsSchema(BaseModel):
         return check_ssl_certfile(v, info)
 
 
-class gRPCOptionsSchema(BaseModel):
+class gRPCOptionsSchema(Model):
     """gRPC options of a config file."""
 
     model_config = ConfigDict(extra="forbid")
@@ -136,7 +137,7 @@ class gRPCOptionsSchema(BaseModel):
     enable_reflection: bool = True
 
 
-class ServeDeploySchema(BaseModel):
+class ServeDeploySchema(Model):
     """A config file: applications, and how they are served."""
 
     model_config = ConfigDict(extra="forbid")

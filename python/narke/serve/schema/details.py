@@ -6,7 +6,7 @@ import enum
 import statistics
 from typing import Any
 
-from pydantic import BaseModel, Field, NonNegativeInt, field_validator
+from pydantic import Field, NonNegativeInt, field_validator
 
 from narke.serve._private.common import (
     ApplicationStatus,
@@ -15,6 +15,7 @@ from narke.serve._private.common import (
     ReplicaState,
     RequestProtocol,
 )
+from narke.serve._private.models import Model
 from narke.serve.config import ProxyLocation
 from narke.serve.schema.deploy import (
     HTTPOptionsSchema,
@@ -48,7 +49,7 @@ __all__ = [
 ]
 
 
-class ServeActorDetails(BaseModel):
+class ServeActorDetails(Model):
     """Where an actor of Serve is."""
 
     node_id: str | None = None
@@ -69,7 +70,7 @@ class ReplicaDetails(ServeActorDetails):
     start_time_s: float
 
 
-class ReplicaRank(BaseModel):
+class ReplicaRank(Model):
     """A replica's place: among all, its node's place, and its place on the node."""
 
     rank: int
@@ -93,7 +94,7 @@ class AutoscalingStatus(str, enum.Enum):
     STABLE = "STABLE"
 
 
-class ScalingDecision(BaseModel):
+class ScalingDecision(Model):
     """One change of a number of replicas."""
 
     timestamp_s: float
@@ -103,7 +104,7 @@ class ScalingDecision(BaseModel):
     policy: str | None = None
 
 
-class DeploymentAutoscalingDetail(BaseModel):
+class DeploymentAutoscalingDetail(Model):
     """What autoscaling does for a deployment."""
 
     scaling_status: AutoscalingStatus
@@ -113,7 +114,7 @@ class DeploymentAutoscalingDetail(BaseModel):
     errors: list[str] = Field(default_factory=list)
 
 
-class DeploymentDetails(BaseModel):
+class DeploymentDetails(Model):
     """One deployment."""
 
     name: str
@@ -141,7 +142,7 @@ class APIType(str, enum.Enum):
         return [cls.IMPERATIVE.value, cls.DECLARATIVE.value]
 
 
-class DeploymentNode(BaseModel):
+class DeploymentNode(Model):
     """A deployment in its application's graph."""
 
     name: str
@@ -150,7 +151,7 @@ class DeploymentNode(BaseModel):
     is_ingress: bool = False
 
 
-class DeploymentTopology(BaseModel):
+class DeploymentTopology(Model):
     """Which deployments of an application call which."""
 
     app_name: str
@@ -158,7 +159,7 @@ class DeploymentTopology(BaseModel):
     ingress_deployment: str | None = None
 
 
-class ApplicationDetails(BaseModel):
+class ApplicationDetails(Model):
     """One application."""
 
     name: str
@@ -186,7 +187,7 @@ class ProxyDetails(ServeActorDetails):
     status: ProxyStatus
 
 
-class Target(BaseModel):
+class Target(Model):
     """Somewhere that serves requests."""
 
     ip: str
@@ -195,7 +196,7 @@ class Target(BaseModel):
     name: str
 
 
-class TargetGroup(BaseModel):
+class TargetGroup(Model):
     """Targets for the requests of one route."""
 
     targets: list[Target]
@@ -206,7 +207,7 @@ class TargetGroup(BaseModel):
     ingress_deployment_name: str = ""
 
 
-class DurationStats(BaseModel):
+class DurationStats(Model):
     """Spread of durations."""
 
     mean: float = 0.0
@@ -224,7 +225,7 @@ class DurationStats(BaseModel):
         )
 
 
-class ControllerHealthMetrics(BaseModel):
+class ControllerHealthMetrics(Model):
     """How the controller is."""
 
     timestamp: float = 0.0
@@ -255,7 +256,7 @@ class ControllerHealthMetrics(BaseModel):
     process_memory_mb: float = 0.0
 
 
-class ServeInstanceDetails(BaseModel):
+class ServeInstanceDetails(Model):
     """All of Serve on a cluster."""
 
     controller_info: ServeActorDetails = Field(default_factory=ServeActorDetails)
@@ -281,7 +282,7 @@ class ServeInstanceDetails(BaseModel):
         }
 
 
-class ScaleDeploymentRequest(BaseModel):
+class ScaleDeploymentRequest(Model):
     """Asks for a number of replicas."""
 
     target_num_replicas: NonNegativeInt

@@ -6,9 +6,10 @@ import enum
 import logging
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from narke.serve._private.common import DEFAULT
+from narke.serve._private.models import Model
 from narke.serve.config import (
     AutoscalingConfig,
     BackpressureConfig,
@@ -34,7 +35,7 @@ class EncodingType(str, enum.Enum):
     JSON = "JSON"
 
 
-class LoggingConfig(BaseModel):
+class LoggingConfig(Model):
     """How replicas, proxies and the controller log."""
 
     model_config = ConfigDict(extra="forbid")
@@ -83,7 +84,7 @@ class LoggingConfig(BaseModel):
     __hash__ = None  # type: ignore[assignment]
 
 
-class TracingConfig(BaseModel):
+class TracingConfig(Model):
     """Whether and where requests are traced."""
 
     enabled: bool = Field(default_factory=lambda: False)
@@ -99,7 +100,7 @@ class TracingConfig(BaseModel):
         return v
 
 
-class RayActorOptionsSchema(BaseModel):
+class RayActorOptionsSchema(Model):
     """Options of a replica's actor."""
 
     model_config = ConfigDict(extra="forbid")
@@ -140,7 +141,7 @@ def check_remote(env: dict[str, Any]) -> dict[str, Any]:
     return env
 
 
-class DeploymentSchema(BaseModel):
+class DeploymentSchema(Model):
     """Options of one deployment in a config file; those not given are left as the code has them."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)

@@ -7,12 +7,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-from pydantic import BaseModel
+from narke.serve._private.models import Model
 
 __all__ = ["CeleryAdapterConfig", "TaskProcessorAdapter", "TaskProcessorConfig", "TaskResult"]
 
 
-class CeleryAdapterConfig(BaseModel):
+class CeleryAdapterConfig(Model):
     """Where Celery finds its broker and results."""
 
     app_custom_config: dict[str, Any] | None = None
@@ -22,7 +22,7 @@ class CeleryAdapterConfig(BaseModel):
     broker_transport_options: dict[str, Any] | None = None
 
 
-class TaskProcessorConfig(BaseModel):
+class TaskProcessorConfig(Model):
     """A queue of tasks and how it is worked on."""
 
     queue_name: str
@@ -33,7 +33,7 @@ class TaskProcessorConfig(BaseModel):
     unprocessable_task_queue_name: str | None = None
 
 
-class TaskResult(BaseModel):
+class TaskResult(Model):
     """What became of a task."""
 
     id: str
