@@ -14,7 +14,7 @@ if engine.IS_RAY:
     # These look at Narke's own parts.
     collect_ignore = [
         f"test_{name}.py"
-        for name in "controller better journal adapters session sigopt mxnet examples".split()
+        for name in "controller better journal adapters session sigopt mxnet examples hosts".split()
     ]
 
 

@@ -19,6 +19,7 @@ class Shell(Runners):
 
     def __init__(self, rooms=1):
         self.rooms, self.told, self.events, self.ahead = rooms, [], [], []
+        self.takes, self.next = False, None  # whether its host is given trials in advance
 
     def start(self, trial, restore, ahead=False):
         if self.rooms == 0:
@@ -26,6 +27,12 @@ class Shell(Runners):
         self.rooms -= 1
         self.ahead.append(ahead)
         self.told.append(("start", trial.trial_id))
+        return True
+
+    def prepare(self, trial):
+        if not self.takes or self.next is not None:
+            return False
+        self.next = trial
         return True
 
     def step(self, trial):
@@ -39,8 +46,10 @@ class Shell(Runners):
         self.told.append(("failed" if failed else "stop", trial.trial_id))
 
     def release(self, trial):
-        self.rooms += 1
         self.told.append(("release", trial.trial_id))
+        begun, self.next = self.next, None
+        self.rooms += begun is None
+        return begun
 
     def want(self, count):
         self.wanted = count
@@ -98,6 +107,53 @@ def test_a_result_leads_to_the_next_step_and_an_end_makes_room(make):
     a, b = first.trial_id, second.trial_id
     assert shell.told == [("start", a), ("step", a), ("release", a), ("start", b)]
     assert first.status == Trial.TERMINATED and first.last_result["done"]
+
+
+def test_a_prepared_trial_runs_when_the_one_before_is_over(make):
+    controller, shell = make(num_samples=3, rooms=1)
+    shell.takes = True
+    controller.step()
+    first, second, third = controller.get_trials()
+    assert shell.next is second and second.status == Trial.PENDING
+    shell.events = [result(first, done=True, free=True)]
+    controller.step()
+    assert (first.status, second.status, third.status) == ("TERMINATED", "RUNNING", "PENDING")
+    assert shell.next is third
+    assert shell.told == [("start", first.trial_id), ("release", first.trial_id)]
+
+
+def test_a_prepared_trial_that_was_refused_is_the_next_to_start(make):
+    controller, shell = make(num_samples=3, rooms=1)
+    shell.takes = True
+    controller.step()
+    first, second, third = controller.get_trials()
+    shell.takes, shell.next = False, None
+    shell.events = [Event("refused", second)]
+    controller.step()
+    shell.rooms = 1
+    controller.step()
+    assert shell.told == [("start", first.trial_id), ("start", second.trial_id)]
+    assert third.status == Trial.PENDING
+
+
+def test_nothing_is_prepared_where_a_result_may_stop_trials(make):
+    controller, shell = make(num_samples=2, rooms=1, spec={"stop": {"training_iteration": 1}})
+    shell.takes = True
+    controller.step()
+    assert shell.next is None
+
+
+def test_a_prepared_trial_is_ended_with_the_experiment(make):
+    controller, shell = make(num_samples=2, rooms=1)
+    shell.takes = True
+    controller.step()
+    first, second = controller.get_trials()
+    controller.request_stop_experiment()
+    controller.step()
+    assert ("stop", second.trial_id) in shell.told and second.status == Trial.TERMINATED
+    shell.events = [Event("refused", second)]
+    controller._on_event(shell.events[0])
+    assert second.status == Trial.TERMINATED
 
 
 def test_failures_are_tried_again_as_often_as_allowed(make):

@@ -10,6 +10,7 @@ for is asked for: it comes when room comes.
 from __future__ import annotations
 
 import abc
+import dataclasses
 import logging
 import os
 import time
@@ -27,6 +28,9 @@ __all__ = ["ActorRunners", "Event", "Runners"]
 
 logger = logging.getLogger(__name__)
 _LOOK_S = 0.5  # how often it is looked whether the cluster can ever fulfil what is asked for
+_QUICK_S = 0.2  # a host is given its next trial in advance after one that took no longer than this
+_STUCK_S = 0.05  # how long a trial waits behind another one while there is an idle host
+_OVERDUE_S = 1.0  # the same while there is none
 
 
 @dataclass
@@ -35,7 +39,8 @@ class Event:
 
     Args:
         kind: "result" (value: `worker.Outcome`), "saved" (value: `TrainingResult` or None), "failed" (value: the
-            error), "room" (a host is idle now; no trial), "hopeless" (value: the error; no host with `request` comes).
+            error), "room" (a host is idle now; no trial), "hopeless" (value: the error; no host with `request` comes),
+            "refused" (a prepared trial was not begun).
         trial: whose.
         value: see `kind`.
         request: resources, of "hopeless".
@@ -69,6 +74,13 @@ class Runners(abc.ABC):
         """
 
     @abc.abstractmethod
+    def prepare(self, trial: Trial) -> bool:
+        """Have a busy host begin a trial once its own has ended by itself; returns whether one will.
+
+        `release` returns the trial when that happens; an event says when it does not. No result may stop the trials.
+        """
+
+    @abc.abstractmethod
     def step(self, trial: Trial) -> None:
         """Let a trial run its next step."""
 
@@ -86,8 +98,8 @@ class Runners(abc.ABC):
         """
 
     @abc.abstractmethod
-    def release(self, trial: Trial) -> None:
-        """Take note that a trial ended by itself and its host is free."""
+    def release(self, trial: Trial) -> Trial | None:
+        """Take note that a trial ended by itself; returns the prepared trial that its host has begun, if any."""
 
     @abc.abstractmethod
     def want(self, count: int) -> None:
@@ -116,6 +128,12 @@ class _Host:
     fresh: bool = True
     pending: Any = field(default=None, repr=False)
     kind: str = ""
+    began_at: float | None = None  # when the trial was begun, until its first answer
+    is_quick: bool = False  # the last trial was over soon, with its first answer
+    next: Trial | None = None
+    next_call: Any = field(default=None, repr=False)
+    prepared_at: float = 0.0
+    is_suspect: bool = False  # it may have been interrupted when its next trial was taken away
 
 
 class ActorRunners(Runners):
@@ -142,8 +160,8 @@ class ActorRunners(Runners):
         from narke.tune.execution.worker import TrialHost
 
         self._narke = narke
-        self._names = experiment_name
-        self._blob = cloudpickle.dumps(storage) if storage is not None else None
+        blob = cloudpickle.dumps(storage) if storage is not None else None
+        self._common = TrialInfo(experiment_name=experiment_name, storage_blob=blob)
         self._reuse = reuse_actors
         self._fresh = fresh_process and not reuse_actors
         self._trainables = narke.put(trainables)
@@ -154,6 +172,8 @@ class ActorRunners(Runners):
         self._asked: list[_Host] = []
         self._events: list[Event] = []
         self._stopping: dict[Any, tuple[_Host, float]] = {}
+        self._preparing: dict[str, _Host] = {}  # by the trial that comes next
+        self._withdrawn: dict[Any, Trial] = {}
         self._warned = False
         self._looked_s = 0.0
 
@@ -166,33 +186,47 @@ class ActorRunners(Runners):
         if host is None:
             self._ask_for(request)
             return False
-        host.trial, host.fresh = trial, False
-        self._by_trial[trial.trial_id] = host
-        trial.set_ray_actor(host.actor)
-        log_to_file = trial.log_to_file or (None, None)
-        call = host.actor.start.remote(
-            trial.trainable_name, trial.config, self._info(trial, ahead), restore, log_to_file
-        )
-        self._await(host, call, "result")
+        self._give(host, trial)
+        self._await(host, self._call_start(host, trial, restore, ahead), "result")
         return True
 
-    def _info(self, trial: Trial, ahead: bool) -> TrialInfo:
-        return TrialInfo(
-            experiment_name=self._names,
-            trial_id=trial.trial_id,
-            trial_name=str(trial),
-            trial_dir=trial.path,
-            local_dir=trial.local_path,
-            resources=trial.placement_group_factory,
-            storage_blob=self._blob,
-            dirname=trial.relative_logdir,
-            checkpoint_index=trial.storage.current_checkpoint_index if trial.storage else -1,
-            ahead=ahead and not self._fresh,
+    def _give(self, host: _Host, trial: Trial) -> None:
+        host.trial, host.fresh, host.began_at = trial, False, time.monotonic()
+        self._by_trial[trial.trial_id] = host
+        trial.set_ray_actor(host.actor)
+
+    def _call_start(
+        self, host: _Host, trial: Trial, restore: TrainingResult | None, ahead: bool, queued: bool = False
+    ) -> Any:
+        facts = {
+            "trial_id": trial.trial_id,
+            "trial_name": str(trial),
+            "trial_dir": trial.path,
+            "local_dir": trial.local_path,
+            "dirname": trial.relative_logdir,
+            "checkpoint_index": trial.storage.current_checkpoint_index if trial.storage else -1,
+            "ahead": ahead and not self._fresh,
+        }
+        log_to_file = trial.log_to_file or (None, None)
+        return host.actor.start.remote(
+            trial.trainable_name, trial.config, facts, restore, log_to_file, queued
         )
+
+    def prepare(self, trial: Trial) -> bool:
+        """Have a busy host begin a trial next; see `Runners`."""
+        request = trial.placement_group_factory
+        for host in self._by_trial.values():
+            if self._may_prepare(host) and host.request == request:
+                host.next, host.next_call = trial, self._call_start(host, trial, None, True, queued=True)
+                host.prepared_at = time.monotonic()
+                self._preparing[trial.trial_id] = host
+                return True
+        return False
 
     def step(self, trial: Trial) -> None:
         """Run a step; see `Runners`."""
         host = self._by_trial[trial.trial_id]
+        host.is_suspect = False  # the trial goes on, so the host has refused what was to come next
         self._await(host, host.actor.step.remote(), "result")
 
     def save(self, trial: Trial) -> None:
@@ -205,27 +239,76 @@ class ActorRunners(Runners):
         host = self._by_trial[trial.trial_id]
         return self._narke.get(host.actor.export.remote(formats))
 
-    def release(self, trial: Trial) -> None:
+    def release(self, trial: Trial) -> Trial | None:
         """Take note that a trial ended; see `Runners`."""
         host = self._by_trial.pop(trial.trial_id, None)
-        if host is not None:
-            trial.set_ray_actor(None)
+        if host is None:
+            return None
+        trial.set_ray_actor(None)
+        if host.next is None:
             self._make_idle(host)
+            return None
+        begun, call = self._take_next(host)
+        self._give(host, begun)
+        self._await(host, call, "result")
+        return begun
 
     def stop(self, trial: Trial, failed: bool = False) -> None:
         """End a trial; see `Runners`."""
+        host = self._preparing.get(trial.trial_id)
+        if host is not None:
+            self._withdraw(host)
+            return
         host = self._by_trial.pop(trial.trial_id, None)
         if host is None:
             return
         trial.set_ray_actor(None)
         busy = self._hosts.pop(host.pending, None) is not None
-        if failed:
+        if failed or host.next is not None or host.is_suspect:
             self._end(host)
             return
         call = host.actor.stop.remote()
         host.trial = None
         grace_s = float(os.environ.get("TUNE_FORCE_TRIAL_CLEANUP_S", "") or (5 if busy else 30))
         self._stopping[call] = (host, time.monotonic() + grace_s)
+
+    # ---- trials that hosts begin by themselves
+
+    def _may_prepare(self, host: _Host) -> bool:
+        began_at = host.began_at
+        return (
+            host.is_quick
+            and host.next is None
+            and began_at is not None
+            and time.monotonic() - began_at < _QUICK_S
+            and not self._is_used_up(host)
+        )
+
+    def _take_next(self, host: _Host) -> tuple[Trial, Any]:
+        trial, call = host.next, host.next_call
+        assert trial is not None
+        host.next = host.next_call = None
+        del self._preparing[trial.trial_id]
+        return trial, call
+
+    def _refuse_next(self, host: _Host) -> None:
+        """The host will refuse its next trial, or has gone."""
+        if host.next is not None:
+            self._events.append(Event("refused", self._take_next(host)[0]))
+
+    def _withdraw(self, host: _Host) -> None:
+        """Take a host's next trial away; when the answer is there, the host does not run it (any more)."""
+        trial, call = self._take_next(host)
+        host.is_quick, host.is_suspect = False, True
+        self._withdrawn[call] = trial
+        self._narke.cancel(call)
+
+    def _look_at_prepared(self, now: float) -> None:
+        """Take trials away that wait behind one which takes long."""
+        for host in list(self._preparing.values()):
+            is_missed = any(idle.request == host.request for idle in self._idle)
+            if now - host.prepared_at > (_STUCK_S if is_missed else _OVERDUE_S):
+                self._withdraw(host)
 
     # ---- hosts
 
@@ -279,7 +362,8 @@ class ActorRunners(Runners):
                 placement_group_bundle_index=-1 if request.head_bundle_is_empty else 0,
                 placement_group_capture_child_tasks=True,
             )
-        actor = self._host_class.options(**options).remote(self._trainables, self._reuse)
+        common = dataclasses.replace(self._common, resources=request)
+        actor = self._host_class.options(**options).remote(self._trainables, self._reuse, common)
         host = _Host(actor, request, group, asked_at=time.monotonic())
         self._await(host, actor.ready.remote(), "ready")
         return host
@@ -299,12 +383,13 @@ class ActorRunners(Runners):
 
     def _is_used_up(self, host: _Host) -> bool:
         uses_gpu = any(bundle.get("GPU") for bundle in host.request.bundles)
-        return not host.fresh and not self._reuse and (self._fresh or uses_gpu)
+        return host.is_suspect or (not host.fresh and not self._reuse and (self._fresh or uses_gpu))
 
     def _end(self, host: _Host) -> None:
         from narke.util.placement_group import remove_placement_group
 
         self._hosts.pop(host.pending, None)
+        self._refuse_next(host)
         self._narke.kill(host.actor)
         if host.group is not None:
             remove_placement_group(host.group)
@@ -314,13 +399,14 @@ class ActorRunners(Runners):
     def wait(self, timeout_s: float | None) -> list[Event]:
         """Wait for events; see `Runners`."""
         if not self._events:
-            self._collect(timeout_s)
+            soon = bool(self._preparing and self._idle)
+            self._collect(_STUCK_S if soon and (timeout_s is None or timeout_s > _STUCK_S) else timeout_s)
         events, self._events = self._events, []
         self._look_at_time()
         return events
 
     def _collect(self, timeout_s: float | None) -> None:
-        awaited = [*self._hosts, *self._stopping]
+        awaited = [*self._hosts, *self._stopping, *self._withdrawn]
         if not awaited:
             time.sleep(min(timeout_s if timeout_s is not None else 0.05, 0.05))
             return
@@ -331,6 +417,8 @@ class ActorRunners(Runners):
         for reference in ready:
             if reference in self._stopping:
                 self._on_stopped(reference)
+            elif reference in self._withdrawn:
+                self._events.append(Event("refused", self._withdrawn.pop(reference)))
             elif reference in self._hosts:
                 self._on_answer(reference)
 
@@ -360,7 +448,16 @@ class ActorRunners(Runners):
             self._warned = False
             self._make_idle(host)
             return
+        if kind == "result":
+            self._judge(host, value[1])
         self._events.append(Event(kind, host.trial, value))
+
+    def _judge(self, host: _Host, is_free: bool) -> None:
+        """See whether a host is worth giving trials in advance."""
+        began_at, host.began_at = host.began_at, None
+        host.is_quick = is_free and began_at is not None and time.monotonic() - began_at < _QUICK_S
+        if not is_free:
+            self._refuse_next(host)
 
     def _on_error(self, host: _Host, kind: str, error: Exception) -> None:
         if kind == "ready":
@@ -372,6 +469,8 @@ class ActorRunners(Runners):
 
     def _look_at_time(self) -> None:
         now = time.monotonic()
+        if self._preparing:
+            self._look_at_prepared(now)
         for reference, (host, deadline) in list(self._stopping.items()):
             if now > deadline:
                 del self._stopping[reference]

@@ -20,6 +20,7 @@ from narke.tune._files import write_whole
 from narke.tune.callback import CallbackList
 from narke.tune.error import TuneError
 from narke.tune.execution.runners import Event, Runners
+from narke.tune.experiment._trials_view import TrialsView
 from narke.tune.experiment.trial import Trial
 from narke.tune.result import DONE, RESULT_DUPLICATE, SHOULD_CHECKPOINT
 from narke.tune.schedulers.trial_scheduler import FIFOScheduler, TrialScheduler
@@ -100,6 +101,7 @@ class TuneController:
         self._trials: dict[str, Trial] = {}
         self._live: dict[str, Trial] = {}
         self._pending: dict[str, Trial] = {}
+        self._prepared: dict[str, Trial] = {}  # pending ones that a host begins by itself
         self._running: dict[str, Trial] = {}
         self._max_pending = 1
         self._iteration = 0
@@ -240,8 +242,8 @@ class TuneController:
         self._callbacks.on_step_end(iteration=self._iteration, trials=self._all())
         self.checkpoint()
 
-    def _all(self) -> _TrialsView:
-        return _TrialsView(self._trials)
+    def _all(self) -> TrialsView:
+        return TrialsView(self._trials)
 
     def on_step_begin(self) -> None:
         """Called before each step; for subclasses."""
@@ -268,24 +270,47 @@ class TuneController:
             if trial is None or trial.is_finished() or trial.trial_id in self._running:
                 return
             if not self._start(trial):
-                return
+                return self._prepare_trials()
             self._make_trials()
 
-    def _start(self, trial: Trial) -> bool:
-        was_paused = trial.status == Trial.PAUSED
+    def _prepare_trials(self) -> None:
+        """Let busy hosts know what comes next, where no result of the trials before can change it."""
+        while (trial := self.first_pending()) is not None and self._lets_run(trial):
+            if self._beginning(trial) is not None or not self._shell().prepare(trial):
+                return
+            self._prepared[trial.trial_id] = self._pending.pop(trial.trial_id)
+            if trial.local_path is not None:
+                trial.init_local_path()  # so that the host need not
+            self._make_trials()
+
+    def _take_back(self, trial: Trial) -> None:
+        """A prepared trial waits again, before all others."""
+        if self._prepared.pop(trial.trial_id, None) is not None:
+            self._pending = {trial.trial_id: trial, **self._pending}
+
+    def _beginning(self, trial: Trial) -> TrainingResult | None:
+        """What a trial begins from."""
         restore = trial.resume_from or trial.checkpoints.latest
         if restore is None and trial.restore_path:
             from narke.train._checkpoint import Checkpoint
 
             restore = TrainingResult(Checkpoint(trial.restore_path), {})
+        return restore
+
+    def _start(self, trial: Trial) -> bool:
+        restore = self._beginning(trial)
         if not self._shell().start(trial, restore, self._lets_run(trial)):
             return False
+        self._on_begun(trial, restore)
+        return True
+
+    def _on_begun(self, trial: Trial, restore: TrainingResult | None) -> None:
+        was_paused = trial.status == Trial.PAUSED
         trial.begin_from(restore)
         if was_paused:
             self._tell_searcher(trial, "on_unpause")
         self._set_status(trial, Trial.RUNNING)
         self._notify("on_trial_start", trial)
-        return True
 
     def _lets_run(self, trial: Trial) -> bool:
         """Whether no result of a trial can stop it."""
@@ -299,6 +324,7 @@ class TuneController:
                 group[tid] = trial
             else:
                 group.pop(tid, None)
+        self._prepared.pop(tid, None)
         if trial.is_finished():
             self._live.pop(tid, None)
 
@@ -331,6 +357,8 @@ class TuneController:
         trial = event.trial
         if event.kind == "hopeless":
             self._on_hopeless(event)
+        elif event.kind == "refused" and trial is not None:
+            self._take_back(trial)
         if trial is None or trial.trial_id not in self._running:
             return
         if event.kind == "result":
@@ -353,7 +381,9 @@ class TuneController:
         self, trial: Trial, given: list[tuple[dict, TrainingResult | None]], is_free: bool
     ) -> None:
         if is_free:
-            self._shell().release(trial)
+            begun = self._shell().release(trial)
+            if begun is not None:
+                self._on_begun(begun, None)
             if self._in_order and not self._should_stop:
                 self._start_trials()  # the host need not wait until everybody is told
         if trial.is_restoring:
@@ -382,6 +412,8 @@ class TuneController:
             is_over: the next result, which is here too, is the last.
         """
         duplicate = bool(result.pop(RESULT_DUPLICATE, False))
+        if _is_equal(result.get("config"), trial.config):
+            result["config"] = trial.config  # one object instead of two
         if duplicate:
             result = {**trial.last_result, **result} if trial.has_reported_at_least_once else result
         if made is not None:
@@ -640,10 +672,13 @@ class TuneController:
 
     def run_facts(self) -> dict[str, Any]:
         """What the snapshot holds besides the trials."""
+        search = self._search_alg
+        all_made = isinstance(search, BasicVariantGenerator) and search.is_exhausted
         return {
             "iteration": self._iteration,
             "start_time": self._start_time,
             "should_stop": self._should_stop,
+            "all_made": search.total_samples if all_made else None,
         }
 
     def resume(self, resume_config: ResumeConfig) -> None:
@@ -659,47 +694,6 @@ class TuneController:
     def end_experiment_callbacks(self) -> None:
         """Tell the callbacks that all ended."""
         self._callbacks.on_experiment_end(trials=self.get_trials())
-
-
-class _TrialsView(list):
-    """All trials as a list that is made only when somebody looks at it."""
-
-    def __init__(self, trials: dict[str, Trial]) -> None:
-        super().__init__()
-        self._trials: dict[str, Trial] | None = trials
-
-    def _fill(self) -> None:
-        if self._trials is not None:
-            trials, self._trials = self._trials, None
-            self.extend(trials.values())
-
-    def __iter__(self) -> Any:
-        self._fill()
-        return super().__iter__()
-
-    def __len__(self) -> int:
-        return len(self._trials) if self._trials is not None else super().__len__()
-
-    def __bool__(self) -> bool:
-        return len(self) > 0
-
-    def __getitem__(self, item: Any) -> Any:
-        self._fill()
-        return super().__getitem__(item)
-
-    def __contains__(self, item: Any) -> bool:
-        self._fill()
-        return super().__contains__(item)
-
-    def __eq__(self, other: object) -> bool:
-        self._fill()
-        return super().__eq__(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        self._fill()
-        return super().__repr__()
 
 
 class TrialRunnerWrapper:
@@ -725,6 +719,13 @@ class TrialRunnerWrapper:
         if attr == "trial_executor":
             return self._trial_executor
         return getattr(self._tune_controller, attr)
+
+
+def _is_equal(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except Exception:  # arrays and other values that cannot be compared as one
+        return False
 
 
 def _as_list(metric: Any) -> list[str]:

@@ -6,6 +6,7 @@ The controller calls it and waits for each answer. A host serves many trials: ea
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import threading
@@ -30,16 +31,21 @@ class TrialHost:
     Args:
         trainables: classes by registered name.
         reuse: whether a trainable may become another trial by its `reset_config`.
+        common: what is the same for all its trials.
     """
 
-    def __init__(self, trainables: dict[str, type[Trainable]], reuse: bool = False) -> None:
+    def __init__(
+        self, trainables: dict[str, type[Trainable]], reuse: bool = False, common: TrialInfo | None = None
+    ) -> None:
         self._classes = trainables
         self._reuse = reuse
+        self._common = common or TrialInfo()
+        self._is_free = False  # the last trial has ended by itself, and nothing is left of it
         self._trainable: Trainable | None = None
         self._info = TrialInfo()
         self._folder = os.getcwd()
         os.environ.setdefault("TUNE_ORIG_WORKING_DIR", self._folder)
-        self._environment = dict(os.environ)
+        self._environment = _environment().copy()
         self._threads = threading.active_count()
         self._outputs: list[Any] = []
 
@@ -51,26 +57,36 @@ class TrialHost:
         self,
         name: str,
         config: dict[str, Any],
-        info: TrialInfo,
+        facts: dict[str, Any],
         restore: TrainingResult | None,
         log_to_file: tuple[str | None, str | None],
-    ) -> Outcome:
+        queued: bool = False,
+    ) -> Outcome | None:
         """Begin a trial and run its first step.
 
         Args:
             name: of the trainable.
             config: the configuration.
-            info: of the trial.
+            facts: fields of the trial's `TrialInfo` beside the common ones.
             restore: the checkpoint to begin from.
             log_to_file: files for its output, relative to its folder.
+            queued: this was called before it was known whether the trial before would be over.
+
+        Returns:
+            what the step gave; None for a queued call after which the trial before goes on, or has left something.
         """
+        if queued and not self._is_free:
+            return None
+        self._is_free = False
+        info = dataclasses.replace(self._common, **facts)
         trial_config = {**config, "__trial_info__": info}
         if self._reuse and self._trainable is not None and not isinstance(self._trainable, FunctionTrainable):
             self._restore_process()
             self._enter(info, log_to_file)
             self._become(self._trainable, trial_config)
         else:
-            self._leave()
+            if self._trainable is not None:
+                self._leave()
             self._enter(info, log_to_file)
             self._trainable = self._classes[name](trial_config)
         self._info = info
@@ -95,7 +111,8 @@ class TrialHost:
         given = [_step(trainable)]
         if not given[0][0].get(DONE) and trainable.has_ended():
             given.append(_step(trainable))
-        return given, bool(given[-1][0].get(DONE)) and self.stop()
+        self._is_free = bool(given[-1][0].get(DONE)) and self.stop()
+        return given, self._is_free
 
     def save(self) -> TrainingResult | None:
         """Make a checkpoint."""
@@ -131,9 +148,10 @@ class TrialHost:
 
     def _enter(self, info: TrialInfo, log_to_file: tuple[str | None, str | None]) -> None:
         if info.local_dir is not None:
-            os.makedirs(info.local_dir, exist_ok=True)
             if os.environ.get("RAY_CHDIR_TO_TRIAL_DIR", "1") != "0":
-                os.chdir(info.local_dir)
+                _go_into(info.local_dir)
+            else:
+                os.makedirs(info.local_dir, exist_ok=True)
             self._redirect(info.local_dir, log_to_file)
         if self._classes and not any(issubclass(each, FunctionTrainable) for each in self._classes.values()):
             set_session(Session(info))
@@ -152,10 +170,26 @@ class TrialHost:
             stream, original, opened = self._outputs.pop()
             setattr(sys, stream, original)
             opened.close()
-        if dict(os.environ) != self._environment:
+        if _environment() != self._environment:
             os.environ.clear()
-            os.environ.update(self._environment)
+            os.environ.update(
+                {os.fsdecode(name): os.fsdecode(each) for name, each in self._environment.items()}
+            )
         os.chdir(self._folder)
+
+
+def _environment() -> dict[bytes, bytes]:
+    """The environment's own table: a copy through `os.environ` takes longer than all else at the end of a trial."""
+    return os.environ._data  # type: ignore[attr-defined]
+
+
+def _go_into(folder: str) -> None:
+    """Make a folder the working one; it is there already if the driver is on this machine."""
+    try:
+        os.chdir(folder)
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+        os.chdir(folder)
 
 
 def _step(trainable: FunctionTrainable) -> tuple[dict[str, Any], TrainingResult | None]:
