@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 import random
@@ -67,8 +66,8 @@ def ended(folder: pathlib.Path) -> set[str]:
     from narke.tune.execution.journal import find_state
 
     state = find_state(str(folder / "exp"))
-    found = {tid: json.loads(run)["status"] for tid, (_, run) in (state.trials if state else {}).items()}
-    return {tid for tid, status in found.items() if status == "TERMINATED"}
+    trials = state.trials if state else ()
+    return {tid for tid in trials if state.status_of(tid) == "TERMINATED"}
 
 
 def runs(folder: pathlib.Path) -> dict[str, list[int]]:

@@ -1,6 +1,5 @@
 """Going on after crashes: drivers that are killed, failures that stop all, changed arguments."""
 
-import json
 import os
 import signal
 import subprocess
@@ -56,7 +55,7 @@ def ended_trials(folder):
     from narke.tune.execution.journal import find_state
 
     state = find_state(os.path.join(folder, "exp"))
-    return {tid: json.loads(run)["status"] for tid, (_, run) in (state.trials if state else {}).items()}
+    return {tid: state.status_of(tid) for tid in state.trials} if state else {}
 
 
 @pytest.mark.skipif(IS_RAY, reason="looks at Narke's journal")

@@ -5,20 +5,45 @@ from __future__ import annotations
 import os
 import uuid
 
-__all__ = ["append", "write_all", "write_whole"]
+__all__ = ["Appender", "write_all", "write_new", "write_whole"]
 
 
-def append(path: str, data: bytes) -> None:
-    """Add to the end of a local file, which is made if it is not there.
+class Appender:
+    """Adds to the end of a local file without buffering; text of programs that print into it is taken too.
+
+    Args:
+        path: of the file; it is made if it is not there.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be opened.
     """
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        write_all(file, data)
-    finally:
-        os.close(file)
+
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def is_empty(self) -> bool:
+        """Whether nothing is in the file."""
+        return os.fstat(self._file).st_size == 0
+
+    def write(self, data: bytes | str) -> None:
+        """Add something.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        write_all(self._file, data.encode() if isinstance(data, str) else data)
+
+    def flush(self) -> None:
+        """Nothing waits: each `write` reaches the system."""
+
+    def close(self) -> None:
+        """Close the file; a second time changes nothing."""
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def write_all(file: int, data: bytes) -> None:
@@ -47,3 +72,19 @@ def write_whole(path: str, data: bytes | str) -> None:
         if os.path.exists(draft):
             os.unlink(draft)
         raise
+
+
+def write_new(path: str, data: bytes | str) -> None:
+    """Write a local file that nothing depends on: with one write if it is new, else as `write_whole` does.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    except FileExistsError:
+        return write_whole(path, data)
+    try:
+        write_all(file, data.encode() if isinstance(data, str) else data)
+    finally:
+        os.close(file)

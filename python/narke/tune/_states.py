@@ -9,7 +9,7 @@ import base64
 import json
 from typing import Any
 
-__all__ = ["decode", "encode"]
+__all__ = ["decode", "encode", "entry", "value_of"]
 
 _PICKLED = "__pickled__"
 # All trials of an experiment have the same of these: each is pickled once.
@@ -25,7 +25,18 @@ def encode(value: Any) -> str:
     Raises:
         TypeError: part of it can be neither written as JSON nor pickled.
     """
-    return json.dumps(_plain(value), default=_pickled)
+    return _encode(_plain(value))
+
+
+def entry(value: Any) -> str:
+    """A dict as part of a line of JSON: as it is, or, where parts of it are pickled, as a text for `value_of`."""
+    text = encode(value)
+    return json.dumps(text) if _PICKLED in text else text
+
+
+def value_of(part: Any) -> Any:
+    """The value of what JSON's reader made of an `entry`."""
+    return decode(part) if isinstance(part, str) else part
 
 
 def decode(text: str) -> Any:
@@ -63,6 +74,7 @@ def _pickled(value: Any) -> Any:
     return made
 
 
+_encode = json.JSONEncoder(default=_pickled).encode
 # What `_SHARED` values were made of, when they are read again.
 _read: dict[str, Any] = {}
 

@@ -107,7 +107,8 @@ class Uploads(Callback):
     def _try_state(self) -> None:
         from narke.train._storage import write_bytes
 
-        for path in (self._journal.path, self._journal.snapshot_path):
+        # The lines of a restored run mean nothing without the snapshot.
+        for path in (self._journal.snapshot_path, self._journal.path):
             try:
                 with open(path, "rb") as file:
                     data = file.read()

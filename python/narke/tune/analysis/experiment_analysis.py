@@ -76,8 +76,8 @@ class ExperimentAnalysis:
         parent, _, name = self._experiment_fs_path.rstrip("/").rpartition("/")
         storage = StorageContext(parent, name, storage_filesystem=self._fs)
         trials = []
-        for texts in state.trials.values():
-            trial = Trial.from_json_state(texts, stub=True)
+        for parts in state.parts():
+            trial = Trial.from_parts(*parts, stub=True)
             trial.storage = storage
             trials.append(trial)
         return trials

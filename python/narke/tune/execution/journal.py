@@ -1,11 +1,15 @@
 """An experiment's state on disk, so that it can go on after a crash at any moment.
 
-``experiment_state-<time>.json``   a snapshot: written whole at the start of a restored run and at the end of a run
+``experiment_state-<time>.json``   a snapshot: written at the end of a run, and by a restored one before its first line
 ``experiment_state-<time>.jsonl``  what changed since: one line for each change, written before anything acts on it
 
 A line that a crash cut off is ignored. The state is the snapshot with the lines of the same time over it. A trial that
 was written as ended never runs again. Each line reaches the system with one write (a killed process loses nothing) and
 the disk within a second (a crashed machine loses the last second).
+
+Lines are ``{"common": entry}`` (what trials have in common; these are numbered), ``{"id", "of" (number of the common
+part), "own": entry, "runtime": entry}`` for a new trial, the same without "of" and "own" for what became of one, and
+``{"run": facts}``. Entries are those of `narke.tune._states`.
 """
 
 from __future__ import annotations
@@ -13,11 +17,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from narke.tune._files import write_all, write_whole
-from narke.tune._states import decode, encode
+from narke.tune._states import decode, encode, entry, value_of
+from narke.tune.experiment._trial_state import common_state, own_state, runtime_state
 
 if TYPE_CHECKING:
     from narke.tune.experiment.trial import Trial
@@ -26,22 +31,52 @@ __all__ = ["Journal", "State", "find_state"]
 
 _PREFIX = "experiment_state-"
 _SYNC_S = 1.0
+_FORMAT = 2
 
 
 class State:
     """What was read: the trials' states in the order they were made, and facts about the run."""
 
     def __init__(self) -> None:
-        self.trials: dict[str, tuple[str, str]] = {}
+        self.commons: list[Any] = []
+        self.trials: dict[
+            str, tuple[int, Any, Any]
+        ] = {}  # number of the common part, own and runtime entries
         self.run: dict[str, Any] = {}
 
-    def take(self, entry: dict[str, Any]) -> None:
+    def take(self, line: dict[str, Any]) -> None:
         """Take a change."""
-        if "run" in entry:
-            self.run.update(entry["run"])
-        if "id" in entry:
-            static = entry.get("static") or self.trials[entry["id"]][0]
-            self.trials[entry["id"]] = (static, entry["runtime"])
+        if "common" in line:
+            self.commons.append(line["common"])
+        elif "run" in line:
+            self.run.update(line["run"])
+        elif "own" in line:
+            self.trials[line["id"]] = (line["of"], line["own"], line["runtime"])
+        else:
+            number, own, _ = self.trials[line["id"]]
+            self.trials[line["id"]] = (number, own, line["runtime"])
+
+    def parts(self) -> Iterator[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
+        """The trials' parts, as `Trial.from_parts` takes them."""
+        commons = [value_of(each) for each in self.commons]
+        for number, own, runtime in self.trials.values():
+            yield commons[number], value_of(own), value_of(runtime)
+
+    def status_of(self, trial_id: str) -> str:
+        """A trial's status."""
+        return value_of(self.trials[trial_id][2])["status"]
+
+    def text(self, stamp: str) -> str:
+        """The text of a snapshot."""
+        return json.dumps(
+            {
+                "format": _FORMAT,
+                "common": self.commons,
+                "trial_data": [[tid, *parts] for tid, parts in self.trials.items()],
+                "runner_data": json.loads(encode(self.run)),
+                "stats": {"timestamp": stamp, "written": time.time()},
+            }
+        )
 
 
 class Journal:
@@ -59,28 +94,40 @@ class Journal:
         self.snapshot_path = os.path.join(folder, f"{_PREFIX}{stamp}.json")
         self.path = self.snapshot_path + "l"
         self._file: int | None = None
+        self._earlier: State | None = None
         self._known: set[str] = set()
+        self._commons = 0
+        self._common: dict[str, Any] | None = None  # the last that was written
         self._synced_at = time.monotonic()
         self._dirty = False
 
     def write(self, trial: Trial) -> None:
         """Write what became of a trial."""
-        entry: dict[str, Any] = {"id": trial.trial_id}
+        name, lines = json.dumps(trial.trial_id), ""
+        runtime = entry(runtime_state(trial))
         if trial.trial_id in self._known:
-            entry["runtime"] = trial.get_runtime_state()
+            lines = f'{{"id": {name}, "runtime": {runtime}}}\n'
         else:
-            entry["static"], entry["runtime"] = trial.get_json_state()
+            common = common_state(trial)
+            if common != self._common:
+                lines = f'{{"common": {entry(common)}}}\n'
+                self._common, self._commons = common, self._commons + 1
+            own = entry(own_state(trial))
+            lines += f'{{"id": {name}, "of": {self._commons - 1}, "own": {own}, "runtime": {runtime}}}\n'
             self._known.add(trial.trial_id)
-        self._append(entry)
+        self._append(lines)
 
     def write_run(self, facts: dict[str, Any]) -> None:
         """Write facts about the run."""
-        self._append({"run": facts})
+        self._append(json.dumps({"run": facts}) + "\n")
 
-    def _append(self, entry: dict[str, Any]) -> None:
+    def _append(self, lines: str) -> None:
         if self._file is None:
+            if self._earlier is not None:
+                write_whole(self.snapshot_path, self._earlier.text(self.stamp))
+                self._earlier = None
             self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        write_all(self._file, (json.dumps(entry) + "\n").encode())
+        write_all(self._file, lines.encode())
         self._dirty = True
 
     def sync(self, force: bool = False) -> None:
@@ -91,12 +138,13 @@ class Journal:
             self._synced_at, self._dirty = now, False
 
     def begin(self, state: State) -> None:
-        """Begin with what an earlier run left: a snapshot with its texts as they are.
+        """Begin with what an earlier run left; its files are the state until something changes.
 
         Args:
-            state: of the earlier run.
+            state: of the earlier run; it is kept.
         """
-        write_whole(self.snapshot_path, state_text(state, self.stamp))
+        self._earlier = state
+        self._commons = len(state.commons)
         self._known.update(state.trials)
 
     def compact(self, run: dict[str, Any]) -> None:
@@ -105,14 +153,14 @@ class Journal:
         Args:
             run: facts about the run.
         """
-        if self._file is None and os.path.exists(self.snapshot_path):
+        if self._file is None and (self._earlier is not None or os.path.exists(self.snapshot_path)):
             return  # nothing has changed
         state = State()
         _read_into(
             state, self.snapshot_path, lambda path: open(path, "rb").read() if os.path.exists(path) else b""
         )
         state.run.update(run)
-        write_whole(self.snapshot_path, state_text(state, self.stamp))
+        write_whole(self.snapshot_path, state.text(self.stamp))
         if self._file is not None:
             os.close(self._file)
             os.unlink(self.path)
@@ -124,17 +172,6 @@ class Journal:
             self.sync(force=True)
             os.close(self._file)
             self._file = None
-
-
-def state_text(state: State, stamp: str) -> str:
-    """The text of a snapshot."""
-    return json.dumps(
-        {
-            "trial_data": list(state.trials.values()),
-            "runner_data": json.loads(encode(state.run)),
-            "stats": {"timestamp": stamp, "written": time.time()},
-        }
-    )
 
 
 def find_state(folder: str, filesystem: Any = None) -> State | None:
@@ -186,6 +223,11 @@ def _take_snapshot(state: State, text: str, path: str) -> None:
     data = json.loads(text)
     if not isinstance(data, dict) or "trial_data" not in data:
         raise ValueError(f"{path} is not the state of an experiment: it has no trial_data")
+    if data.get("format") != _FORMAT:
+        raise ValueError(
+            f"{path} has the state in format {data.get('format', 1)}, this version reads format {_FORMAT}: restore the "
+            "experiment with the version that wrote it"
+        )
+    state.commons = data["common"]
     state.run.update(decode(json.dumps(data.get("runner_data", {}))))
-    for static, runtime in data["trial_data"]:
-        state.trials[json.loads(static)["trial_id"]] = (static, runtime)
+    state.trials = {tid: (number, own, runtime) for tid, number, own, runtime in data["trial_data"]}

@@ -20,6 +20,7 @@ from narke.tune._checkpoints import CheckpointList, TrainingResult
 from narke.tune._naming import dirname_stamp
 from narke.tune._states import decode, encode
 from narke.tune.error import TuneError
+from narke.tune.experiment._trial_state import common_state, own_state, put_state, runtime_state
 from narke.tune.result import DONE, EXPR_ERROR_FILE, EXPR_ERROR_PICKLE_FILE, TRAINING_ITERATION
 from narke.tune.search.util import flattened
 from narke.tune.trainable.metadata import RunMetadata
@@ -71,6 +72,7 @@ class _TemporaryState:
         self.restoring_from: Any = None
         self.num_restore_failures = 0
         self.folder_made: str | None = None
+        self.places: tuple[Any, str, str | None] = (None, "", None)  # storage, folder's name, local path
 
 
 class Trial:
@@ -143,6 +145,7 @@ class Trial:
         self.checkpoints = CheckpointList(checkpoint_config)
         self.resume_from: TrainingResult | None = None
         self.storage = storage
+        self.restored_index = -1  # of the last checkpoint before the experiment was restored
         self._created = time.time()
         self.custom_trial_name: str | None = self._custom_name(trial_name_creator)
         self.custom_dirname: str | None = self._custom_dirname(trial_dirname_creator)
@@ -199,8 +202,12 @@ class Trial:
     @property
     def local_path(self) -> str | None:
         """The local folder for the trial's files."""
-        parent = self.local_experiment_path
-        return os.path.join(parent, self.relative_logdir) if parent else None
+        storage, name, path = self.temporary_state.places
+        if storage is None or storage is not self.storage or name != self.relative_logdir:
+            parent = self.local_experiment_path
+            path = os.path.join(parent, self.relative_logdir) if parent else None
+            self.temporary_state.places = (self.storage, self.relative_logdir, path)
+        return path
 
     local_dir = local_experiment_path
     logdir = local_path
@@ -550,29 +557,11 @@ class Trial:
 
     def get_json_state(self) -> tuple[str, str]:
         """Return (what does not change, what became of it) as JSON; `from_json_state` takes it."""
-        return encode(self._static_state()), self.get_runtime_state()
+        return encode({**common_state(self), **own_state(self)}), self.get_runtime_state()
 
     def get_runtime_state(self) -> str:
         """The second part of `get_json_state`."""
-        return encode(self._runtime_state())
-
-    def _static_state(self) -> dict[str, Any]:
-        names = (
-            "stub trainable_name trial_id config evaluated_params experiment_tag stopping_criterion checkpoint_config "
-            "placement_group_factory export_formats restore_path log_to_file max_failures relative_logdir "
-            "custom_trial_name custom_dirname _setup_default_resource"
-        )
-        return {name: getattr(self, name) for name in names.split()}
-
-    def _runtime_state(self) -> dict[str, Any]:
-        state = self.run_metadata.to_json()
-        state["status"] = self.status
-        state["config"] = self.config
-        state["experiment_tag"] = self.experiment_tag
-        state["checkpoints"] = [_as_json(result) for result in self.checkpoints.results]
-        state["latest"] = _as_json(self.checkpoints.latest) if self.checkpoints.latest else None
-        state["checkpoint_index"] = self.storage.current_checkpoint_index if self.storage else -1
-        return state
+        return encode(runtime_state(self))
 
     @classmethod
     def from_json_state(cls, json_state: tuple[str, str], stub: bool = False) -> Trial:
@@ -582,21 +571,27 @@ class Trial:
             json_state: it.
             stub: without its trainable, to look at results only.
         """
-        static, runtime = decode(json_state[0]), decode(json_state[1])
-        trial = cls(
-            static["trainable_name"], trial_id=static["trial_id"], stub=True, _setup_default_resource=False
-        )
-        for name, value in static.items():
-            setattr(trial, name, value)
-        trial.stub = stub or static["stub"]
-        trial.run_metadata = RunMetadata.from_json(runtime)
-        trial.status = runtime["status"]
-        trial.config = runtime["config"]
-        trial.experiment_tag = runtime["experiment_tag"]
-        trial.checkpoints = CheckpointList(trial.checkpoint_config)
-        trial.checkpoints.results = [_from_json(each) for each in runtime["checkpoints"]]
-        trial.checkpoints.latest = _latest_of(trial.checkpoints.results, runtime["latest"])
-        trial._restored_index = runtime["checkpoint_index"]  # type: ignore[attr-defined]
+        static = decode(json_state[0])
+        return cls.from_parts(static, {}, decode(json_state[1]), stub)
+
+    @classmethod
+    def from_parts(
+        cls, common: dict[str, Any], own: dict[str, Any], runtime: dict[str, Any], stub: bool = False
+    ) -> Trial:
+        """Make a trial of the parts that `narke.tune.experiment._trial_state` makes of one.
+
+        Args:
+            common: what trials have in common.
+            own: what is this trial's own.
+            runtime: what became of it.
+            stub: without its trainable, to look at results only.
+        """
+        trial = cls.__new__(cls)
+        trial.trial_name_creator = trial.trial_dirname_creator = None
+        trial.resume_from = trial.storage = None
+        trial.temporary_state = _TemporaryState()
+        trial._created = time.time()
+        put_state(trial, common, own, runtime, stub)
         return trial
 
     def restore_run_metadata(self, run_metadata: RunMetadata) -> None:
@@ -666,33 +661,6 @@ def _local_experiment_path(storage: Any) -> str | None:
         if is_local(storage.storage_filesystem)
         else storage.experiment_driver_staging_path
     )
-
-
-def _as_json(result: TrainingResult) -> dict[str, Any]:
-    checkpoint = result.checkpoint
-    return {
-        "class": type(checkpoint) if type(checkpoint).__name__ != "Checkpoint" else None,
-        "path": checkpoint.path if checkpoint else None,
-        "filesystem": checkpoint.filesystem
-        if checkpoint and checkpoint.filesystem.type_name != "local"
-        else None,
-        "metrics": result.metrics,
-    }
-
-
-def _from_json(state: dict[str, Any]) -> TrainingResult:
-    from narke.train._checkpoint import Checkpoint
-
-    kind = state["class"] or Checkpoint
-    found = kind(state["path"], state["filesystem"]) if state["path"] else None
-    return TrainingResult(found, state["metrics"])
-
-
-def _latest_of(results: list[TrainingResult], state: dict[str, Any] | None) -> TrainingResult | None:
-    if state is None:
-        return None
-    found = [each for each in results if each.checkpoint and each.checkpoint.path == state["path"]]
-    return found[-1] if found else _from_json(state)
 
 
 def _rebase(result: TrainingResult, old: str | None, new: str | None, storage: StorageContext) -> None:

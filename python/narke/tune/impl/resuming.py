@@ -69,11 +69,11 @@ def put_trials_back(
         folder: local, with the states of searcher, scheduler and callbacks.
     """
     controller.resume(policy)
-    trials = [Trial.from_json_state(texts) for texts in state.trials.values()]
+    trials = [Trial.from_parts(*parts) for parts in state.parts()]
     unfinished = {trial.trial_id for trial in trials if not trial.is_finished()}
     for trial in trials:
         _apply(policy, trial, storage)
-    _restore_search(controller, trials, folder)
+    _restore_search(controller, trials, folder, state.run)
     _restore_scheduler(controller, folder)
     if controller._callbacks.can_restore(folder):
         controller._callbacks.restore_from_dir(folder)
@@ -87,10 +87,9 @@ def _apply(policy: ResumeConfig, trial: Trial, storage: Any) -> None:
     """Give a restored trial its storage, and the status with which it goes on or stays."""
     import copy
 
-    index = getattr(trial, "_restored_index", -1)
     trial.set_storage(copy.copy(storage))
     assert trial.storage is not None
-    trial.storage.current_checkpoint_index = index
+    trial.storage.current_checkpoint_index = trial.restored_index
     trial.run_metadata.num_failures_after_restore = 0
     kinds = ResumeConfig.ResumeType
     if trial.status == Trial.TERMINATED:
@@ -116,7 +115,9 @@ def _forget(trial: Trial) -> None:
     trial.checkpoints = CheckpointList(trial.checkpoint_config)
 
 
-def _restore_search(controller: TuneController, trials: list[Trial], folder: str) -> None:
+def _restore_search(
+    controller: TuneController, trials: list[Trial], folder: str, facts: dict[str, Any]
+) -> None:
     search = controller.search_alg
     if isinstance(search, BasicVariantGenerator):
         numbered = [trial.trial_id.rsplit("_", 1) for trial in trials if "_" in trial.trial_id]
@@ -124,6 +125,8 @@ def _restore_search(controller: TuneController, trials: list[Trial], folder: str
             made = max(int(number) for _, number in numbered) + 1
             search.set_state({"prefix": numbered[0][0] + "_", "made": made})
             search._live = {trial.trial_id for trial in trials if not trial.is_finished()}
+        if facts.get("all_made") == search.total_samples:
+            search.set_exhausted()
         return
     known: set[str] = set()
     if search.has_checkpoint(folder):

@@ -18,34 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from narke.tune._files import append
+from narke.tune._files import Appender
 
 __all__ = ["EventWriter"]
 
 _MASK = 0xA282EAD8
 
 
-def _table() -> list[int]:
-    table = []
-    for value in range(256):
-        for _ in range(8):
-            value = (value >> 1) ^ 0x82F63B78 if value & 1 else value >> 1
-        table.append(value)
-    return table
-
-
-_TABLE = _table()
-
-
-def _crc32c(data: bytes) -> int:
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
-    return crc ^ 0xFFFFFFFF
-
-
 def _masked(data: bytes) -> bytes:
-    crc = _crc32c(data)
+    from narke import _native
+
+    crc = _native.bytes_crc32c(data)
     return struct.pack("<I", (((crc >> 15) | (crc << 17)) + _MASK) & 0xFFFFFFFF)
 
 
@@ -91,6 +74,7 @@ class EventWriter:
     def __init__(self, folder: str, suffix: str = "") -> None:
         name = f"events.out.tfevents.{int(time.time())}.{platform.node()}{suffix}"
         self.path = os.path.join(folder, name)
+        self._file: Appender | None = None
         self._buffer = [self._record(_double(1, time.time()) + _message(3, b"brain.Event:2"))]
 
     @staticmethod
@@ -108,7 +92,15 @@ class EventWriter:
         """Append what was added to the file."""
         if self._buffer:
             data, self._buffer = b"".join(self._buffer), []
-            append(self.path, data)
+            self._file = self._file or Appender(self.path)
+            self._file.write(data)
+
+    def close(self) -> None:
+        """Append what was added, and close the file."""
+        self.flush()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 def scalar(tag: str, value: float) -> bytes:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from narke.tune._files import write_whole
+from narke.tune._files import Appender, write_new
 from narke.tune.logger.logger import LoggerCallback, safe_json
 from narke.tune.result import EXPR_PARAM_FILE, EXPR_PARAM_PICKLE_FILE, EXPR_RESULT_FILE
 
@@ -20,6 +20,7 @@ __all__ = ["JsonLoggerCallback"]
 
 VALID_SUMMARY_TYPES = [int, float, np.float32, np.float64, np.int32, np.int64]
 logger = logging.getLogger(__name__)
+_text_of = json.JSONEncoder(default=safe_json).encode
 
 
 class JsonLoggerCallback(LoggerCallback):
@@ -27,7 +28,7 @@ class JsonLoggerCallback(LoggerCallback):
 
     def __init__(self) -> None:
         self._trial_configs: dict[Trial, dict] = {}
-        self._trial_files: dict[Trial, TextIO] = {}
+        self._trial_files: dict[Trial, Appender] = {}
 
     def log_trial_start(self, trial: Trial) -> None:
         """Write the configuration, and open the file of results."""
@@ -36,16 +37,13 @@ class JsonLoggerCallback(LoggerCallback):
         trial.init_local_path()
         self.update_config(trial, trial.config)
         self._restore_from_remote(EXPR_RESULT_FILE, trial)
-        path = os.path.join(trial.local_path or "", EXPR_RESULT_FILE)
-        self._trial_files[trial] = open(path, "a", encoding="utf-8")
+        self._trial_files[trial] = Appender(os.path.join(trial.local_path or "", EXPR_RESULT_FILE))
 
     def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
         """Write a result, and the configuration if it changed."""
         if trial not in self._trial_files:
             self.log_trial_start(trial)
-        file = self._trial_files[trial]
-        file.write(json.dumps(result, default=safe_json) + "\n")
-        file.flush()
+        self._trial_files[trial].write(_text_of(result) + "\n")
         if trial.config is not self._trial_configs[trial] and trial.config != self._trial_configs[trial]:
             self.update_config(trial, trial.config)
 
@@ -62,9 +60,9 @@ class JsonLoggerCallback(LoggerCallback):
         self._trial_configs[trial] = config
         folder = trial.local_path or ""
         text = json.dumps(config, indent=2, sort_keys=True, default=safe_json)
-        write_whole(os.path.join(folder, EXPR_PARAM_FILE), text)
+        write_new(os.path.join(folder, EXPR_PARAM_FILE), text)
         try:
-            write_whole(os.path.join(folder, EXPR_PARAM_PICKLE_FILE), cloudpickle.dumps(config))
+            write_new(os.path.join(folder, EXPR_PARAM_PICKLE_FILE), cloudpickle.dumps(config))
         except Exception as error:
             logger.warning("the configuration of trial %s cannot be pickled: %s", trial, error)
 

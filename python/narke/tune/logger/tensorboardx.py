@@ -65,7 +65,7 @@ class TBXLoggerCallback(LoggerCallback):
             return
         if trial.evaluated_params and result:
             writer.add(0, _events.hparams(*self._hparams(trial, result), str(trial)))
-        writer.flush()
+        writer.close()
 
     def _hparams(self, trial: Trial, result: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         known: dict[str, Any] = {}

@@ -63,6 +63,7 @@ class BasicVariantGenerator(SearchAlgorithm):
         self._total_samples: Any = 0
         self._live: set[str] = set()
         self._finished = False
+        self._exhausted = False
 
     @property
     def total_samples(self) -> int:
@@ -79,7 +80,7 @@ class BasicVariantGenerator(SearchAlgorithm):
             self._total_samples += count
             added.append(self._trials(experiment.dir_name, experiment.spec))
         self._iterator = itertools.chain(self._iterator or iter(()), *added)
-        self._finished = False
+        self._finished = self._exhausted = False
 
     def next_trial(self) -> Trial | None:
         """Return the next trial, None when all are made or enough are under way."""
@@ -89,7 +90,7 @@ class BasicVariantGenerator(SearchAlgorithm):
             return None
         trial = next(self._iterator, None) if self._iterator is not None else None
         if trial is None:
-            self._finished = True
+            self.set_exhausted()
             return None
         self._live.add(trial.trial_id)
         return trial
@@ -129,6 +130,15 @@ class BasicVariantGenerator(SearchAlgorithm):
             done += 1
 
     # ---- state
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether all trials were made; one that was told to make no more is not."""
+        return self._exhausted
+
+    def set_exhausted(self) -> None:
+        """Know that all trials were made, so that they need not be generated again to be skipped."""
+        self._exhausted = self._finished = True
 
     def get_state(self) -> dict[str, Any]:
         """Return what `set_state` takes."""

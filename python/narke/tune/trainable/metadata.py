@@ -5,7 +5,8 @@ from __future__ import annotations
 from numbers import Number
 from typing import Any
 
-from narke.tune.result import DONE, TIME_TOTAL_S
+from narke.tune.result import DONE
+from narke.tune.search.util import flattened
 
 __all__ = ["RunMetadata"]
 
@@ -18,8 +19,6 @@ class RunMetadata:
 
     Attributes:
         last_result: the last, with what was filled in.
-        metric_analysis: by metric: max, min, avg, last, last-5-avg, last-10-avg.
-        metric_n_steps: by metric: the last 5 and 10 values, under "5" and "10".
         num_failures: how often the trial failed; num_failures_after_restore since the experiment was restored.
         error_filename, pickled_error_filename: in the trial's folder, once it failed.
     """
@@ -29,29 +28,48 @@ class RunMetadata:
         self.start_time: float | None = None
         self.last_result: dict[str, Any] = {}
         self.last_result_time = 0.0
-        self.metric_analysis: dict[str, dict[str, float]] = {}
-        self.metric_n_steps: dict[str, dict[str, list[float]]] = {}
+        # None while there is at most one result, which says all.
+        self._analysis: dict[str, dict[str, float]] | None = None
+        self._n_steps: dict[str, dict[str, list[float]]] | None = None
         self.num_results = 0
         self.num_failures = 0
         self.num_failures_after_restore = 0
         self.error_filename: str | None = None
         self.pickled_error_filename: str | None = None
 
+    @property
+    def metric_analysis(self) -> dict[str, dict[str, float]]:
+        """By metric: max, min, avg, last, last-5-avg, last-10-avg."""
+        return self._statistics()[0]
+
+    @property
+    def metric_n_steps(self) -> dict[str, dict[str, list[float]]]:
+        """By metric: the last 5 and 10 values, under "5" and "10"."""
+        return self._statistics()[1]
+
+    def _statistics(self) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, list[float]]]]:
+        if self._analysis is None or self._n_steps is None:
+            self._analysis, self._n_steps = {}, {}
+            if self.num_results:
+                self._take(self.last_result, flattened(self.last_result))
+        return self._analysis, self._n_steps
+
     def update_metric(self, name: str, value: float, step: int) -> None:
         """Take a new value of a metric."""
-        known = self.metric_analysis.get(name)
+        analysis, n_steps = self._statistics()
+        known = analysis.get(name)
         if known is None:
-            self.metric_analysis[name] = known = {"max": value, "min": value, "avg": value, "last": value}
-            self.metric_n_steps[name] = {str(n): [value] for n in self._windows}
+            analysis[name] = known = {"max": value, "min": value, "avg": value, "last": value}
+            n_steps[name] = {str(n): [value] for n in self._windows}
         else:
             known["max"] = max(value, known["max"])
             known["min"] = min(value, known["min"])
             known["avg"] = known["avg"] + (value - known["avg"]) / max(step, 1)
             known["last"] = value
-            for n, window in self.metric_n_steps[name].items():
+            for n, window in n_steps[name].items():
                 window.append(value)
                 del window[: -int(n)]
-        for n, window in self.metric_n_steps[name].items():
+        for n, window in n_steps[name].items():
             known[f"last-{n}-avg"] = sum(window) / len(window)
 
     def update_result(self, result: dict[str, Any], flat: dict[str, Any]) -> None:
@@ -61,8 +79,14 @@ class RunMetadata:
             result: as reported.
             flat: the same with keys "a/b" for nested ones.
         """
+        if self.num_results:
+            self._statistics()
         self.last_result = result
         self.num_results += 1
+        if self.num_results > 1:
+            self._take(result, flat)
+
+    def _take(self, result: dict[str, Any], flat: dict[str, Any]) -> None:
         step = result.get("training_iteration") or self.num_results
         for name, value in flat.items():
             if isinstance(value, Number) and not isinstance(value, bool) and name not in _NOT_METRICS:
@@ -71,17 +95,17 @@ class RunMetadata:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `from_json` takes; values of results may be anything that can be pickled."""
-        return {
+        state: dict[str, Any] = {
             "start_time": self.start_time,
             "last_result": self.last_result,
-            "metric_analysis": self.metric_analysis,
-            "metric_n_steps": self.metric_n_steps,
             "num_results": self.num_results,
-            "num_failures": self.num_failures,
-            "error_filename": self.error_filename,
-            "pickled_error_filename": self.pickled_error_filename,
-            "total_time": self.last_result.get(TIME_TOTAL_S, 0),
         }
+        if self.num_results > 1:
+            state["metric_analysis"], state["metric_n_steps"] = self._statistics()
+        for name in ("num_failures", "error_filename", "pickled_error_filename"):
+            if getattr(self, name):
+                state[name] = getattr(self, name)
+        return state
 
     @classmethod
     def from_json(cls, state: dict[str, Any]) -> RunMetadata:
@@ -89,10 +113,9 @@ class RunMetadata:
         made = cls()
         made.start_time = state["start_time"]
         made.last_result = state["last_result"] or {}
-        made.metric_analysis = state["metric_analysis"]
-        made.metric_n_steps = state["metric_n_steps"]
         made.num_results = state["num_results"]
-        made.num_failures = state["num_failures"]
-        made.error_filename = state["error_filename"]
-        made.pickled_error_filename = state["pickled_error_filename"]
+        made._analysis, made._n_steps = state.get("metric_analysis"), state.get("metric_n_steps")
+        for name in ("num_failures", "error_filename", "pickled_error_filename"):
+            if name in state:
+                setattr(made, name, state[name])
         return made
