@@ -14,7 +14,7 @@ openai = pytest.importorskip("openai")
 import requests  # noqa: E402
 import tiny_models  # noqa: E402
 from ray import serve  # noqa: E402
-from ray.serve.llm import LLMConfig, LLMServingArgs, build_openai_app  # noqa: E402
+from ray.serve.llm import LLMConfig, LLMServingArgs, build_openai_app, build_pd_openai_app  # noqa: E402
 
 from narke.serve.llm._private.sampling import Sampling, choose  # noqa: E402
 
@@ -224,7 +224,43 @@ def test_adapters_change_the_text_and_give_way(client):
     assert ask(client).choices[0].message.content == base.choices[0].message.content
 
 
-def test_prompts_with_one_beginning_go_to_one_replica(served, folders):
+class TestPromptsReadElsewhere:
+    def test_texts_are_those_of_one_replica(self, served, client, folders):
+        adapters = {"lora_config": {"dynamic_lora_loading_path": str(folders["adapters"])}}
+        one = {
+            "model_loading_config": {"model_id": "tiny", "model_source": folders["causal"]},
+            "deployment_config": {"ray_actor_options": {"num_cpus": 0.2}, "num_replicas": 2},
+            "engine_kwargs": {"kv_transfer_config": {"kv_connector": "NixlConnector"}},
+            **adapters,
+        }
+        args = {
+            "prefill_config": one,
+            "decode_config": one,
+            "ingress_deployment_config": {"name": "Front", "ray_actor_options": {"num_cpus": 0}},
+        }
+        serve.run(build_pd_openai_app(args), name="apart", route_prefix="/apart")
+        apart = openai.OpenAI(base_url=f"{served.url}/apart/v1", api_key="none", max_retries=0, timeout=60)
+        assert ask(apart).choices[0].message.content == ask(client).choices[0].message.content
+        assert len({choice.message.content for choice in ask(apart, n=2).choices}) == 1
+        if client.has_peft:
+            named = {"model": "tiny:loud"}
+            assert ask(apart, **named).choices[0].message == ask(client, **named).choices[0].message
+        with pytest.raises(openai.NotFoundError):
+            ask(apart, model="tiny:none")
+        prefill = serve.get_deployment_handle("Prefill:tiny", "apart")
+        facts = prefill.record_replica_metadata.remote().result()
+        assert facts == {"model_id": "tiny", "role": "prefill", "kv_connector": "NixlConnector"}
+        assert prefill.record_routing_stats.remote().result()["prompt_tokens"] > 0
+        serve.delete("apart")
+
+    def test_both_have_one_model(self):
+        configs = [{"model_loading_config": {"model_id": name}} for name in ("a", "b")]
+        with pytest.raises(ValueError, match="model id mismatch"):
+            build_pd_openai_app({"prefill_config": configs[0], "decode_config": configs[1]})
+
+
+@pytest.mark.parametrize("router", ["PrefixCacheAffinityRouter", "KVAwareRouter"])
+def test_prompts_with_one_beginning_go_to_one_replica(served, folders, router):
     from ray.serve.config import RequestRouterConfig
 
     from narke.serve.llm import LLMServer
@@ -235,16 +271,14 @@ def test_prompts_with_one_beginning_go_to_one_replica(served, folders):
             yield serve.get_replica_context().replica_id.unique_id
 
     config = LLMConfig(model_loading_config={"model_id": "tiny", "model_source": folders["causal"]})
-    router = RequestRouterConfig(
-        request_router_class="narke.serve.llm.request_router:PrefixCacheAffinityRouter"
-    )
+    routing = RequestRouterConfig(request_router_class=f"narke.serve.llm.request_router:{router}")
     app = serve.deployment(Named).options(
-        num_replicas=2, request_router_config=router, ray_actor_options={"num_cpus": 0.2}
+        num_replicas=2, request_router_config=routing, ray_actor_options={"num_cpus": 0.2}
     )
     handle = serve.run(app.bind(config), name="near", route_prefix=None).options(stream=True)
 
     def who(text):
-        return next(iter(handle.completions.remote(CompletionRequest(prompt=text))))
+        return list(handle.completions.remote(CompletionRequest(prompt=text)))[0]
 
     fox = {who("the quick brown fox " + word) for word in tiny_models.WORDS}
     dog = {who("hello lazy dog, how are you " + word) for word in tiny_models.WORDS}

@@ -65,14 +65,14 @@ def adapter(base, folder):
     model.save_pretrained(folder)
 
 
-def encoder(folder):
-    """A BERT of one layer."""
+def _bert(folder, cls, seed, **more):
+    """A BERT of one layer; gives its folder."""
     import torch
-    from transformers import BertConfig, BertModel
+    from transformers import BertConfig
 
     folder = str(folder)
     size = _tokenizer(folder)
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=size,
         hidden_size=16,
@@ -80,6 +80,21 @@ def encoder(folder):
         num_attention_heads=2,
         intermediate_size=32,
         max_position_embeddings=64,
+        **more,
     )
-    BertModel(config).save_pretrained(folder)
+    cls(config).save_pretrained(folder)
     return folder
+
+
+def encoder(folder):
+    """One that gives vectors."""
+    from transformers import BertModel
+
+    return _bert(folder, BertModel, 3)
+
+
+def judge(folder):
+    """One that gives pairs of texts a number."""
+    from transformers import BertForSequenceClassification
+
+    return _bert(folder, BertForSequenceClassification, 5, num_labels=1, initializer_range=0.5)

@@ -83,13 +83,14 @@ class RunningReplica:
 
     @property
     def replica_metadata(self) -> dict[str, Any]:
-        """What a table says of it, as plain data."""
+        """What a table says of it, and what its ``record_replica_metadata`` gave when it started, as plain data."""
         replica = self._replica
         return {
             "id": replica.id,
             "node": replica.node,
             "models": list(replica.models),
             "stats": replica.stats,
+            **replica.facts,
         }
 
     def reserve_slot(self, request_metadata: Any) -> Any:
@@ -102,6 +103,11 @@ class RunningReplica:
     def release_slot(self, slot_token: Any) -> None:
         """Give the place back."""
         slot_token.mine -= 1
+
+    @property
+    def backend_http_endpoint(self) -> tuple[str, int] | None:
+        """(host, port) of the replica's own HTTP server; None, as requests come to it over the engine."""
+        return None
 
     def update_replica_info(self, replica_info: Any) -> None:
         """Take over what a new table says."""
@@ -175,6 +181,26 @@ class RequestRouter:
     def replica_queue_len_cache(self) -> dict[ReplicaID, int]:
         """Requests that this process has at each replica."""
         return {name: replica._replica.mine for name, replica in self._replicas.items()}
+
+    def decrement_queue_len_cache(self, replica_id: ReplicaID) -> None:
+        """A call there has ended, whatever came of it."""
+        if (replica := self._replicas.get(replica_id)) is not None and replica._replica.mine > 0:
+            replica._replica.mine -= 1
+
+    @property
+    def max_num_routing_tasks(self) -> int:
+        """Calls that are looked at at once, at most: two for each replica, up to `max_num_routing_tasks_cap`."""
+        return min(self.max_num_routing_tasks_cap, 2 * len(self._replicas))
+
+    @property
+    def target_num_routing_tasks(self) -> int:
+        """Calls that wait, up to `max_num_routing_tasks`."""
+        return min(self.num_pending_requests, self.max_num_routing_tasks)
+
+    @property
+    def curr_num_routing_tasks(self) -> int:
+        """The same: calls that wait have no tasks of their own, each is looked at when a place gets free."""
+        return self.target_num_routing_tasks
 
     def on_new_queue_len_info(self, replica_id: ReplicaID, num_ongoing_requests: int) -> None:
         """A replica has told how many requests it has; for subclasses."""

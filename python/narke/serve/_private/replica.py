@@ -77,6 +77,7 @@ class Replica:
             "worker_id": here.get_worker_id(),
             "log_file_path": log_path,
             "max_ongoing_requests": self._most,
+            "metadata": await self._servable.told_by("record_replica_metadata") if self._servable else {},
         }
 
     async def _build(self) -> None:
@@ -135,9 +136,9 @@ class Replica:
         """Raise if the replica is ill; else its numbers."""
         assert self._servable is not None
         await self._servable.check_health()
-        return self.numbers()
+        return await self.stats()
 
-    def numbers(self) -> dict[str, Any]:
+    async def stats(self) -> dict[str, Any]:
         """Requests that run and wait here, counts since the start, and the multiplexed models held."""
         from narke.serve._private.multiplexing import loaded_models
 
@@ -148,12 +149,8 @@ class Replica:
             "errors": self._errors,
             "models": loaded_models(),
             "time": time.time(),
-            "routing_stats": self._servable.routing_stats() if self._servable is not None else {},
+            "routing_stats": await self._servable.told_by("record_routing_stats") if self._servable else {},
         }
-
-    async def stats(self) -> dict[str, Any]:
-        """`numbers`, for the controller."""
-        return self.numbers()
 
     async def serve_until_end(self) -> None:
         """Never returns: whoever waits for it is told when this process ends."""

@@ -28,7 +28,19 @@ _MOST_QUEUED = 1_000_000
 class RoutedReplica:
     """A replica as this process sees it."""
 
-    __slots__ = ("_calls", "actor", "actor_id", "id", "is_gone", "mine", "models", "most", "node", "stats")
+    __slots__ = (
+        "_calls",
+        "actor",
+        "actor_id",
+        "facts",
+        "id",
+        "is_gone",
+        "mine",
+        "models",
+        "most",
+        "node",
+        "stats",
+    )
 
     def __init__(self, entry: dict[str, Any]) -> None:
         self.id: str = entry["id"]
@@ -45,6 +57,7 @@ class RoutedReplica:
         self.models: list[str] = list(entry["models"])
         self.node: str = entry["node"]
         self.stats: dict[str, Any] = entry.get("stats") or {}
+        self.facts: dict[str, Any] = entry.get("metadata") or {}
 
     def call(self, method: str, num_returns: int) -> Any:
         """The extension's call object for one of the replica's methods; -1 streams."""

@@ -177,12 +177,13 @@ class Servable:
         if inspect.isawaitable(result):
             await result
 
-    def routing_stats(self) -> dict[str, Any]:
-        """What the instance's ``record_routing_stats`` gives routers to know."""
-        method = (
-            getattr(self.instance, "record_routing_stats", None) if inspect.isclass(self.target) else None
-        )
-        return dict(method()) if method is not None and not inspect.iscoroutinefunction(method) else {}
+    async def told_by(self, name: str) -> dict[str, Any]:
+        """What the instance's ``record_routing_stats`` or ``record_replica_metadata`` gives routers to know."""
+        method = getattr(self.instance, name, None) if inspect.isclass(self.target) else None
+        if method is None:
+            return {}
+        result = method()
+        return dict(await result if inspect.isawaitable(result) else result)
 
     async def destroy(self) -> None:
         """Run the instance's ``__del__`` and the lifespan's end, once."""

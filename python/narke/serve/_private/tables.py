@@ -56,6 +56,7 @@ def _deployment(key: str, state: DeploymentState, actors: Mapping[str, bytes]) -
                 "models": list(record.numbers.get("models", ())),
                 "node": record.facts.get("node_id", ""),
                 "stats": record.numbers.get("routing_stats") or {},
+                "metadata": record.facts.get("metadata") or {},
             }
             for record in state.serving()
             if record.id in actors
@@ -69,5 +70,8 @@ def for_proxies(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def _for_proxy(deployment: dict[str, Any]) -> dict[str, Any]:
-    replicas = [{k: v for k, v in replica.items() if k != "stats"} for replica in deployment["replicas"]]
+    replicas = [
+        {k: v for k, v in replica.items() if k not in ("stats", "metadata")}
+        for replica in deployment["replicas"]
+    ]
     return {**{k: v for k, v in deployment.items() if k != "router"}, "replicas": replicas}

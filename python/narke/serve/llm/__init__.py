@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from narke.serve.llm.builders import build_llm_deployment, build_openai_app
+    from narke.serve.llm.builders import build_llm_deployment, build_openai_app, build_pd_openai_app
     from narke.serve.llm.configs import (
         CloudMirrorConfig,
         LLMConfig,
@@ -27,6 +27,7 @@ __all__ = [
     "ModelLoadingConfig",
     "build_llm_deployment",
     "build_openai_app",
+    "build_pd_openai_app",
 ]
 
 # Imported when they are asked for: configs need neither FastAPI nor a model's library.
@@ -35,6 +36,7 @@ _WHERE = {
     "LLMServer": ("server", "LLMServer"),
     "build_llm_deployment": ("builders", "build_llm_deployment"),
     "build_openai_app": ("builders", "build_openai_app"),
+    "build_pd_openai_app": ("builders", "build_pd_openai_app"),
     **{
         name: ("configs", name)
         for name in ("CloudMirrorConfig", "LLMConfig", "LLMServingArgs", "LoraConfig", "ModelLoadingConfig")

@@ -7,10 +7,10 @@ from typing import Any
 
 from narke.serve.config import import_attr
 from narke.serve.deployment import Application
-from narke.serve.llm.configs import LLMConfig, LLMServingArgs
+from narke.serve.llm.configs import LLMConfig, LLMServingArgs, PDServingArgs
 from narke.serve.llm.openai_api_models import ModelCard
 
-__all__ = ["build_llm_deployment", "build_openai_app"]
+__all__ = ["build_llm_deployment", "build_openai_app", "build_pd_openai_app"]
 
 
 def build_llm_deployment(
@@ -40,8 +40,6 @@ def build_llm_deployment(
 
 
 def _class_of(config: LLMConfig) -> Any:
-    if isinstance(config.server_cls, str):
-        return import_attr(config.server_cls)
     if config.server_cls is not None:
         return config.server_cls
     from narke.serve.llm.server import LLMServer
@@ -55,12 +53,39 @@ def build_openai_app(llm_serving_args: LLMServingArgs | dict[str, Any]) -> Appli
     Args:
         llm_serving_args: an `LLMServingArgs`, or its fields; a config file may name this function as ``import_path``.
     """
-    from narke.serve.api import deployment
-    from narke.serve.llm.ingress import OpenAiIngress, make_fastapi_ingress
-
     args = LLMServingArgs.model_validate(llm_serving_args)
     configs: list[LLMConfig] = args.llm_configs
     handles = {config.model_id: build_llm_deployment(config) for config in configs}
+    return _behind_ingress(args, configs, handles)
+
+
+def build_pd_openai_app(pd_serving_args: PDServingArgs | dict[str, Any]) -> Application:
+    """The same for one model whose prompts are read by other replicas than those that make the texts.
+
+    Args:
+        pd_serving_args: a `PDServingArgs`, or its fields.
+    """
+    from narke.serve.llm.pd_server import PDDecodeServer, PDPrefillServer
+
+    args = PDServingArgs.model_validate(pd_serving_args)
+    prefill = build_llm_deployment(
+        args.prefill_config, name_prefix="Prefill:", deployment_cls=PDPrefillServer
+    )
+    decode = build_llm_deployment(
+        args.decode_config,
+        name_prefix="Decode:",
+        bind_kwargs={"prefill_server": prefill},
+        deployment_cls=PDDecodeServer,
+    )
+    return _behind_ingress(args, [args.decode_config], {args.decode_config.model_id: decode})
+
+
+def _behind_ingress(
+    args: LLMServingArgs | PDServingArgs, configs: list[LLMConfig], handles: dict[str, Application]
+) -> Application:
+    from narke.serve.api import deployment
+    from narke.serve.llm.ingress import OpenAiIngress, make_fastapi_ingress
+
     cards = {config.model_id: ModelCard(id=config.model_id, metadata=_facts(config)) for config in configs}
     lora = {c.model_id: c.lora_config.dynamic_lora_loading_path for c in configs if c.lora_config is not None}
     given = args.ingress_cls_config.get("ingress_cls", OpenAiIngress)

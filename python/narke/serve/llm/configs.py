@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    PrivateAttr,
+    field_validator,
+    model_validator,
+)
+
+from narke.serve._private.models import Model
+from narke.serve.config import import_attr
+from narke.serve.llm._private.callbacks import CallbackConfig
 
 __all__ = ["CloudMirrorConfig", "LLMConfig", "LLMServingArgs", "LoraConfig", "ModelLoadingConfig"]
 
+_KV_ROLES = ("kv_both", "kv_producer", "kv_consumer")
 _CLOUDS = ("s3://", "gs://", "abfss://", "azure://", "pyarrow-")
 
 
-class _FromFile(BaseModel):
+class _FromFile(Model):
     """A model that YAML files may hold."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
@@ -95,6 +110,48 @@ class LoraConfig(_FromFile):
         return value.rstrip("/") if value else value
 
 
+@dataclasses.dataclass(frozen=True)
+class MultiplexConfig:
+    """How many adapters a replica keeps, and how it fetches them; see `LoraConfig`."""
+
+    max_num_models_per_replica: int
+    download_timeout_s: float | None
+    max_download_tries: int
+
+
+@dataclasses.dataclass(frozen=True)
+class KvConnector:
+    """What hands keys and values of prompts on, from replicas that read them to those that go on.
+
+    Attributes:
+        name: vLLM's connector; with transformers, always the object store.
+        role: kv_both, kv_producer or kv_consumer.
+        options: all of ``kv_transfer_config``.
+    """
+
+    name: str
+    role: str
+    options: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineConfig:
+    """What an engine is told.
+
+    Attributes:
+        model_id: what requests call the model.
+        source, tokenizer_source: where the files are.
+        options: ``engine_kwargs``.
+        gpus: how many a replica has.
+    """
+
+    model_id: str
+    source: str
+    tokenizer_source: str | None
+    options: dict[str, Any]
+    gpus: int
+
+
 class LLMConfig(_FromFile):
     """One model and its deployment.
 
@@ -108,8 +165,10 @@ class LLMConfig(_FromFile):
         deployment_config: options of the deployment, as `narke.serve.deployment` has them.
         runtime_env: of the replicas.
         server_cls: class (or its import path) in place of `LLMServer`.
-        log_engine_metrics, accelerator_config, experimental_configs, callback_config: kept for configs that have them;
-            only vLLM has a use for them.
+        callback_config: {"callback_class", "callback_kwargs", "raise_error_on_callback"}: code that runs when a replica
+            loads the model.
+        log_engine_metrics, accelerator_config, experimental_configs: kept for configs that have them; only vLLM has a
+            use for them.
     """
 
     runtime_env: dict[str, Any] | None = None
@@ -124,7 +183,52 @@ class LLMConfig(_FromFile):
     server_cls: Any = None
     experimental_configs: dict[str, Any] = Field(default_factory=dict)
     log_engine_metrics: bool | None = True
-    callback_config: dict[str, Any] = Field(default_factory=dict)
+    callback_config: CallbackConfig = Field(default_factory=CallbackConfig)
+    _hf_config: Any = PrivateAttr(default=None)
+    _callback: Any = PrivateAttr(default=None)
+    _kv_connector: KvConnector | None = PrivateAttr(default=None)
+
+    @field_validator("model_loading_config", mode="before")
+    @classmethod
+    def validate_model_loading_config(cls, value: Any) -> ModelLoadingConfig:
+        """A ModelLoadingConfig, or its fields."""
+        return value if isinstance(value, ModelLoadingConfig) else ModelLoadingConfig.model_validate(value)
+
+    @field_validator("lora_config", mode="before")
+    @classmethod
+    def validate_lora_config(cls, value: Any) -> LoraConfig | None:
+        """A LoraConfig, its fields, or None."""
+        return value if value is None or isinstance(value, LoraConfig) else LoraConfig.model_validate(value)
+
+    @field_validator("server_cls")
+    @classmethod
+    def validate_server_cls(cls, value: Any) -> Any:
+        """A class, imported if it is named."""
+        return import_attr(value) if isinstance(value, str) else value
+
+    @field_validator("accelerator_type")
+    @classmethod
+    def validate_accelerator_type(cls, value: str | None) -> str | None:
+        """A kind of accelerator that is known."""
+        from narke.util.accelerators import accelerators
+
+        if value is None:
+            return None
+        known = {v for name, v in vars(accelerators).items() if name.isupper() and isinstance(v, str)}
+        found = "A10G" if value == "A10" else value
+        if found not in known:
+            raise ValueError(f"Unsupported accelerator type: {value}; known are {sorted(known)}")
+        return found
+
+    @field_validator("experimental_configs")
+    @classmethod
+    def validate_experimental_configs(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Without names that are not heeded any more."""
+        if "num_router_replicas" in value:
+            raise ValueError(
+                "num_router_replicas of experimental_configs is called num_ingress_replicas now: rename it"
+            )
+        return value
 
     @field_validator("llm_engine")
     @classmethod
@@ -153,6 +257,93 @@ class LLMConfig(_FromFile):
     def update_engine_kwargs(self, **kwargs: Any) -> None:
         """Add to `engine_kwargs`."""
         self.engine_kwargs.update(kwargs)
+
+    @property
+    def max_request_context_length(self) -> int | None:
+        """Tokens that a prompt and its text may have together, if the config bounds them."""
+        return self.engine_kwargs.get("max_model_len")
+
+    def apply_checkpoint_info(
+        self, model_id_or_path: str, trust_remote_code: bool = False, hf_config: Any = None
+    ) -> None:
+        """Have the facts of the model's own config; the replica does it once the model is loaded.
+
+        Args:
+            model_id_or_path: the model's folder or name.
+            trust_remote_code: whether it may bring code.
+            hf_config: the config, if it is read already.
+
+        Raises:
+            ValueError: there is no config.
+        """
+        if hf_config is None:
+            import transformers
+
+            try:
+                hf_config = transformers.AutoConfig.from_pretrained(
+                    model_id_or_path, trust_remote_code=trust_remote_code
+                )
+            except Exception as error:
+                raise ValueError(f"{model_id_or_path!r} has no config of a model: {error}") from error
+        self._hf_config = hf_config
+
+    @property
+    def model_architecture(self) -> str:
+        """The class of the model, known after `apply_checkpoint_info`; "UNSPECIFIED" before."""
+        return str(next(iter(getattr(self._hf_config, "architectures", None) or ()), "UNSPECIFIED"))
+
+    @property
+    def supports_vision(self) -> bool:
+        """Whether the model takes images, known after `apply_checkpoint_info`."""
+        return hasattr(self._hf_config, "vision_config")
+
+    @property
+    def input_modality(self) -> str:
+        """ "image" for models that take images, else "text"."""
+        return "image" if self.supports_vision else "text"
+
+    def multiplex_config(self) -> MultiplexConfig | None:
+        """How adapters are kept; None without a lora_config."""
+        lora = self.lora_config
+        if lora is None:
+            return None
+        return MultiplexConfig(
+            lora.max_num_adapters_per_replica, lora.download_timeout_s, lora.max_download_tries
+        )
+
+    def get_engine_config(self) -> EngineConfig:
+        """What the engine is told."""
+        loading = self.model_loading_config
+        return EngineConfig(
+            self.model_id, loading.source(), loading.tokenizer_source, dict(self.engine_kwargs), self.gpus()
+        )
+
+    def get_or_create_callback(self) -> Any:
+        """The callback of this process, made once; None without one."""
+        if self._callback is None:
+            self._callback = self.callback_config.make(self)
+        return self._callback
+
+    @property
+    def kv_connector_backend(self) -> KvConnector | None:
+        """What hands keys and values on, known after `setup_engine_backend`; None: nothing does."""
+        return self._kv_connector
+
+    def setup_engine_backend(self) -> None:
+        """Read ``kv_transfer_config`` of `engine_kwargs`; the replica does it before it loads the model.
+
+        Raises:
+            ValueError: it names no connector, or a role that is not known.
+        """
+        given = self.engine_kwargs.get("kv_transfer_config")
+        if given is None:
+            return
+        name, role = dict(given).get("kv_connector"), dict(given).get("kv_role", "kv_both")
+        if not name:
+            raise ValueError("Connector type is not specified: give kv_transfer_config a kv_connector.")
+        if role not in _KV_ROLES:
+            raise ValueError(f"kv_role must be one of {_KV_ROLES}, got {role!r}")
+        self._kv_connector = KvConnector(name, role, dict(given))
 
     def gpus(self) -> int:
         """GPUs that a replica needs."""
@@ -196,6 +387,39 @@ class LLMServingArgs(_FromFile):
         if len(set(ids)) != len(ids):
             raise ValueError(f"Duplicate models found: {ids}. Make sure each model_id is unique.")
         return found
+
+
+class PDServingArgs(_FromFile):
+    """What `build_pd_openai_app` builds.
+
+    Attributes:
+        prefill_config, decode_config: of the replicas that read prompts, and of those that make texts: one model.
+        ingress_cls_config, ingress_deployment_config: as `LLMServingArgs` has them.
+    """
+
+    prefill_config: Any
+    decode_config: Any
+    ingress_cls_config: dict[str, Any] = Field(default_factory=dict)
+    ingress_deployment_config: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("prefill_config", "decode_config")
+    @classmethod
+    def _read_config(cls, value: Any) -> LLMConfig:
+        return _config_of(value)
+
+    @model_validator(mode="after")
+    def _check_pair(self) -> PDServingArgs:
+        both = self.prefill_config, self.decode_config
+        if both[0].model_id != both[1].model_id:
+            raise ValueError(
+                f"P/D model id mismatch: prefill_config has {both[0].model_id!r}, decode_config {both[1].model_id!r}"
+            )
+        places = {
+            c.lora_config.dynamic_lora_loading_path if c.lora_config is not None else None for c in both
+        }
+        if len(places) > 1:
+            raise ValueError(f"prefill_config and decode_config must have the same adapters, got {places}")
+        return self
 
 
 def _config_of(value: Any) -> LLMConfig:

@@ -19,6 +19,7 @@ from narke.serve.llm.openai_api_models import (
     ErrorResponse,
     ModelCard,
     ModelList,
+    ScoreRequest,
     TokenizeRequest,
 )
 
@@ -30,6 +31,7 @@ DEFAULT_ENDPOINTS: dict[str, tuple[str, str]] = {
     "chat": ("post", "/v1/chat/completions"),
     "completions": ("post", "/v1/completions"),
     "embeddings": ("post", "/v1/embeddings"),
+    "score": ("post", "/score"),
     "tokenize": ("post", "/tokenize"),
     "detokenize": ("post", "/detokenize"),
 }
@@ -94,6 +96,10 @@ class OpenAiIngress:
     async def embeddings(self, body: EmbeddingRequest, request: Request) -> Response:
         """Vectors for texts."""
         return await self._ask("embeddings", body, request)
+
+    async def score(self, body: ScoreRequest, request: Request) -> Response:
+        """How well texts fit."""
+        return await self._ask("score", body, request)
 
     async def tokenize(self, body: TokenizeRequest, request: Request) -> Response:
         """A text's tokens."""

@@ -26,6 +26,8 @@ __all__ = [
     "ErrorResponse",
     "ModelCard",
     "ModelList",
+    "ScoreRequest",
+    "ScoreResponse",
     "TokenizeRequest",
     "TokenizeResponse",
     "Usage",
@@ -116,6 +118,29 @@ class DetokenizeRequest(_Request):
     tokens: list[int]
 
 
+class ScoreRequest(_Request):
+    """Texts whose fit is asked: one with one, one with several, or pairs."""
+
+    text_1: str | list[str]
+    text_2: str | list[str]
+
+    def pairs(self) -> tuple[list[str], list[str]]:
+        """The first and the second texts, as many of each.
+
+        Raises:
+            ValueError: the numbers do not fit.
+        """
+        first = [self.text_1] if isinstance(self.text_1, str) else self.text_1
+        second = [self.text_2] if isinstance(self.text_2, str) else self.text_2
+        if len(first) == 1:
+            first = first * len(second)
+        if not first or len(first) != len(second):
+            raise ValueError(
+                f"text_1 has {len(first)} texts and text_2 {len(second)}: one with many, or as many of each"
+            )
+        return first, second
+
+
 class Usage(BaseModel):
     """Tokens that a request took."""
 
@@ -163,6 +188,17 @@ class EmbeddingResponse(BaseModel):
     """Vectors, one for each text."""
 
     id: str = Field(default_factory=lambda: f"embd-{uuid.uuid4().hex}")
+    object: str = "list"
+    created: int = Field(default_factory=_now)
+    model: str
+    data: list[dict[str, Any]]
+    usage: Usage
+
+
+class ScoreResponse(BaseModel):
+    """How well texts fit, one number for each pair."""
+
+    id: str = Field(default_factory=lambda: f"score-{uuid.uuid4().hex}")
     object: str = "list"
     created: int = Field(default_factory=_now)
     model: str

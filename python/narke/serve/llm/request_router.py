@@ -15,7 +15,10 @@ from narke.serve.request_router import (
     RunningReplica,
 )
 
-__all__ = ["PrefixCacheAffinityRouter", "PrefixTree"]
+__all__ = ["KVAwareRouter", "PrefixCacheAffinityRouter", "PrefixTree"]
+
+
+_MOST_CHARS = 400_000  # remembered of a replica
 
 
 class _Node:
@@ -185,6 +188,52 @@ class PrefixCacheAffinityRouter(LocalityMixin, MultiplexMixin, RequestRouter):
             self._tree.insert(text, replica_id.unique_id)
             if self._tree.size.get(replica_id.unique_id, 0) > self._most_chars:
                 self._tree.evict(replica_id.unique_id, self._target_chars)
+
+
+class KVAwareRouter(RequestRouter):
+    """Sends a request where the least is to be done for it.
+
+    That is to read what the replica does not know of the prompt, and to wait: a request under way counts as much as
+    reading the average prompt. What it knows is this process's own.
+    """
+
+    def initialize_state(self) -> None:  # type: ignore[override]
+        """Nothing is known yet."""
+        self._tree = PrefixTree()
+        self._asked = 0
+        self._chars = 0
+
+    def update_replicas(self, replicas: list[RunningReplica]) -> None:
+        """These are the replicas now."""
+        for replica_id in set(self.curr_replicas) - {replica.replica_id for replica in replicas}:
+            self._tree.forget(replica_id.unique_id)
+        super().update_replicas(replicas)
+
+    async def choose_replicas(
+        self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
+    ) -> list[list[RunningReplica]]:
+        """Each replica in a group of its own, the one with the least to do first."""
+        text = _prompt_of(pending_request)
+        average = self._chars / self._asked if self._asked else 1.0
+
+        def work(replica: RunningReplica) -> tuple[float, int]:  # of equal ones, where the least is held
+            name = replica.replica_id.unique_id
+            known, _ = self._tree.match(text, [name])
+            return len(text) - known + average * replica._replica.mine, self._tree.size.get(name, 0)
+
+        groups: dict[tuple[float, int], list[RunningReplica]] = {}
+        for replica in candidate_replicas:
+            groups.setdefault(work(replica), []).append(replica)
+        return [groups[key] for key in sorted(groups)]
+
+    def on_request_routed(self, pending_request: PendingRequest, replica_id: ReplicaID, result: Any) -> None:
+        """The replica reads the prompt."""
+        if text := _prompt_of(pending_request):
+            self._asked += 1
+            self._chars += len(text)
+            self._tree.insert(text, replica_id.unique_id)
+            if self._tree.size[replica_id.unique_id] > _MOST_CHARS:
+                self._tree.evict(replica_id.unique_id, _MOST_CHARS * 9 // 10)
 
 
 def _prompt_of(pending: PendingRequest | None) -> str:

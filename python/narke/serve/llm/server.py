@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import logging
-import struct
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -14,8 +11,11 @@ from typing import Any
 
 from narke.serve._private.multiplexing import ModelCache
 from narke.serve.context import request_context
+from narke.serve.llm._private.answers import RequestError, content_of, encoded, merged, usage_of, whole
+from narke.serve.llm._private.answers import event as sse
+from narke.serve.llm._private.control import EngineControl
 from narke.serve.llm._private.loading import fetched
-from narke.serve.llm._private.sampling import Piece, Sampling
+from narke.serve.llm._private.sampling import Sampling
 from narke.serve.llm.configs import LLMConfig
 from narke.serve.llm.openai_api_models import (
     ChatCompletionRequest,
@@ -29,9 +29,10 @@ from narke.serve.llm.openai_api_models import (
     EmbeddingRequest,
     EmbeddingResponse,
     ErrorResponse,
+    ScoreRequest,
+    ScoreResponse,
     TokenizeRequest,
     TokenizeResponse,
-    Usage,
 )
 
 __all__ = ["LLMServer"]
@@ -40,30 +41,20 @@ logger = logging.getLogger("ray.serve")
 _COMPLETION_TOKENS = 16  # without max_tokens, as OpenAI's
 
 
-class RequestError(Exception):
-    """A request that cannot be answered.
-
-    Attributes:
-        status: HTTP's.
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 def engine_of(config: LLMConfig) -> Any:
     """The engine that a config asks for and this machine has, with the model loaded."""
-    loading = config.model_loading_config
-    source = fetched(loading.source(), tries=3)
-    tokenizer = fetched(loading.tokenizer_source, tries=3) if loading.tokenizer_source else None
+    given = config.get_engine_config()
+    source = fetched(given.source, tries=3)
+    tokenizer = fetched(given.tokenizer_source, tries=3) if given.tokenizer_source else None
     if config.llm_engine == "vLLM" and _has_vllm():
         from narke.serve.llm._private.vllm_engine import VLLMEngine
 
-        return VLLMEngine(source, tokenizer, config.engine_kwargs)
+        return VLLMEngine(source, tokenizer, given.options)
     from narke.serve.llm._private.transformers_engine import TransformersEngine
 
-    return TransformersEngine(source, tokenizer, config.engine_kwargs, threads=_cpus())
+    if config.llm_engine == "vLLM":
+        logger.warning("vLLM needs its package and a GPU: %s runs on transformers here.", given.model_id)
+    return TransformersEngine(source, tokenizer, given.options, threads=_cpus())
 
 
 def _cpus() -> int:
@@ -83,7 +74,7 @@ def _has_vllm() -> bool:
     return bool(torch.cuda.is_available())
 
 
-class LLMServer:
+class LLMServer(EngineControl):
     """Answers OpenAI requests for one model and its adapters.
 
     Each of `chat`, `completions` and `embeddings` is a stream: of server-sent events for a request with ``stream``,
@@ -93,15 +84,27 @@ class LLMServer:
     def __init__(
         self, llm_config: LLMConfig, *, engine_cls: Any = None, model_downloader: Any = None
     ) -> None:
+        super().__init__()
         self._config = llm_config
-        self._make_engine = engine_cls or engine_of
         self._download = model_downloader or fetched
-        self._going = asyncio.Event()
-        self._going.set()
-        self._engine: Any = self._make_engine(llm_config)
-        self._started = time.time()
-        most = llm_config.lora_config.max_num_adapters_per_replica if llm_config.lora_config else 1
+        self._engine: Any = self._load(engine_cls or engine_of)
+        held = llm_config.multiplex_config()
+        most = held.max_num_models_per_replica if held is not None else 1
         self._adapters = ModelCache(self._load_adapter, None, most, self._engine.drop_adapter)
+
+    def _load(self, make_engine: Any) -> Any:
+        config = self._config
+        config.setup_engine_backend()
+        callback = config.get_or_create_callback()
+        if callback is not None:
+            callback.run_callback_sync("on_before_node_init")
+            if "://" in config.get_engine_config().source:
+                callback.run_callback_sync("on_before_download_model_files_distributed")
+        engine = make_engine(config)
+        config.apply_checkpoint_info(config.model_id, hf_config=getattr(engine, "hf_config", None))
+        if callback is not None:
+            callback.run_callback_sync("on_after_node_init")
+        return engine
 
     @classmethod
     def sync_init(
@@ -139,13 +142,13 @@ class LLMServer:
         except RequestError as error:
             yield ErrorResponse.of(error.status, str(error))
             return
-        runs = [self._engine.generate(prompt, sampling, adapter) for _ in range(request.n)]
+        runs = self._runs(prompt, [sampling] * request.n, adapter)
         name = request.model or self._config.model_id
         if request.stream:
             async for event in self._chat_events(request, name, runs, len(prompt)):
                 yield event
             return
-        texts = await asyncio.gather(*(_whole(run) for run in runs))
+        texts = await asyncio.gather(*(whole(run) for run in runs))
         choices = [
             {
                 "index": i,
@@ -155,7 +158,7 @@ class LLMServer:
             }
             for i, (text, _, why) in enumerate(texts)
         ]
-        usage = _usage(len(prompt), sum(tokens for _, tokens, _ in texts))
+        usage = usage_of(len(prompt), sum(tokens for _, tokens, _ in texts))
         yield ChatCompletionResponse(model=name, choices=choices, usage=usage)
 
     async def completions(
@@ -164,12 +167,14 @@ class LLMServer:
         """What follows a prompt, or several."""
         try:
             adapter = await self._begin(request)
-            prompts = [prompt for prompt in self._prompts(request.prompt) for _ in range(request.n)]
-            samplings = [Sampling.of(request, self._room(each), _COMPLETION_TOKENS) for each in prompts]
+            given = self._prompts(request.prompt)
+            samplings = [Sampling.of(request, self._room(each), _COMPLETION_TOKENS) for each in given]
         except RequestError as error:
             yield ErrorResponse.of(error.status, str(error))
             return
-        runs = [self._engine.generate(p, s, adapter) for p, s in zip(prompts, samplings, strict=True)]
+        runs, prompts = [], [prompt for prompt in given for _ in range(request.n)]
+        for prompt, sampling in zip(given, samplings, strict=True):
+            runs += self._runs(prompt, [sampling] * request.n, adapter)
         first = [self._text(prompt) if request.echo else "" for prompt in prompts]
         name = request.model or self._config.model_id
         read = sum(len(prompt) for prompt in prompts)
@@ -177,13 +182,36 @@ class LLMServer:
             async for event in self._completion_events(request, name, runs, first, read):
                 yield event
             return
-        texts = await asyncio.gather(*(_whole(run) for run in runs))
+        texts = await asyncio.gather(*(whole(run) for run in runs))
         choices = [
             {"index": i, "text": first[i] + text, "logprobs": None, "finish_reason": why}
             for i, (text, _, why) in enumerate(texts)
         ]
-        usage = _usage(read, sum(tokens for _, tokens, _ in texts))
+        usage = usage_of(read, sum(tokens for _, tokens, _ in texts))
         yield CompletionResponse(model=name, choices=choices, usage=usage)
+
+    def _runs(self, prompt: list[int], samplings: list[Sampling], adapter: str) -> list[Any]:
+        """The texts that follow a prompt, one for each sampling, as streams of pieces."""
+        return [self._engine.generate(prompt, sampling, adapter) for sampling in samplings]
+
+    async def score(self, request: ScoreRequest, raw_request_info: Any = None) -> AsyncIterator[Any]:
+        """How well texts fit."""
+        try:
+            await self._until_going()
+            first, second = request.pairs()
+            pairs = [a + b for a, b in zip(self._prompts(first), self._prompts(second), strict=True)]
+            for pair in pairs:
+                self._room(pair, for_text=False)
+        except ValueError as error:
+            yield ErrorResponse.of(400, str(error))
+            return
+        except RequestError as error:
+            yield ErrorResponse.of(error.status, str(error))
+            return
+        scores = await self._engine.score(first, second)
+        data = [{"object": "score", "index": index, "score": score} for index, score in enumerate(scores)]
+        name = request.model or self._config.model_id
+        yield ScoreResponse(model=name, data=data, usage=usage_of(sum(map(len, pairs)), 0))
 
     async def embeddings(self, request: EmbeddingRequest, raw_request_info: Any = None) -> AsyncIterator[Any]:
         """Vectors for texts."""
@@ -197,10 +225,10 @@ class LLMServer:
             return
         vectors = await self._engine.embed(prompts)
         data = [
-            {"object": "embedding", "index": index, "embedding": _encoded(vector, request)}
+            {"object": "embedding", "index": index, "embedding": encoded(vector, request)}
             for index, vector in enumerate(vectors)
         ]
-        usage = _usage(sum(len(prompt) for prompt in prompts), 0)
+        usage = usage_of(sum(len(prompt) for prompt in prompts), 0)
         yield EmbeddingResponse(model=request.model or self._config.model_id, data=data, usage=usage)
 
     async def tokenize(self, request: TokenizeRequest, raw_request_info: Any = None) -> AsyncIterator[Any]:
@@ -220,25 +248,9 @@ class LLMServer:
         """Nothing is left to do: the constructor has loaded the model."""
         await self._engine.check_health()
 
-    async def check_health(self) -> None:
-        """Raise if the engine does not run any more."""
-        await self._engine.check_health()
-
     async def llm_config(self) -> LLMConfig:
         """The config that this serves."""
         return self._config
-
-    async def pause(self, **kwargs: Any) -> None:
-        """Let further requests wait until `resume`."""
-        self._going.clear()
-
-    async def resume(self, **kwargs: Any) -> None:
-        """Go on after `pause`."""
-        self._going.set()
-
-    async def is_paused(self) -> bool:
-        """Whether requests wait for `resume`."""
-        return not self._going.is_set()
 
     def __del__(self) -> None:
         engine = getattr(self, "_engine", None)
@@ -276,7 +288,7 @@ class LLMServer:
         return name
 
     def _chat_prompt(self, messages: list[dict[str, Any]]) -> list[int]:
-        plain = [{**message, "content": _content(message)} for message in messages]
+        plain = [{**message, "content": content_of(message)} for message in messages]
         tokenizer = self._engine.tokenizer
         if getattr(tokenizer, "chat_template", None):
             try:
@@ -329,17 +341,17 @@ class LLMServer:
 
         def event(index: int, delta: dict[str, Any], why: str | None) -> str:
             choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": why}
-            return _event(ChatCompletionStreamResponse(**facts, choices=[choice]))
+            return sse(ChatCompletionStreamResponse(**facts, choices=[choice]))
 
         for index in range(len(runs)):
             yield event(index, {"role": "assistant", "content": ""}, None)
         made = 0
-        async for index, piece in _merged(runs):
+        async for index, piece in merged(runs):
             made += piece.tokens
             if piece.text or piece.finish_reason:
                 yield event(index, {"content": piece.text} if piece.text else {}, piece.finish_reason)
         if request.wants_usage():
-            yield _event(ChatCompletionStreamResponse(**facts, choices=[], usage=_usage(read, made)))
+            yield sse(ChatCompletionStreamResponse(**facts, choices=[], usage=usage_of(read, made)))
         yield "data: [DONE]\n\n"
 
     async def _completion_events(
@@ -347,7 +359,7 @@ class LLMServer:
     ) -> AsyncIterator[str]:
         facts: dict[str, Any] = {"id": f"cmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": name}
         made = 0
-        async for index, piece in _merged(runs):
+        async for index, piece in merged(runs):
             made += piece.tokens
             text, first[index] = first[index] + piece.text, ""
             if text or piece.finish_reason:
@@ -357,73 +369,7 @@ class LLMServer:
                     "logprobs": None,
                     "finish_reason": piece.finish_reason,
                 }
-                yield _event(CompletionStreamResponse(**facts, choices=[choice]))
+                yield sse(CompletionStreamResponse(**facts, choices=[choice]))
         if request.wants_usage():
-            yield _event(CompletionStreamResponse(**facts, choices=[], usage=_usage(read, made)))
+            yield sse(CompletionStreamResponse(**facts, choices=[], usage=usage_of(read, made)))
         yield "data: [DONE]\n\n"
-
-
-def _content(message: dict[str, Any]) -> str:
-    """A message's text; parts of it that are text are joined."""
-    content = message.get("content")
-    if content is None or isinstance(content, str):
-        return content or ""
-    if not isinstance(content, list) or any(part.get("type") != "text" for part in content):
-        raise RequestError(400, "Only messages of text can be answered.")
-    return "".join(str(part.get("text", "")) for part in content)
-
-
-def _usage(read: int, made: int) -> Usage:
-    return Usage(prompt_tokens=read, completion_tokens=made, total_tokens=read + made)
-
-
-def _event(answer: Any) -> str:
-    return f"data: {json.dumps(answer.model_dump(mode='json', exclude_none=False))}\n\n"
-
-
-def _encoded(vector: list[float], request: EmbeddingRequest) -> Any:
-    vector = vector[: request.dimensions] if request.dimensions else vector
-    if request.encoding_format == "base64":
-        return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
-    return vector
-
-
-async def _whole(run: AsyncIterator[Piece]) -> tuple[str, int, str]:
-    texts, tokens, why = [], 0, "stop"
-    async for piece in run:
-        texts.append(piece.text)
-        tokens += piece.tokens
-        why = piece.finish_reason or why
-    return "".join(texts), tokens, why
-
-
-async def _merged(runs: list[AsyncIterator[Piece]]) -> AsyncIterator[tuple[int, Piece]]:
-    """Pieces of several texts as they come, each with its text's number."""
-    if len(runs) == 1:
-        async for piece in runs[0]:
-            yield 0, piece
-        return
-    arrived: asyncio.Queue[tuple[int, Piece | BaseException | None]] = asyncio.Queue()
-
-    async def pump(index: int) -> None:
-        try:
-            async for piece in runs[index]:
-                arrived.put_nowait((index, piece))
-            arrived.put_nowait((index, None))
-        except Exception as error:  # raised where the pieces are used
-            arrived.put_nowait((index, error))
-
-    tasks = [asyncio.get_running_loop().create_task(pump(index)) for index in range(len(runs))]
-    open_runs = len(tasks)
-    try:
-        while open_runs:
-            index, found = await arrived.get()
-            if isinstance(found, BaseException):
-                raise found
-            if found is None:
-                open_runs -= 1
-            else:
-                yield index, found
-    finally:
-        for task in tasks:
-            task.cancel()

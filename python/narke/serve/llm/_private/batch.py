@@ -39,6 +39,30 @@ class Batch:
         self._join(rows, mask, layers)
         return logits
 
+    def admit_known(self, row: Any, layers: list[tuple[Any, Any]], logits: Any = None) -> Any:
+        """A new row joins whose prompt's beginning was read before; the rest is read now.
+
+        Args:
+            layers: keys and values (heads, positions, size) of the beginning.
+            logits: of the next token (1, vocabulary), where the whole prompt was read.
+
+        Returns:
+            the logits of its next token.
+        """
+        mask = torch.ones((1, len(row.prompt)), dtype=torch.long)
+        read = [(keys.unsqueeze(0), values.unsqueeze(0)) for keys, values in layers]
+        if logits is None:
+            known = read[0][0].shape[2]
+            positions = torch.arange(known, len(row.prompt)).unsqueeze(0)
+            logits, read = self._run(torch.tensor([row.prompt[known:]]), mask, positions, read)
+        self._join([row], mask, read)
+        return logits
+
+    def layers_of(self, place: int) -> list[tuple[Any, Any]]:
+        """Keys and values (heads, positions, size) of a row, for each layer; views."""
+        unused = int(self._mask.shape[1] - self._mask[place].sum())
+        return [(keys[place, :, unused:], values[place, :, unused:]) for keys, values in self._layers]
+
     def step(self) -> Any:
         """Take in each row's last token; gives the logits of the next ones."""
         ids = torch.tensor([[row.last] for row in self.rows])

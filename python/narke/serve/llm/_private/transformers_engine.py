@@ -5,29 +5,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import logging
+import os
 import queue
+import tempfile
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import torch
 
 from narke.serve.llm._private.batch import Batch
+from narke.serve.llm._private.prefixes import PrefixCache
 from narke.serve.llm._private.sampling import Piece, Sampling, choose
 from narke.serve.llm._private.text import TextStream
 
-__all__ = ["TransformersEngine"]
+__all__ = ["Prefilled", "TransformersEngine"]
 
 logger = logging.getLogger("ray.serve")
 _BASE = ""  # the model without an adapter
 _MOST_SEQUENCES = 32
+_LOOK_AGAIN_S = 0.01
+_CACHED_TOKENS = 16_384  # of prompts, whose keys and values are kept
 _OF_GPUS = {  # of vLLM; they say nothing to this engine
     "enable_chunked_prefill",
+    "data_parallel_address",
+    "data_parallel_rank",
+    "data_parallel_rpc_port",
+    "data_parallel_size",
     "enable_lora",
-    "enable_prefix_caching",
     "enforce_eager",
     "gpu_memory_utilization",
+    "kv_transfer_config",
     "max_lora_rank",
     "max_loras",
     "max_num_batched_tokens",
@@ -41,6 +52,19 @@ _OF_GPUS = {  # of vLLM; they say nothing to this engine
 
 
 @dataclasses.dataclass
+class Prefilled:
+    """A prompt that another replica has read.
+
+    Attributes:
+        layers: keys and values (heads, positions, size) of each layer.
+        logits: of the first token (1, vocabulary).
+    """
+
+    layers: list[tuple[Any, Any]]
+    logits: Any
+
+
+@dataclasses.dataclass
 class _Row:
     """One text under way."""
 
@@ -50,6 +74,7 @@ class _Row:
     tell: Callable[[Piece | BaseException], None]
     text: TextStream
     generator: Any
+    prefilled: Prefilled | None = None
     counts: dict[int, int] = dataclasses.field(default_factory=dict)
     made: int = 0
     last: int = 0
@@ -61,7 +86,8 @@ class TransformersEngine:
 
     Attributes:
         max_context: tokens that a prompt and its text may have together.
-        can_generate: it makes text; otherwise it only gives embeddings.
+        can_generate: it makes text; otherwise it only gives embeddings, or scores.
+        hf_config: the model's own config.
         tokenizer: the model's.
     """
 
@@ -70,30 +96,40 @@ class TransformersEngine:
     ) -> None:
         import transformers
 
-        known = {"max_model_len", "dtype", "max_num_seqs", "trust_remote_code", "chat_template", "seed"}
+        known = {
+            *("max_model_len", "dtype", "max_num_seqs", "trust_remote_code", "chat_template", "seed"),
+            "enable_prefix_caching",
+        }
         if unknown := set(options) - known - _OF_GPUS:
             raise ValueError(
                 f"engine_kwargs {sorted(unknown)} are not known to this engine; it knows {sorted(known)}"
             )
         remote = bool(options.get("trust_remote_code", False))
-        config = transformers.AutoConfig.from_pretrained(source, trust_remote_code=remote)
-        architecture = (getattr(config, "architectures", None) or [""])[0]
+        self.hf_config: Any = transformers.AutoConfig.from_pretrained(source, trust_remote_code=remote)
+        architecture = (getattr(self.hf_config, "architectures", None) or [""])[0]
         self.can_generate = architecture.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration"))
+        self._is_judge = architecture.endswith("ForSequenceClassification")
         kind: Any = transformers.AutoModelForCausalLM if self.can_generate else transformers.AutoModel
+        if self._is_judge:
+            kind = transformers.AutoModelForSequenceClassification
         dtype = options.get("dtype", "auto")
-        self._model = kind.from_pretrained(source, dtype=dtype, trust_remote_code=remote).eval()
+        self._load = lambda: kind.from_pretrained(source, dtype=dtype, trust_remote_code=remote).eval()
+        self._model: Any = self._load()
         self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(
             tokenizer_source or source, trust_remote_code=remote
         )
         if options.get("chat_template"):
             self.tokenizer.chat_template = options["chat_template"]
-        limits = [options.get("max_model_len"), getattr(config, "max_position_embeddings", None)]
+        limits = [options.get("max_model_len"), getattr(self.hf_config, "max_position_embeddings", None)]
         self.max_context = min((limit for limit in limits if limit), default=2048)
         ends = getattr(getattr(self._model, "generation_config", None), "eos_token_id", None)
         self._ends = set(ends if isinstance(ends, list) else [ends]) | {self.tokenizer.eos_token_id}
         self._most = int(options.get("max_num_seqs") or _MOST_SEQUENCES)
         self._threads = threads
         self._adapters: dict[str, str] = {}  # their names in the model
+        self._folders: dict[str, str] = {}
+        self._prefixes = PrefixCache(_CACHED_TOKENS if options.get("enable_prefix_caching", True) else 0)
+        self._profile: Any = None
         self._unwanted: set[str] = set()  # to be dropped once nothing runs with them
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._numbers = 0
@@ -107,13 +143,14 @@ class TransformersEngine:
     # ---- for the replica's event loop ----
 
     async def generate(
-        self, prompt: list[int], sampling: Sampling, adapter: str = ""
+        self, prompt: list[int], sampling: Sampling, adapter: str = "", prefilled: Prefilled | None = None
     ) -> AsyncIterator[Piece]:
         """The text that follows a prompt, in parts.
 
         Args:
             prompt: token ids; at least one, and fewer than `max_context`.
             adapter: one that `load_adapter` loaded; "": none.
+            prefilled: what another replica's `prefill` gave for the prompt and the adapter.
         """
         loop = asyncio.get_running_loop()
         pieces: asyncio.Queue[Piece | BaseException] = asyncio.Queue()
@@ -125,7 +162,8 @@ class TransformersEngine:
         generator = None
         if sampling.seed is not None:
             generator = torch.Generator().manual_seed(sampling.seed)
-        row = _Row(prompt, sampling, adapter, tell, TextStream(self._decode, sampling.stop), generator)
+        text = TextStream(self._decode, sampling.stop)
+        row = _Row(prompt, sampling, adapter, tell, text, generator, prefilled)
         self._work.put(lambda: self._waiting.append(row))
         try:
             while True:
@@ -137,6 +175,14 @@ class TransformersEngine:
                     return
         finally:
             row.is_cancelled = True
+
+    async def prefill(self, prompt: list[int], adapter: str = "") -> Prefilled:
+        """Read a prompt for another replica, which goes on with `generate`."""
+        return await self._ask(lambda: self._prefill(prompt, adapter))  # type: ignore[no-any-return]
+
+    async def score(self, first: list[str], second: list[str]) -> list[float]:
+        """How well pairs of texts fit: 0 to 1 by a model that judges pairs, else the cosine of their embeddings."""
+        return await self._ask(lambda: self._score(first, second))  # type: ignore[no-any-return]
 
     async def embed(self, prompts: list[list[int]]) -> list[list[float]]:
         """Each prompt's embedding: the mean of the last layer's states, of length 1."""
@@ -158,6 +204,42 @@ class TransformersEngine:
         """Raise if the engine does not run any more."""
         if not self._thread.is_alive():
             raise RuntimeError("the engine's thread has ended")
+
+    def figures(self) -> dict[str, float]:
+        """What routers may know: texts that run and wait; tokens of all prompts, and those that were known already."""
+        running = sum(len(batch.rows) for batch in self._batches.values())
+        cache = self._prefixes
+        return {
+            "running": running,
+            "waiting": len(self._waiting),
+            "prompt_tokens": cache.asked,
+            "prompt_tokens_known": cache.found,
+        }
+
+    async def reset_prefix_cache(self) -> None:
+        """Forget what was read of prompts."""
+        await self._ask(self._prefixes.clear)
+
+    async def sleep(self, level: int = 1) -> None:
+        """Give memory back once nothing runs any more: what was read of prompts; from level 2 on the model, too."""
+        while not await self._ask(lambda: self._fall_asleep(level)):
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+    async def wake_up(self) -> None:
+        """Have the model again."""
+        await self._ask(self._awake)
+
+    async def call(self, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        """What a method of the model gives, or a function of it, between two steps; one result: there is one worker."""
+        return [await self._ask(lambda: self._call(method, args, kwargs))]
+
+    async def start_profile(self) -> None:
+        """Record what the engine's thread does."""
+        await self._ask(self._start_profile)
+
+    async def stop_profile(self) -> str:
+        """End that; gives the file of the trace, in VLLM_TORCH_PROFILER_DIR or where temporary files are."""
+        return await self._ask(self._stop_profile)  # type: ignore[no-any-return]
 
     def stop(self) -> None:
         """End the engine; what runs ends in an error."""
@@ -230,10 +312,99 @@ class TransformersEngine:
                 continue
             batch = self._batches.setdefault(adapter, Batch(self._model))
             self._use(adapter)
-            first = len(batch.rows)
-            self._advance(batch, first, batch.admit(rows))
+            self._admit(batch, rows)
         self._batches = {adapter: batch for adapter, batch in self._batches.items() if batch.rows}
         self._drop_unwanted()
+
+    def _admit(self, batch: Batch, rows: list[_Row]) -> None:
+        """Have rows join; those whose prompt's beginning is known one by one, the others together."""
+        fresh = []
+        for row in rows:
+            done = row.prefilled
+            known = done.layers if done is not None else self._prefixes.match(row.adapter, row.prompt)
+            if known is None:
+                fresh.append(row)
+            else:
+                logits = batch.admit_known(row, known, done.logits if done is not None else None)
+                self._joined(batch, [row], logits)
+        if fresh:
+            self._joined(batch, fresh, batch.admit(fresh))
+
+    def _joined(self, batch: Batch, rows: list[_Row], logits: Any) -> None:
+        first = len(batch.rows) - len(rows)
+        for place, row in enumerate(rows, first):
+            self._prefixes.put(row.adapter, row.prompt, batch.layers_of(place))
+        self._advance(batch, first, logits)
+
+    def _prefill(self, prompt: list[int], adapter: str) -> Prefilled:
+        if adapter != _BASE and adapter not in self._adapters:
+            raise RuntimeError(f"the adapter {adapter!r} gave way to others: ask again")
+        self._use(adapter)
+        batch = Batch(self._model)
+        row = _Row(prompt, Sampling(), adapter, lambda piece: None, TextStream(self._decode, ()), None)
+        known = self._prefixes.match(adapter, prompt)
+        logits = batch.admit([row]) if known is None else batch.admit_known(row, known)
+        layers = [(keys.contiguous(), values.contiguous()) for keys, values in batch.layers_of(0)]
+        self._prefixes.put(adapter, prompt, layers)
+        return Prefilled(layers, logits)
+
+    def _score(self, first: list[str], second: list[str]) -> list[float]:
+        if not self._is_judge:
+            vectors = [
+                torch.tensor(self._embed([self.tokenizer.encode(t) for t in side]))
+                for side in (first, second)
+            ]
+            return [float(a @ b) for a, b in zip(*vectors, strict=True)]
+        if self.tokenizer.pad_token is None and len(first) > 1:
+            return [self._score([a], [b])[0] for a, b in zip(first, second, strict=True)]
+        given = self.tokenizer(first, second, padding=len(first) > 1, return_tensors="pt")
+        logits = self._model(**given).logits.float()
+        likely = logits.sigmoid()[:, 0] if logits.shape[1] == 1 else logits.softmax(-1)[:, -1]
+        return likely.tolist()  # type: ignore[no-any-return]
+
+    def _fall_asleep(self, level: int) -> bool:
+        if self._waiting or any(batch.rows for batch in self._batches.values()):
+            return False
+        self._prefixes.clear()
+        if level >= 2:
+            self._batches.clear()
+            self._model = None
+            gc.collect()
+        return True
+
+    def _awake(self) -> None:
+        if self._model is not None:
+            return
+        self._model = self._load()
+        self._adapters.clear()
+        for name, folder in self._folders.items():
+            self._load_adapter(name, folder)
+
+    def _call(self, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._awake()
+        if not isinstance(method, str):
+            return method(self._model, *args, **kwargs)
+        found = getattr(self._model, method, None)
+        if not callable(found):
+            raise AttributeError(f"{type(self._model).__name__} has no method {method!r}")
+        return found(*args, **kwargs)
+
+    def _start_profile(self) -> None:
+        if self._profile is not None:
+            raise RuntimeError("a profile is being recorded: end it with stop_profile() first")
+        self._profile = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
+        self._profile.__enter__()
+
+    def _stop_profile(self) -> str:
+        if self._profile is None:
+            raise RuntimeError("no profile is being recorded: begin with start_profile()")
+        profile, self._profile = self._profile, None
+        profile.__exit__(None, None, None)
+        folder = os.environ.get("VLLM_TORCH_PROFILER_DIR") or tempfile.gettempdir()
+        os.makedirs(folder, exist_ok=True)
+        path = os.path.join(folder, f"llm-{os.getpid()}-{time.time_ns()}.json")
+        profile.export_chrome_trace(path)
+        return path
 
     def _advance(self, batch: Batch, first: int, logits: Any) -> None:
         """Give each row from place `first` on its next token; rows that have ended leave."""
@@ -279,6 +450,7 @@ class TransformersEngine:
 
     def _load_adapter(self, name: str, folder: str) -> None:
         self._unwanted.discard(name)
+        self._folders[name] = folder
         if name not in self._adapters:
             self._numbers += 1
             self._model.load_adapter(folder, adapter_name=f"adapter{self._numbers}")
@@ -288,6 +460,7 @@ class TransformersEngine:
         """Drop what nothing runs with."""
         for name in [name for name in self._unwanted if name not in self._batches]:
             self._unwanted.discard(name)
+            self._folders.pop(name, None)
             if name in self._adapters:
                 self._model.delete_adapter(self._adapters.pop(name))
 
