@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 from narke import tune
-from narke.tune.search import ConcurrencyLimiter, create_searcher
+from narke.tune.search import ConcurrencyLimiter, Searcher, create_searcher
 
 FLOATS = {"x": tune.uniform(0, 1), "sub": {"y": tune.uniform(0.1, 1)}, "k": 7}
 MIXED = {
@@ -60,6 +60,31 @@ def test_a_searcher_suggests_points_of_the_space_and_survives_saving(name, tmp_p
             searcher.restore(str(tmp_path / "state"))
     searcher.suggest("failing")
     searcher.on_trial_complete("failing", None, error=True)
+
+
+needs_zoopt = pytest.mark.skipif("zoopt" not in INSTALLED, reason="needs zoopt")
+
+
+@needs_zoopt
+def test_zoopt_suggests_as_many_points_as_its_budget():
+    searcher = made("zoopt")
+    for number in range(40):
+        config = searcher.suggest(f"t{number}")
+        failed = number % 5 == 2
+        result = None if failed else {"loss": loss_of(config)}
+        searcher.on_trial_complete(f"t{number}", result, error=failed)
+
+
+@needs_zoopt
+def test_zoopt_is_finished_when_every_point_was_tried():
+    searcher = create_searcher("zoopt", budget=40)
+    searcher.set_search_properties("loss", "min", {"x": tune.choice([1, 2, 3]), "y": tune.choice([4, 5])})
+    tried = []
+    while (config := searcher.suggest(str(len(tried)))) != Searcher.FINISHED:
+        searcher.on_trial_complete(str(len(tried)), {"loss": config["x"] * config["y"]})
+        tried.append((config["x"], config["y"]))
+        assert len(tried) <= 40
+    assert len(set(tried)) >= 3
 
 
 @pytest.mark.parametrize("name", MISSING)

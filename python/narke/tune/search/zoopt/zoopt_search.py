@@ -13,6 +13,10 @@ __all__ = ["ZOOptSearch"]
 
 logger = logging.getLogger(__name__)
 
+# ZOOpt calls itself finished when 100 samples of one region hold nothing new, and most regions vary one parameter
+# only: where that is a choice of two, they often do. Each draw is of another region.
+_DRAWS = 16
+
 
 def _zoopt() -> Any:
     return library("ZOOptSearch", "zoopt", "zoopt")
@@ -66,6 +70,7 @@ class ZOOptSearch(SpaceSearcher):
         from zoopt.algos.opt_algorithms.racos.sracos import SRacosTune
         from zoopt.solution import Solution
 
+        self._solution_type = Solution
         self._names = list(self._space)
         dimension = zoopt.Dimension2([self._space[name] for name in self._names])
         parameter = zoopt.Parameter(budget=self._budget, **self.kwargs)
@@ -76,18 +81,24 @@ class ZOOptSearch(SpaceSearcher):
         self._optimizer = SRacosTune(dimension=dimension, parameter=parameter, parallel_num=self.parallel_num)
 
     def _ask(self, trial_id: str) -> dict[str, Any] | str | None:
-        solution = self._optimizer.suggest()
-        if not solution and not self._live:
-            # ZOOpt waits for the last of its first points, and misses that it came before it was asked again.
-            self._optimizer.semaphore = 1
-            solution = self._optimizer.suggest()
-        if solution == "FINISHED":
-            return Searcher.FINISHED
-        if not solution:
-            return None
+        for _ in range(_DRAWS):
+            solution = self._drawn()
+            if isinstance(solution, self._solution_type):
+                break
+        else:
+            return Searcher.FINISHED if solution == "FINISHED" or not self._live else None
         self._live[trial_id] = self.solution_dict[trial_id] = solution
         values = [value.item() if hasattr(value, "item") else value for value in solution.get_x()]
         return dict(zip(self._names, values, strict=True))
+
+    def _drawn(self) -> Any:
+        """ZOOpt's next solution; None while it waits for results, "FINISHED" when it drew none that is new."""
+        # It counts trials that failed, and solutions that it looked for in vain, as under way for ever.
+        self._optimizer.live_num = len(self._live)
+        if not self._live:
+            # It waits for the last of its first points, and misses that it came before it was asked again.
+            self._optimizer.semaphore = 1
+        return self._optimizer.suggest()
 
     def _tell(self, trial_id: str, value: float) -> None:
         # ZOOpt minimizes.
