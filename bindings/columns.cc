@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "bindings/session.h"
+#include "bindings/views.h"
 #include "data/crc32c.h"
 #include "data/gather.h"
 #include "data/hash.h"
@@ -15,30 +16,6 @@ namespace {
 using data::Chunk;
 using data::Numbers;
 
-// A contiguous buffer for as long as the view lives; empty for None.
-class View {
- public:
-  View() = default;
-  View(View&& other) noexcept : buffer_(other.buffer_) { other.buffer_.obj = nullptr; }
-  View(const View&) = delete;
-  View& operator=(const View&) = delete;
-  ~View() { PyBuffer_Release(&buffer_); }
-
-  bool open(PyObject* object, bool writable) {
-    if (object == Py_None) return true;
-    return PyObject_GetBuffer(object, &buffer_, writable ? PyBUF_WRITABLE : PyBUF_SIMPLE) == 0;
-  }
-  uint8_t* data() const { return static_cast<uint8_t*>(buffer_.buf); }
-  int64_t size() const { return buffer_.buf == nullptr ? 0 : buffer_.len; }
-  template <typename T>
-  std::span<T> span() const {
-    return {reinterpret_cast<T*>(buffer_.buf), static_cast<size_t>(size()) / sizeof(T)};
-  }
-
- private:
-  Py_buffer buffer_{};
-};
-
 // Runs f without the GIL; None.
 template <typename F>
 PyObject* unlocked(F f) {
@@ -47,11 +24,6 @@ PyObject* unlocked(F f) {
     f();
   }
   Py_RETURN_NONE;
-}
-
-bool refuse(const char* what) {
-  PyErr_SetString(PyExc_ValueError, what);
-  return false;
 }
 
 // How the rows of a column lie: 'b' bits, 's' strings (width of an offset), 'x' plain bytes, or a kind of numbers.

@@ -87,6 +87,7 @@ int init_session(PyObject* module);
 int init_history(PyObject* module);
 int init_zygote(PyObject* module);
 int init_columns(PyObject* module);
+int init_parquet(PyObject* module);
 int init_private_view(PyObject* module);
 int init_fork_hooks(PyObject* module);
 

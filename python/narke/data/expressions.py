@@ -154,7 +154,7 @@ class Expr:
     def cast(self, target_type: Any, *, safe: bool = True) -> Expr:
         """Its values as another Arrow type; `safe` refuses to lose digits."""
         kind = _arrow_type(target_type)
-        return self._then(lambda v: pc.cast(v, kind, safe=safe), f"cast({kind})")
+        return self._then(lambda v: _cast(v, kind, safe), f"cast({kind})")
 
     def structurally_equals(self, other: Any) -> bool:
         """Whether another expression is written the same."""
@@ -570,8 +570,14 @@ class Values:
         return self._block.column(name)
 
 
+def _cast(value: Arrow, kind: pa.DataType, safe: bool = True) -> Arrow:
+    return (value.cast if isinstance(value, pc.Expression) else functools.partial(pc.cast, value))(
+        kind, safe=safe
+    )
+
+
 def _divide(left: Arrow, right: Arrow) -> Arrow:
-    return pc.divide(pc.cast(left, pa.float64()), pc.cast(right, pa.float64()))
+    return pc.divide(_cast(left, pa.float64()), _cast(right, pa.float64()))
 
 
 def _floor_divide(left: Arrow, right: Arrow) -> Arrow:

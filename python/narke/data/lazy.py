@@ -98,7 +98,7 @@ class LazyBlock:
         """Some of its rows; columns are read whole, but only when they are asked for."""
         if self._last is None or self._last[0] is not rows:
             parts = {
-                name: part.chosen(rows) if isinstance(part, _Part) else _Chosen(self, name, rows)
+                name: (part.chosen(rows) if isinstance(part, _Part) else None) or _Chosen(self, name, rows)
                 for name, part in self._parts.items()
             }
             size = self.nbytes * rows.count // max(1, self.num_rows)
@@ -109,6 +109,23 @@ class LazyBlock:
         """A column, made if need be, and not kept."""
         part = self._parts[name]
         return part() if callable(part) else part
+
+    def picked(self, name: str, rows: Any) -> Any:
+        """Some rows of a column, without the others where its reader can do that; not kept."""
+        pick = getattr(self._parts[name], "pick", None) if isinstance(rows, Rows) else None
+        made = None if pick is None else pick(rows.numbers)
+        return rows.of(self.peek(name)) if made is None else made
+
+    def tested(self, name: str, holds: Callable[[Any], Any]) -> Any:
+        """For each row whether a test of a column's value holds (null: it does not).
+
+        Args:
+            holds: from values to truth values.
+
+        Returns: None when the column's reader has no quicker way than to read it.
+        """
+        test = getattr(self._parts[name], "test", None)
+        return None if test is None else test(holds)
 
     def nothing_of(self, name: str) -> Any:
         """A column of its type without rows; None when the type is not known before it is read."""
@@ -123,6 +140,13 @@ class Rows:
     def __init__(self, numbers: np.ndarray):
         self.numbers, self.count = numbers, len(numbers)
         self._places: dict[Any, np.ndarray] = {}
+        self._within: tuple[Any, Rows] | None = None
+
+    def within(self, others: Rows) -> Rows:
+        """These of the rows that others are: numbers of rows of what those are taken of."""
+        if self._within is None or self._within[0] is not others:
+            self._within = (others, Rows(others.numbers[self.numbers]))
+        return self._within[1]
 
     def of(self, column: Any) -> Any:
         """Those rows of a column."""
@@ -150,8 +174,8 @@ class _Part:
     def __call__(self) -> Any:
         raise NotImplementedError
 
-    def chosen(self, rows: Any) -> _Part:
-        """The same of some rows of that block."""
+    def chosen(self, rows: Any) -> _Part | None:
+        """The same of some rows; None: in no better way than to make it and choose then."""
         raise NotImplementedError
 
 
@@ -168,6 +192,10 @@ class _Same(_Part):
     def chosen(self, rows: Any) -> _Part:
         return _Same(self._block.chosen(rows), self._name)
 
+    def test(self, holds: Callable[[Any], Any]) -> Any:
+        """See `LazyBlock.tested`."""
+        return self._block.tested(self._name, holds)
+
 
 class _Formula(_Part):
     """What a function makes of another block, row by row."""
@@ -183,15 +211,21 @@ class _Formula(_Part):
         return _Formula(self._block.chosen(rows), self._make)
 
 
-class _Chosen:
+class _Chosen(_Part):
     """Some rows of another block's column."""
 
     def __init__(self, block: LazyBlock, name: str, rows: Any):
-        self._block, self._name, self._rows = block, name, rows
+        super().__init__(block)
+        self._name, self._rows = name, rows
 
     def __call__(self) -> Any:
         nothing = None if self._rows.count else self._block.nothing_of(self._name)
-        return self._rows.of(self._block.peek(self._name)) if nothing is None else nothing
+        return self._block.picked(self._name, self._rows) if nothing is None else nothing
+
+    def chosen(self, rows: Any) -> _Part | None:
+        """Those rows of the other block at once, so that rows between are not made; None where there is no number."""
+        within = rows.within(self._rows) if isinstance(rows, Rows) and isinstance(self._rows, Rows) else None
+        return None if within is None else _Chosen(self._block, self._name, within)
 
 
 def unread(blocks: Iterable[Any]) -> Iterator[LazyBlock]:

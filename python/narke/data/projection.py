@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from narke.data import blocks as blk
 from narke.data import columns
 from narke.data.blocks import Block, upsert
+from narke.data.expressions import BinaryExpr, Operation
 from narke.data.lazy import LazyBlock
 from narke.data.near_names import unknown
 
@@ -95,8 +101,48 @@ class Where:
     def __call__(self, block: Any) -> Any:
         if not block.column_names:
             return block
-        held = self._predicate.evaluate(block)
-        return block.kept(held) if isinstance(block, LazyBlock) else block.filter(held)
+        if isinstance(block, LazyBlock):
+            _check(block, sorted(self._predicate.columns), f"cannot compute {self._predicate}: ")
+            return self._chosen(block)
+        return block.filter(self._predicate.evaluate(block))
+
+    def _chosen(self, block: LazyBlock) -> LazyBlock:
+        """First what columns can be asked one by one; the rest over the rows that are left."""
+        if self._predicate.needs_rows or not self._predicate.is_idempotent():
+            return block.kept(self._predicate.evaluate(block))
+        parts = _by_columns(_conjuncts(self._predicate))
+        left = []
+        held: Any = None
+        for names, part in parts.items():
+            mask = _tested(block, *names, part) if len(names) == 1 else None
+            if mask is None:
+                left.append(part)
+            else:
+                held = mask if held is None else pc.and_(held, mask)
+        block = block if held is None else block.kept(held)
+        return block.kept(functools.reduce(operator.and_, left).evaluate(block)) if left else block
+
+
+def _conjuncts(expr: Any) -> Iterator[Any]:
+    """The conditions that all must hold for an expression to hold."""
+    if isinstance(expr, BinaryExpr) and expr.op is Operation.AND:
+        yield from _conjuncts(expr.left)
+        yield from _conjuncts(expr.right)
+    else:
+        yield expr
+
+
+def _by_columns(parts: Iterable[Any]) -> dict[frozenset[str], Any]:
+    """Conditions that all must hold, those over the same columns put together."""
+    made: dict[frozenset[str], Any] = {}
+    for part in parts:
+        known = made.get(part.columns)
+        made[part.columns] = part if known is None else known & part
+    return made
+
+
+def _tested(block: LazyBlock, name: str, part: Any) -> Any:
+    return block.tested(name, lambda values: part.evaluate(pa.table({name: values})))
 
 
 class WithColumn:

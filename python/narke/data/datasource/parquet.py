@@ -19,6 +19,7 @@ from narke.data.block import BlockMetadata
 from narke.data.context import DataContext
 from narke.data.datasource.datasource import Datasource, ReadTask
 from narke.data.datasource.files import add_file_columns
+from narke.data.datasource.paged import PagedColumn, is_paged
 from narke.data.datasource.partitioning import constant
 from narke.data.datasource.paths import File
 from narke.data.datasource.retry import retried
@@ -211,23 +212,22 @@ class ParquetRead:
 
     def _lazily(self, found: Any, group: int, about: Any, file: File) -> LazyBlock:
         """The row group, of which each column is read when it is looked at."""
-        schema, path = found.schema_arrow, file.path
-        opened: list[Any] = []  # by the first column that is read; closed when nobody can ask for another
-
-        def load(name: str) -> Any:
-            with named(path):
-                if not opened:
-                    stream, texts = self.system.open_input_file(path), list(self.dictionaries)
-                    opened.append(pq.ParquetFile(stream, metadata=found.metadata, read_dictionary=texts))
-                return opened[0].read_row_group(group, columns=[name], use_threads=False).column(name)
-
+        schema, opened = (
+            found.schema_arrow,
+            _Opened(self.system, file.path, found.metadata, self.dictionaries),
+        )
+        places = {about.column(i).path_in_schema: i for i in range(about.num_columns)}
         parts: dict[str, Any] = {}
         for name in self._own_columns(schema, file) or schema.names:
-            parts[name] = functools.partial(load, name)
+            parts[name] = functools.partial(opened.column, group, name)
+            if name in places and name in schema.names:
+                own, kind = found.schema.column(places[name]), schema.field(name).type
+                if is_paged(about.column(places[name]), own, kind):
+                    parts[name] = opened.paged(about.column(places[name]), kind, own, parts[name])
         for key, value in file.partition:
             parts.setdefault(key, functools.partial(constant, value, about.num_rows))
         if self.include_paths:
-            parts["path"] = functools.partial(constant, path, about.num_rows)
+            parts["path"] = functools.partial(constant, file.path, about.num_rows)
         types = dict(zip(schema.names, schema.types, strict=True))
         return LazyBlock(about.num_rows, parts, about.total_byte_size, types)
 
@@ -259,6 +259,35 @@ class ParquetRead:
         if self.names is None:
             return block
         return block.select([*self.names, *(["path"] if self.include_paths else [])])
+
+
+class _Opened:
+    """A file that is opened by the first column that is read of it, and closed when nobody can ask for another."""
+
+    def __init__(self, system: fs.FileSystem, path: str, metadata: Any, texts: tuple[str, ...]):
+        self._system, self._path, self._metadata, self._texts = system, path, metadata, list(texts)
+
+    @functools.cached_property
+    def _stream(self) -> Any:
+        return self._system.open_input_file(self._path)
+
+    @functools.cached_property
+    def _file(self) -> pq.ParquetFile:
+        return pq.ParquetFile(self._stream, metadata=self._metadata, read_dictionary=self._texts)
+
+    def column(self, group: int, name: str) -> Any:
+        """A column of a row group, by Arrow."""
+        with named(self._path):
+            return self._file.read_row_group(group, columns=[name], use_threads=False).column(name)
+
+    def paged(self, about: Any, kind: pa.DataType, own: Any, otherwise: Any) -> PagedColumn:
+        """A column of a row group whose pages are read here where they can be."""
+        return PagedColumn(about, kind, own.max_definition_level > 0, self._read_at, otherwise)
+
+    def _read_at(self, size: int, place: int) -> pa.Buffer:
+        with named(self._path):
+            self._stream.seek(place)
+            return self._stream.read_buffer(size)
 
 
 @contextlib.contextmanager
