@@ -17,19 +17,26 @@ ROWS, BLOCKS = 400_000, 16
 DEADLINE_S = 90
 
 
-class GatedSort(Sort):
-    """Merges all partitions but the first only when a file is there."""
+class Gated:
+    """An exchange that merges all partitions but the first only when a file is there."""
 
-    def __init__(self, keys: list[str], gate: str):
-        super().__init__(keys, [False] * len(keys))
-        self.gate = gate
+    gate = ""
+
+    def behind(self, gate: pathlib.Path) -> Any:
+        """The same exchange, with the file that it waits for."""
+        self.gate = str(gate)
+        return self
 
     def merge(self, shared: Any, index: int, parts: list[Any]) -> Iterator[Any]:
         end = time.monotonic() + DEADLINE_S
         while index > 0 and not pathlib.Path(self.gate).exists():
             assert time.monotonic() < end, "nobody opened the gate"
             time.sleep(0.01)
-        yield from super().merge(shared, index, parts)
+        yield from super().merge(shared, index, parts)  # type: ignore[misc]
+
+
+class GatedSort(Gated, Sort):
+    """See `Gated`."""
 
 
 def scattered(batch: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +50,7 @@ def sort_and_check(gate: pathlib.Path, in_the_middle: Callable[[], None]) -> Non
     narke.data.DataContext.get_current().enable_progress_bars = False
     made = narke.data.range(ROWS, override_num_blocks=BLOCKS).map_batches(scattered)
     seen = 0
-    for batch in made._gathered(GatedSort(["x"], str(gate))).iter_batches(
+    for batch in made._gathered(GatedSort(["x"], [False]).behind(gate)).iter_batches(
         batch_size=None, prefetch_batches=0
     ):
         if seen == 0:

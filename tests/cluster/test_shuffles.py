@@ -12,13 +12,29 @@ import pytest
 pytest.importorskip("pyarrow")
 
 import gated_sort
+import numpy as np
+from gated_exchanges import EXCHANGES
 
-import narke.data  # noqa: F401
+import narke.data
 
 
 def test_a_node_is_killed_between_partitions_and_merges(cluster, tmp_path):
     two = cluster.add_node(num_cpus=2)
     gated_sort.sort_and_check(tmp_path / "gate", lambda: cluster.remove_node(two, allow_graceful=False))
+
+
+@pytest.mark.parametrize("name", list(EXCHANGES))
+def test_a_node_is_killed_in_the_middle_of_an_exchange(cluster, tmp_path, name):
+    narke.data.DataContext.get_current().enable_progress_bars = False
+    two = cluster.add_node(num_cpus=2)
+    made, check = EXCHANGES[name]
+    gate, batches = tmp_path / "gate", []
+    for batch in made(gate).iter_batches(batch_size=None, prefetch_batches=0):
+        if not batches:
+            cluster.remove_node(two, allow_graceful=False)
+            gate.touch()
+        batches.append(batch)
+    check({name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]})
 
 
 def start_driver(address: str, gate: pathlib.Path) -> subprocess.Popen:

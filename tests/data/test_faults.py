@@ -62,7 +62,7 @@ def kill_once(path):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("operator", ["sort", "random_shuffle", "groupby", "repartition"])
+@pytest.mark.parametrize("operator", ["sort", "random_shuffle", "groupby", "repartition", "join"])
 def test_workers_that_die_in_a_shuffle_change_nothing(tmp_path, operator):
     rng = np.random.default_rng(1)
     values = rng.permutation(20_000)
@@ -77,6 +77,7 @@ def test_workers_that_die_in_a_shuffle_change_nothing(tmp_path, operator):
         "random_shuffle": lambda: seen.random_shuffle(seed=3),
         "groupby": lambda: seen.groupby("y").sum("x"),
         "repartition": lambda: seen.repartition(5, shuffle=True),
+        "join": lambda: seen.join(whole.rename_columns({"y": "z"}), "full_outer", 5, on=("x",)),
     }[operator]()
     after = made.map_batches(lambda b: (kill_once(tmp_path / "after"), b)[1]).to_pandas()
     assert (tmp_path / "map").exists() and (tmp_path / "after").exists()
@@ -85,6 +86,7 @@ def test_workers_that_die_in_a_shuffle_change_nothing(tmp_path, operator):
         assert after["sum(x)"].tolist() == want["x"].tolist()
     else:
         assert sorted(after["x"]) == list(range(20_000))
+        assert operator != "join" or after["y"].tolist() == after["z"].tolist()
         assert operator != "sort" or after["x"].tolist() == list(range(20_000))
 
 

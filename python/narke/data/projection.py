@@ -114,7 +114,7 @@ class Where:
         left = []
         held: Any = None
         for names, part in parts.items():
-            mask = _tested(block, *names, part) if len(names) == 1 else None
+            mask = _tested(block, next(iter(names)), part) if len(names) == 1 else None
             if mask is None:
                 left.append(part)
             else:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from narke.data import columns
 from narke.data.block import BlockMetadata
 
-PIECE_ROWS = 1 << 20
+PIECE_ROWS = 1 << 17
 
 
 class ReadTask:
