@@ -14,7 +14,13 @@ openai = pytest.importorskip("openai")
 import requests  # noqa: E402
 import tiny_models  # noqa: E402
 from ray import serve  # noqa: E402
-from ray.serve.llm import LLMConfig, LLMServingArgs, build_openai_app, build_pd_openai_app  # noqa: E402
+from ray.serve.llm import (  # noqa: E402
+    LLMConfig,
+    LLMServingArgs,
+    build_dp_openai_app,
+    build_openai_app,
+    build_pd_openai_app,
+)
 
 from narke.serve.llm._private.sampling import Sampling, choose  # noqa: E402
 
@@ -259,8 +265,29 @@ class TestPromptsReadElsewhere:
             build_pd_openai_app({"prefill_config": configs[0], "decode_config": configs[1]})
 
 
-@pytest.mark.parametrize("router", ["PrefixCacheAffinityRouter", "KVAwareRouter"])
-def test_prompts_with_one_beginning_go_to_one_replica(served, folders, router):
+def test_ranks_of_a_gang_answer_as_one_replica(served, client, folders):
+    config = {
+        "model_loading_config": {"model_id": "tiny", "model_source": folders["causal"]},
+        "deployment_config": {"ray_actor_options": {"num_cpus": 0.2}},
+        "engine_kwargs": {"data_parallel_size": 2},
+    }
+    front = {"name": "Front", "ray_actor_options": {"num_cpus": 0}}
+    app = build_dp_openai_app({"llm_config": config, "ingress_deployment_config": front})
+    serve.run(app, name="ranks", route_prefix="/ranks")
+    ranks = openai.OpenAI(base_url=f"{served.url}/ranks/v1", api_key="none", max_retries=0, timeout=60)
+    assert ask(ranks).choices[0].message.content == ask(client).choices[0].message.content
+    handle = serve.get_deployment_handle("DPServer:tiny", "ranks")
+    told = {}
+    for response in [handle.llm_config.remote() for _ in range(40)]:
+        kwargs = response.result().engine_kwargs
+        told[kwargs["data_parallel_rank"]] = kwargs["data_parallel_address"], kwargs["data_parallel_rpc_port"]
+    assert sorted(told) == [0, 1] and told[0] == told[1]
+    serve.delete("ranks")
+    with pytest.raises(ValueError, match="data_parallel_size"):
+        build_dp_openai_app({"llm_config": {**config, "engine_kwargs": {"data_parallel_size": 0}}})
+
+
+def test_prompts_with_one_beginning_go_to_one_replica(served, folders):
     from ray.serve.config import RequestRouterConfig
 
     from narke.serve.llm import LLMServer
@@ -271,7 +298,9 @@ def test_prompts_with_one_beginning_go_to_one_replica(served, folders, router):
             yield serve.get_replica_context().replica_id.unique_id
 
     config = LLMConfig(model_loading_config={"model_id": "tiny", "model_source": folders["causal"]})
-    routing = RequestRouterConfig(request_router_class=f"narke.serve.llm.request_router:{router}")
+    routing = RequestRouterConfig(
+        request_router_class="narke.serve.llm.request_router:PrefixCacheAffinityRouter"
+    )
     app = serve.deployment(Named).options(
         num_replicas=2, request_router_config=routing, ray_actor_options={"num_cpus": 0.2}
     )

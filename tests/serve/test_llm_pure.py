@@ -1,10 +1,15 @@
 """Parts of serve.llm that need no model: text from tokens, the tree of prefixes, configs."""
 
+import asyncio
+from types import SimpleNamespace
+
 import pytest
 from ray.serve.llm import LLMConfig, LLMServingArgs
 
+from narke.serve._private.common import DeploymentID, ReplicaID
 from narke.serve.llm._private.text import TextStream
-from narke.serve.llm.request_router import PrefixTree
+from narke.serve.llm.request_router import KVAwareRouter, PrefixTree
+from narke.serve.request_router import PendingRequest, RunningReplica
 
 
 class TestText:
@@ -53,6 +58,58 @@ class TestPrefixTree:
         tree.insert("text", "a")
         tree.forget("a")
         assert tree.match("text", ["a"]) == (0, set()) and tree.size == {}
+
+
+class TestKVAwareRouter:
+    def order(self, router, text):
+        """Replicas in the order in which the router would take them, and the request."""
+        request = PendingRequest([SimpleNamespace(prompt=text)], {}, None)
+        groups = asyncio.run(router.choose_replicas(list(router.curr_replicas.values()), request))
+        return [sorted(replica.replica_id.unique_id for replica in group) for group in groups], request
+
+    def router(self):
+        deployment = DeploymentID("d", "app")
+        made = KVAwareRouter(deployment, None)
+        made.initialize_state()
+        made.update_replicas(
+            [
+                RunningReplica((SimpleNamespace(mine=0, most=9), ReplicaID(name, deployment)))
+                for name in ("a", "b")
+            ]
+        )
+        return made
+
+    def route(self, router, text, to):
+        _, request = self.order(router, text)
+        chosen = next(each for each in router.curr_replicas.values() if each.replica_id.unique_id == to)
+        router.on_request_routed(request, chosen.replica_id, None)
+        return chosen
+
+    def test_nothing_known_is_all_the_same(self):
+        assert self.order(self.router(), "hello")[0] == [["a", "b"]]
+
+    def test_who_has_read_the_beginning_comes_first(self):
+        router = self.router()
+        self.route(router, "the quick brown fox", "a")
+        assert self.order(router, "the quick brown dog")[0] == [["a"], ["b"]]
+        assert self.order(router, "something else")[0] == [["b"], ["a"]]  # holds less
+
+    def test_waiting_counts_as_much_as_reading_an_average_prompt(self):
+        router = self.router()
+        busy = self.route(router, "x" * 20, "a")
+        busy._replica.mine = 1
+        assert self.order(router, "x" * 20)[0] == [["b"], ["a"]]  # equal work, but "b" holds less
+        busy._replica.mine = 2
+        self.route(router, "y" * 10, "b")  # now the average is 15
+        assert self.order(router, "x" * 20 + "z" * 40)[0] == [["b"], ["a"]]
+        busy._replica.mine = 1
+        assert self.order(router, "x" * 20 + "z" * 40)[0] == [["a"], ["b"]]
+
+    def test_one_that_is_gone_is_forgotten(self):
+        router = self.router()
+        self.route(router, "the quick brown fox", "a")
+        router.update_replicas([r for r in router.curr_replicas.values() if r.replica_id.unique_id == "b"])
+        assert self.order(router, "the quick brown fox")[0] == [["b"]]
 
 
 def test_configs_are_checked():

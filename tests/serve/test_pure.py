@@ -111,6 +111,67 @@ def test_scaling_down_prefers_idle_replicas():
     assert list(world.state.replicas) == [busy] and world.state.status == DeploymentStatus.HEALTHY
 
 
+class TestGangs:
+    def world(self, count=4, breaks=True):
+        return World(target(count=count, gang={"size": 2, "strategy": "PACK", "breaks": breaks})).run()
+
+    def gangs(self, world):
+        found = {}
+        for record in world.state.replicas.values():
+            found.setdefault(record.gang["gang_id"], {})[record.gang["rank"]] = record.id
+        return found
+
+    def test_they_start_together(self):
+        found = self.gangs(self.world())
+        assert [sorted(members) for members in found.values()] == [[0, 1], [0, 1]]
+
+    def test_their_members_know_each_other(self):
+        world = self.world()
+        for members in self.gangs(world).values():
+            wanted = [members[0], members[1]]
+            assert all(world.state.replicas[m].gang["member_replica_ids"] == wanted for m in wanted)
+
+    def test_one_that_ends_takes_its_gang_along(self):
+        world = self.world()
+        (broken, whole) = before = self.gangs(world)
+        world.state.on_gone(before[broken][1], "hit", world.now)
+        world.run()
+        after = self.gangs(world)
+        assert len(after) == 2 and broken not in after and after[whole] == before[whole]
+        assert world.state.status == DeploymentStatus.HEALTHY
+
+    def test_one_that_ends_alone_is_replaced_in_its_gang(self):
+        world = self.world(breaks=False)
+        (hurt, whole) = before = self.gangs(world)
+        world.state.on_gone(before[hurt][1], "hit", world.now)
+        world.run()
+        after = self.gangs(world)
+        assert after[whole] == before[whole] and after[hurt][0] == before[hurt][0]
+        new = world.state.replicas[after[hurt][1]]
+        assert new.gang["member_replica_ids"] == [after[hurt][0], after[hurt][1]]
+
+    def test_they_scale_and_stop_whole(self):
+        world = self.world()
+        world.state.scale(1)
+        world.run()
+        assert world.state.count == 2 and len(self.gangs(world)) == 1
+        world.state.scale(5)
+        world.run()
+        assert world.state.count == 6 and {len(each) for each in self.gangs(world).values()} == {2}
+        assert world.log.count("kill") == 0
+
+    def test_an_update_never_serves_with_less(self):
+        world = self.world()
+        world.least = None
+        world.log.clear()
+        world.state.set_target(
+            target("v2", 4, gang={"size": 2, "strategy": "PACK", "breaks": True}), world.now
+        )
+        world.run(steps=200)
+        assert world.least >= 4 and world.log.count("kill") == 0
+        assert {r.version for r in world.state.replicas.values()} == {"v2"}
+
+
 def test_constructors_that_fail_end_in_deploy_failed():
     world = World(target(count=1))
     world.fail_starts = True

@@ -13,7 +13,7 @@ from typing import Any
 from narke.serve._private import shared_actors
 from narke.serve._private.graph import CallNode, given_of, holds_calls
 from narke.serve._private.targets import AppTarget, DeploymentTarget
-from narke.serve.config import import_attr
+from narke.serve.config import GangRuntimeFailurePolicy, GangSchedulingConfig, import_attr
 from narke.serve.deployment import Application, Deployment, merge_options, options_for_people
 
 __all__ = ["build_app", "build_in_task", "import_app", "unique_deployments"]
@@ -155,6 +155,7 @@ def _target(
         backpressure=options["backpressure_config"].model_dump() if options["backpressure_config"] else {},
         user_config=options["user_config"],
         actor_options=deployment.ray_actor_options,
+        gang=_gang(deployment),
         placement=_placement(options),
         autoscaling=scaling.model_dump(exclude={"policy"}) | _policy_fields(scaling)
         if scaling is not None
@@ -192,11 +193,30 @@ def _refuse_unknown(deployment: Deployment) -> None:
     Raises:
         ValueError: one is given.
     """
-    for name in ("gang_scheduling_config", "max_replicas_per_node"):
-        if deployment._options[name] is not None:
-            raise ValueError(
-                f"{name} of deployment {deployment.name} is not available in this release: leave it out"
-            )
+    if deployment._options["max_replicas_per_node"] is not None:
+        raise ValueError(
+            f"max_replicas_per_node of deployment {deployment.name} is not available in this release: leave it out"
+        )
+
+
+def _gang(deployment: Deployment) -> dict[str, Any] | None:
+    """What the controller is told of a deployment's gangs.
+
+    Raises:
+        ValueError: its replicas are no whole gangs.
+    """
+    config = deployment._options["gang_scheduling_config"]
+    if config is None:
+        return None
+    gang = GangSchedulingConfig.model_validate(config)
+    count = deployment.num_replicas
+    if isinstance(count, int) and count % gang.gang_size:
+        raise ValueError(
+            f"num_replicas ({count}) of deployment {deployment.name} must be a multiple of gang_size "
+            f"({gang.gang_size})."
+        )
+    breaks = gang.runtime_failure_policy is GangRuntimeFailurePolicy.RESTART_GANG
+    return {"size": gang.gang_size, "strategy": gang.gang_placement_strategy.value, "breaks": breaks}
 
 
 def _policy_fields(scaling: Any) -> dict[str, Any]:

@@ -130,7 +130,14 @@ class Controller:
             narke.kill(handle)
             return
         record = ReplicaRecord(
-            replica_id, saved["version"], saved["config_hash"], ReplicaState.RUNNING, now, saved["rank"], True
+            replica_id,
+            saved["version"],
+            saved["config_hash"],
+            ReplicaState.RUNNING,
+            now,
+            saved["rank"],
+            saved["gang"],
+            is_alive=True,
         )
         record.facts = saved["facts"]
         state.adopt(record)
@@ -210,6 +217,7 @@ class Controller:
                 "version": record.version,
                 "config_hash": record.config_hash,
                 "rank": record.rank,
+                "gang": record.gang,
                 "facts": record.facts,
                 "running": record.state in (ReplicaState.RUNNING, ReplicaState.UPDATING),
             }
@@ -251,7 +259,9 @@ class Controller:
 
     def on_gone(self, key: str, replica_id: str, why: str) -> None:
         """A replica's process has ended."""
-        self._links.pop(replica_id, None)
+        link = self._links.pop(replica_id, None)
+        if link is not None and link.gang_group not in {other.gang_group for other in self._links.values()}:
+            link.remove_gang_group()
         if state := self._states.get(key):
             state.on_gone(replica_id, why, time.monotonic())
         self.changed()

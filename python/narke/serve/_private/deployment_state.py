@@ -2,7 +2,8 @@
 
 A replica is STARTING until its constructor has returned, RUNNING while it serves, UPDATING while it takes a new config,
 STOPPING while it drains. An update starts new replicas before it stops old ones, as many at once as the target allows;
-where there is no room for a new one, an old one is stopped first.
+where there is no room for a new one, an old one is stopped first. Replicas of a gang start and stop together; when one
+ends, the others end, too, unless the gang's policy is to replace that one alone.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class ReplicaRecord:
     state: ReplicaState
     started_at: float
     rank: int = 0
+    gang: dict[str, Any] | None = None  # fields of its GangContext
     is_alive: bool = False
     failed_checks: int = 0
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -66,7 +68,7 @@ class DeploymentState:
 
     Attributes:
         target: as it shall be.
-        count: replicas it shall have now.
+        count: replicas it shall have now; whole gangs.
         replicas: by id.
         status, trigger, message: for people.
         is_deleting: it shall go.
@@ -85,6 +87,23 @@ class DeploymentState:
         self.failures = 0
         self.has_started = False  # a replica of this version has run
         self._start_after = now
+
+    @property
+    def count(self) -> int:
+        """Replicas it shall have now."""
+        return self._count
+
+    @count.setter
+    def count(self, value: int) -> None:
+        self._count = self._in_gangs(value)
+
+    def _gang_size(self) -> int:
+        return int(self.target.gang["size"]) if self.target.gang else 1
+
+    def _in_gangs(self, count: int) -> int:
+        """So many replicas, or as many more as make whole gangs."""
+        size = self._gang_size()
+        return math.ceil(count / size) * size
 
     # ---- orders from above ----
 
@@ -112,6 +131,7 @@ class DeploymentState:
 
     def scale(self, count: int) -> bool:
         """Have another number of replicas; whether that is a change."""
+        count = self._in_gangs(count)
         if count == self.count or self.is_deleting:
             return False
         grows = count > self.count
@@ -222,7 +242,7 @@ class DeploymentState:
 
     def step(self, now: float) -> list[Order]:
         """What is to be done now; the records reflect it already."""
-        orders = self._replace_ill()
+        orders = self._replace_ill() + self._break_gangs()
         if not self.is_deleting and not self.has_failed():
             orders += self._reconfigure() + self._start(now)
         orders += self._stop_surplus(now)
@@ -257,6 +277,18 @@ class DeploymentState:
                 orders.append(Order("kill", record.id))
         return orders
 
+    def _break_gangs(self) -> list[Order]:
+        """End what is left of gangs that have lost a replica."""
+        active = self._active()
+        alive = {record.id for record in active}
+        orders = []
+        for record in active:
+            gang = record.gang
+            if gang and gang["breaks"] and not alive.issuperset(gang["member_replica_ids"]):
+                record.state = ReplicaState.STOPPING
+                orders.append(Order("kill", record.id))
+        return orders
+
     def _reconfigure(self) -> list[Order]:
         orders, wanted = [], self.target.config_hash()
         for record in self._active(current=True):
@@ -272,26 +304,68 @@ class DeploymentState:
         if percent is None:
             percent = self.target.rolling_update_percentage
         share = 0.2 if percent is None else percent / 100
-        return max(1, math.ceil(self.count * share))
+        return self._in_gangs(max(1, math.ceil(self.count * share)))
 
     def _start(self, now: float) -> list[Order]:
         if now < self._start_after:
             return []
         new = len(self._active(current=True))
         room = self.count + self._surge() - len(self._active())
-        orders = []
-        for _ in range(max(0, min(self.count - new, room))):
-            record = ReplicaRecord(
-                id=random_name(),
-                version=self.target.version,
-                config_hash=self.target.config_hash(),
-                state=ReplicaState.STARTING,
-                started_at=now,
-                rank=self._free_rank(),
-            )
-            self.replicas[record.id] = record
-            orders.append(Order("start", record.id))
+        missing = max(0, min(self.count - new, room))
+        if self.target.gang is None:
+            return [self._begin(now) for _ in range(missing)]
+        orders = [self._begin(now, None, gang) for gang in self._holes()[:missing]]
+        for _ in range((missing - len(orders)) // self._gang_size()):
+            orders += self._begin_gang(now)
         return orders
+
+    def _begin(self, now: float, name: str | None = None, gang: dict[str, Any] | None = None) -> Order:
+        record = ReplicaRecord(
+            id=name or random_name(),
+            version=self.target.version,
+            config_hash=self.target.config_hash(),
+            state=ReplicaState.STARTING,
+            started_at=now,
+            rank=self._free_rank(),
+            gang=gang,
+        )
+        if gang is not None:
+            gang["member_replica_ids"][gang["rank"]] = record.id
+        self.replicas[record.id] = record
+        return Order("start", record.id)
+
+    def _begin_gang(self, now: float) -> list[Order]:
+        assert self.target.gang is not None, "only deployments with gangs come here"
+        names = [random_name() for _ in range(self._gang_size())]
+        gang_id = random_name()
+        facts = {
+            "gang_id": gang_id,
+            "world_size": len(names),
+            "pg_name": f"SERVE_GANG::{self.target.key}#{gang_id}",
+            "breaks": self.target.gang["breaks"],
+        }
+        return [
+            self._begin(now, name, {**facts, "rank": rank, "member_replica_ids": list(names)})
+            for rank, name in enumerate(names)
+        ]
+
+    def _holes(self) -> list[dict[str, Any]]:
+        """Places in gangs whose replica has ended alone."""
+        holes: dict[tuple[str, int], dict[str, Any]] = {}
+        alive = {record.id for record in self._active()}
+        for record in self._active(current=True):
+            gang = record.gang
+            for rank, member in enumerate(gang["member_replica_ids"] if gang else ()):
+                if gang and member not in alive:
+                    members = list(gang["member_replica_ids"])
+                    holes[gang["gang_id"], rank] = {**gang, "rank": rank, "member_replica_ids": members}
+        return [hole for (gang_id, rank), hole in holes.items() if not self._is_filled(gang_id, rank)]
+
+    def _is_filled(self, gang_id: str, rank: int) -> bool:
+        return any(
+            record.gang and (record.gang["gang_id"], record.gang["rank"]) == (gang_id, rank)
+            for record in self._active(current=True)
+        )
 
     def _free_rank(self) -> int:
         taken = {record.rank for record in self._active()}
@@ -304,15 +378,25 @@ class DeploymentState:
         running = [r for r in self._active() if r.state in _SERVING]
         without_room = sum(not r.is_alive and now - r.started_at > NO_ROOM_AFTER_S for r in new)
         spare = len(running) - self.count + without_room
-        old.sort(key=lambda r: (r.state in _SERVING, r.numbers.get("ongoing", 0)))
+        old = self._by_gangs(old)
         idle_old = [r for r in old if r.state not in _SERVING]
         serving_old = [r for r in old if r.state in _SERVING]
-        stopping = idle_old + serving_old[: max(0, spare)]
+        size = self._gang_size()
+        stopping = idle_old + serving_old[: max(0, spare - spare % size)]
         surplus = len(new) - self.count
         if surplus > 0:
-            new.sort(key=lambda r: (r.state in _SERVING, r.numbers.get("ongoing", 0), -r.started_at))
-            stopping += new[:surplus]
+            stopping += self._by_gangs(new)[: surplus - surplus % size]
         return self._stop(stopping)
+
+    def _by_gangs(self, records: list[ReplicaRecord]) -> list[ReplicaRecord]:
+        """Those that are best stopped first: idle ones, of equal ones the youngest; the replicas of a gang together."""
+        ordered = sorted(
+            records, key=lambda r: (r.state in _SERVING, r.numbers.get("ongoing", 0), -r.started_at)
+        )
+        first: dict[str, int] = {}
+        for place, record in enumerate(ordered):
+            first.setdefault(_gang_of(record), place)
+        return sorted(ordered, key=lambda record: first[_gang_of(record)])
 
     def _stop(self, records: list[ReplicaRecord]) -> list[Order]:
         orders = []
@@ -347,3 +431,7 @@ class DeploymentState:
     def _set(self, status: DeploymentStatus, trigger: DeploymentStatusTrigger) -> None:
         self.status = status
         self.trigger = trigger
+
+
+def _gang_of(record: ReplicaRecord) -> str:
+    return record.gang["gang_id"] if record.gang else record.id

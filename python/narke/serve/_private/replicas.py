@@ -41,12 +41,23 @@ class ReplicaLink:
     def start(cls, record: ReplicaRecord, target: DeploymentTarget, controller: Any) -> ReplicaLink:
         """Make the actor and have it run its constructor."""
         group, options = _actor_options(record, target)
-        config = {**target.replica_config(), "rank": record.rank}
+        config = {**target.replica_config(), **_place(record)}
         handle = _replica_class().options(**options).remote(target.key, record.id, target.payload, config)
         link = cls(handle, record, target, controller)
         link._group = group
         link._watch(link._bring_up())
         return link
+
+    @property
+    def gang_group(self) -> str:
+        """Name of the placement group that it has together with its gang; "" where it has none."""
+        return self._record.gang["pg_name"] if self._record.gang else ""
+
+    def remove_gang_group(self) -> None:
+        """The last replica of the gang is gone."""
+        if self.gang_group:
+            with contextlib.suppress(ValueError):  # there is none: the replicas need no resources
+                narke.util.remove_placement_group(narke.util.get_placement_group(self.gang_group))
 
     def _watch(self, work: Any) -> None:
         self._tasks.append(asyncio.get_running_loop().create_task(work))
@@ -133,7 +144,7 @@ class ReplicaLink:
         error: str | None = None
         self._target = target
         try:
-            await self._handle.reconfigure.remote({**target.replica_config(), "rank": self._record.rank})
+            await self._handle.reconfigure.remote({**target.replica_config(), **_place(self._record)})
         except Exception as failure:
             error = str(getattr(failure, "cause", None) or failure)
         if found := self._controller.state_of(self._key):
@@ -172,18 +183,58 @@ def _actor_options(record: ReplicaRecord, target: DeploymentTarget) -> tuple[Any
     options.setdefault("num_cpus", 1)
     options.update(name=name, namespace=NAMESPACE, lifetime="detached", max_restarts=0, max_task_retries=0)
     options["max_concurrency"] = 10_000
+    if record.gang is not None:
+        options.update(_gang_place(record.gang, target))
+        return None, options
     if not target.placement:
         return None, options
-    from narke.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+    group = _group(target.placement["bundles"], target.placement.get("strategy") or "PACK", name, target)
+    options["scheduling_strategy"] = _in_group(group, 0)
+    return group, options
 
-    group = narke.util.placement_group(
-        target.placement["bundles"],
-        strategy=target.placement.get("strategy") or "PACK",
+
+def _place(record: ReplicaRecord) -> dict[str, Any]:
+    """What a replica is told of itself among the others."""
+    gang = {k: v for k, v in record.gang.items() if k != "breaks"} if record.gang else None
+    return {"rank": record.rank, "gang": gang}
+
+
+def _group(bundles: list[dict[str, float]], strategy: str, name: str, target: DeploymentTarget) -> Any:
+    labels = target.placement.get("labels") if target.placement else None
+    return narke.util.placement_group(
+        bundles,
+        strategy=strategy,
         name=name,
         lifetime="detached",
-        bundle_label_selector=target.placement.get("labels"),
+        bundle_label_selector=labels and labels * (len(bundles) // len(labels)),
     )
-    options["scheduling_strategy"] = PlacementGroupSchedulingStrategy(
-        placement_group=group, placement_group_bundle_index=0, placement_group_capture_child_tasks=True
+
+
+def _in_group(group: Any, bundle: int) -> Any:
+    from narke.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    return PlacementGroupSchedulingStrategy(
+        placement_group=group, placement_group_bundle_index=bundle, placement_group_capture_child_tasks=True
     )
-    return group, options
+
+
+def _gang_place(gang: dict[str, Any], target: DeploymentTarget) -> dict[str, Any]:
+    """Options of the actor that is a gang's replica: its part of the placement group, which the first of them makes."""
+    assert target.gang is not None, "a replica of a gang belongs to a deployment with gangs"
+    own = target.placement["bundles"] if target.placement else _needs(target.actor_options)
+    if not own:
+        return {}
+    try:
+        group = narke.util.get_placement_group(gang["pg_name"])
+    except ValueError:
+        group = _group(own * gang["world_size"], target.gang["strategy"], gang["pg_name"], target)
+    return {"scheduling_strategy": _in_group(group, gang["rank"] * len(own))}
+
+
+def _needs(options: dict[str, Any]) -> list[dict[str, float]]:
+    """The bundle of a replica; none where it needs no resources."""
+    cpus = options.get("num_cpus")
+    amounts = {"CPU": 1 if cpus is None else cpus, "GPU": options.get("num_gpus") or 0}
+    amounts.update(options.get("resources") or {})
+    bundle = {name: amount for name, amount in amounts.items() if amount}
+    return [bundle] if bundle else []

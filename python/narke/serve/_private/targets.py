@@ -27,6 +27,7 @@ class DeploymentTarget:
         graceful_shutdown_wait_loop_s, graceful_shutdown_timeout_s: see `narke.serve.deployment`.
         health_check_period_s, health_check_timeout_s: seconds.
         actor_options: of the replicas' actors.
+        gang: {"size", "strategy", "breaks"} (whether all end with one) of gangs of replicas, or None.
         placement: {"bundles", "strategy"} of each replica's placement group, or None.
         autoscaling: fields of AutoscalingConfig, or None.
         autoscaling_policy: pickled policy, or None for the default.
@@ -58,6 +59,7 @@ class DeploymentTarget:
     health_check_period_s: float = 10.0
     health_check_timeout_s: float = 30.0
     actor_options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    gang: dict[str, Any] | None = None
     placement: dict[str, Any] | None = None
     autoscaling: dict[str, Any] | None = None
     autoscaling_policy: bytes | None = None

@@ -6,7 +6,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from narke.serve.llm.builders import build_llm_deployment, build_openai_app, build_pd_openai_app
+    from narke.serve.llm.builders import (
+        build_dp_deployment,
+        build_dp_openai_app,
+        build_llm_deployment,
+        build_openai_app,
+        build_pd_openai_app,
+    )
     from narke.serve.llm.configs import (
         CloudMirrorConfig,
         LLMConfig,
@@ -25,6 +31,8 @@ __all__ = [
     "LLMServingArgs",
     "LoraConfig",
     "ModelLoadingConfig",
+    "build_dp_deployment",
+    "build_dp_openai_app",
     "build_llm_deployment",
     "build_openai_app",
     "build_pd_openai_app",
@@ -34,9 +42,16 @@ __all__ = [
 _WHERE = {
     "LLMRouter": ("ingress", "OpenAiIngress"),  # its name in former releases
     "LLMServer": ("server", "LLMServer"),
-    "build_llm_deployment": ("builders", "build_llm_deployment"),
-    "build_openai_app": ("builders", "build_openai_app"),
-    "build_pd_openai_app": ("builders", "build_pd_openai_app"),
+    **{
+        name: ("builders", name)
+        for name in (
+            "build_dp_deployment",
+            "build_dp_openai_app",
+            "build_llm_deployment",
+            "build_openai_app",
+            "build_pd_openai_app",
+        )
+    },
     **{
         name: ("configs", name)
         for name in ("CloudMirrorConfig", "LLMConfig", "LLMServingArgs", "LoraConfig", "ModelLoadingConfig")

@@ -7,10 +7,16 @@ from typing import Any
 
 from narke.serve.config import import_attr
 from narke.serve.deployment import Application
-from narke.serve.llm.configs import LLMConfig, LLMServingArgs, PDServingArgs
+from narke.serve.llm.configs import DPServingArgs, LLMConfig, LLMServingArgs, PDServingArgs
 from narke.serve.llm.openai_api_models import ModelCard
 
-__all__ = ["build_llm_deployment", "build_openai_app", "build_pd_openai_app"]
+__all__ = [
+    "build_dp_deployment",
+    "build_dp_openai_app",
+    "build_llm_deployment",
+    "build_openai_app",
+    "build_pd_openai_app",
+]
 
 
 def build_llm_deployment(
@@ -59,6 +65,42 @@ def build_openai_app(llm_serving_args: LLMServingArgs | dict[str, Any]) -> Appli
     return _behind_ingress(args, configs, handles)
 
 
+def build_dp_deployment(
+    llm_config: LLMConfig,
+    *,
+    name_prefix: str | None = None,
+    bind_kwargs: dict[str, Any] | None = None,
+    override_serve_options: dict[str, Any] | None = None,
+    deployment_cls: type | None = None,
+) -> Application:
+    """The deployment that serves one model in gangs of ``data_parallel_size`` replicas.
+
+    Args:
+        llm_config, name_prefix, bind_kwargs, override_serve_options: as `build_llm_deployment` has them.
+        deployment_cls: class in place of `DPServer`.
+    """
+    from narke.serve.llm.dp_server import DPServer
+
+    return build_llm_deployment(
+        llm_config,
+        name_prefix=name_prefix,
+        bind_kwargs=bind_kwargs,
+        override_serve_options=override_serve_options,
+        deployment_cls=deployment_cls or DPServer,
+    )
+
+
+def build_dp_openai_app(dp_serving_args: DPServingArgs | dict[str, Any]) -> Application:
+    """An application that serves one model so, as OpenAI does.
+
+    Args:
+        dp_serving_args: a `DPServingArgs`, or its fields.
+    """
+    args = DPServingArgs.model_validate(dp_serving_args)
+    config: LLMConfig = args.llm_config
+    return _behind_ingress(args, [config], {config.model_id: build_dp_deployment(config)})
+
+
 def build_pd_openai_app(pd_serving_args: PDServingArgs | dict[str, Any]) -> Application:
     """The same for one model whose prompts are read by other replicas than those that make the texts.
 
@@ -81,7 +123,9 @@ def build_pd_openai_app(pd_serving_args: PDServingArgs | dict[str, Any]) -> Appl
 
 
 def _behind_ingress(
-    args: LLMServingArgs | PDServingArgs, configs: list[LLMConfig], handles: dict[str, Application]
+    args: LLMServingArgs | PDServingArgs | DPServingArgs,
+    configs: list[LLMConfig],
+    handles: dict[str, Application],
 ) -> Application:
     from narke.serve.api import deployment
     from narke.serve.llm.ingress import OpenAiIngress, make_fastapi_ingress

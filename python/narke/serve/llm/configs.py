@@ -389,6 +389,24 @@ class LLMServingArgs(_FromFile):
         return found
 
 
+class DPServingArgs(_FromFile):
+    """What `build_dp_openai_app` builds.
+
+    Attributes:
+        llm_config: the model; ``data_parallel_size`` of its engine_kwargs is the size of a gang.
+        ingress_cls_config, ingress_deployment_config: as `LLMServingArgs` has them.
+    """
+
+    llm_config: Any
+    ingress_cls_config: dict[str, Any] = Field(default_factory=dict)
+    ingress_deployment_config: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("llm_config")
+    @classmethod
+    def _read_config(cls, value: Any) -> LLMConfig:
+        return _config_of(value)
+
+
 class PDServingArgs(_FromFile):
     """What `build_pd_openai_app` builds.
 
@@ -419,6 +437,10 @@ class PDServingArgs(_FromFile):
         }
         if len(places) > 1:
             raise ValueError(f"prefill_config and decode_config must have the same adapters, got {places}")
+        if any(config.engine_kwargs.get("data_parallel_size", 1) != 1 for config in both):
+            raise ValueError(
+                "data_parallel_size cannot be more than 1 here: give num_replicas in deployment_config"
+            )
         return self
 
 

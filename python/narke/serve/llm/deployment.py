@@ -1,6 +1,7 @@
 """Deployments that have models."""
 
+from narke.serve.llm.dp_server import DPServer
 from narke.serve.llm.pd_server import PDDecodeServer, PDPrefillServer
 from narke.serve.llm.server import LLMServer
 
-__all__ = ["LLMServer", "PDDecodeServer", "PDPrefillServer"]
+__all__ = ["DPServer", "LLMServer", "PDDecodeServer", "PDPrefillServer"]
