@@ -64,3 +64,53 @@ def test_spans():
     assert split._rest((0, 10), [(2, 3), (5, 20)]) == [(0, 2), (3, 5)]
     assert split._rest((3, 5), [(0, 10)]) == [] and split._rest((3, 5), []) == [(3, 5)]
     assert split._within([(10, 13), (20, 25)], 1, 5) == ((11, 13), (20, 22))
+
+
+def ids_of(iterator):
+    return [i for batch in iterator.iter_batches(batch_size=10) for i in batch["id"].tolist()]
+
+
+def test_whoever_is_quick_begins_the_next_round_before_the_others():
+    quick, slow = ray.data.range(100, override_num_blocks=4).streaming_split(2, equal=True)
+    started = consume_all.remote(quick, 1)
+    later = iter(slow.iter_batches(batch_size=10, prefetch_batches=0))
+    begun = next(later)["id"].tolist()
+    first = ray.get(started, timeout=60)
+    second = ray.get(consume_all.remote(quick, 1), timeout=60)  # `slow` is in its first round still
+    rest = [i for batch in later for i in batch["id"].tolist()]
+    assert sorted([*first, *begun, *rest]) == list(range(100))
+    assert sorted([*second, *ids_of(slow)]) == list(range(100))
+
+
+@ray.remote(num_cpus=0)
+def consume_all(iterator, rounds):
+    return [i for _ in range(rounds) for i in ids_of(iterator)]
+
+
+def test_a_split_that_is_warm_gives_the_same_rows():
+    parts = ray.data.range(100, override_num_blocks=4).streaming_split(2, equal=True)
+    parts[0].warm_up()
+    first, second = ray.get([consume_all.remote(part, 4) for part in parts], timeout=60)
+    for at in range(4):
+        taken = slice(50 * at, 50 * at + 50)
+        assert sorted([*first[taken], *second[taken]]) == list(range(100))
+
+
+def test_rows_cannot_be_left_out_of_a_round_that_others_have_begun():
+    quick, slow = ray.data.range(100, override_num_blocks=4).streaming_split(2, equal=True)
+    started = consume_all.remote(quick, 2)
+    ids_of(slow)
+    ray.get(started, timeout=60)
+    slow.load_state_dict({"spans": [[0, 10]]})
+    with pytest.raises(RuntimeError, match="load_state_dict came after"):
+        ids_of(slow)
+
+
+def test_errors_of_a_run_that_began_early_reach_who_asks():
+    def fail():
+        raise ValueError("no blocks")
+        yield
+
+    with pytest.raises(ValueError, match="no blocks"):
+        list(split.Started(fail()))
+    assert list(split.Started(iter([1, 2, 3]))) == [1, 2, 3]

@@ -150,7 +150,9 @@ class Splitting:
     def streaming_split(
         self, n: int, *, equal: bool = False, locality_hints: list[Any] | None = None
     ) -> list[DataIterator]:
-        """Iterators that share out one run of it among n consumers, each round anew once all have begun it.
+        """Iterators that share out one run of it among n consumers, each round anew.
+
+        A round begins when all consumers have come; with equal shares, those after the first with whoever comes first.
 
         Args:
             equal: they get equally many rows; up to n - 1 rows are left out. locality_hints: see `split`.

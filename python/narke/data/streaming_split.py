@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -140,40 +141,111 @@ def _run_slices(bundles: list[Bundle], edges: list[int]) -> list[Bundle]:
     return [described_bundle(next(g), g)[0] for g in generators]
 
 
+class Started:
+    """The blocks of a run; the first of them is being made already.
+
+    Args:
+        bundles: the run's, which nobody has asked yet.
+    """
+
+    def __init__(self, bundles: Iterator[Bundle]):
+        self._bundles = bundles
+        self._first: list[Bundle] = []
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._begin, name="narke-data-first", daemon=True)
+        self._thread.start()
+
+    def _begin(self) -> None:
+        try:
+            self._first.extend(itertools.islice(self._bundles, 1))
+        except BaseException as error:  # noqa: B902  # handed to the thread that iterates
+            self._error = error
+
+    def __iter__(self) -> Iterator[Bundle]:
+        self._thread.join()  # ends with the first block, as the first `next` of the run would
+        if self._error is not None:
+            raise self._error
+        return itertools.chain(self._first, self._bundles)
+
+
 class SplitCoordinator:
-    """The actor that runs the dataset, one round after another; each consumer's calls run in a thread of their own."""
+    """The actor that runs the dataset, one round after another; each consumer's calls run in a thread of their own.
+
+    The first round begins when all consumers have come. With equal shares later ones begin with the first that comes,
+    who may be a round ahead of the others: whoever is quick need not wait for the slowest.
+    """
 
     def __init__(self, dataset: Dataset, n: int, equal: bool):
         self._dataset, self._n, self._equal = dataset, n, equal
         self._changed = threading.Condition()
-        self._round = -1
-        self._begun: set[int] = set()
+        self._rounds: dict[int, Shares] = {}
+        self._at = [-1] * n  # the round of each consumer
+        self._waiting: set[int] = set()
         self._done: list[Span] = []
-        self._shares: Shares | None = None
+        self._is_warm = False
+        self._next: Started | None = None  # the round that nobody has begun yet
+
+    def warm_up(self) -> None:
+        """Run before being asked: the first round now, and those after the second when the one before is over."""
+        with self._changed:
+            self._is_warm = True
+            if not self._rounds:
+                self._run_ahead()
+
+    def _run_ahead(self) -> None:
+        if self._next is None:
+            self._next = Started(self._dataset._bundles())
 
     def begin(self, split: int, done: Iterable[Span] = ()) -> int:
-        """A consumer begins a round: waits until all have, and gives the round's number; -1 after `TURN_S` seconds.
+        """A consumer begins a round: waits until it may, and gives the round's number; -1 after `TURN_S` seconds.
 
         `done` are rows that it has had in an earlier run; the round leaves out what any consumer has had.
+
+        Raises:
+            RuntimeError: rows are to be left out of a round that others have begun already.
         """
         with self._changed:
-            wanted = self._round + 1
-            self._begun.add(split)
+            wanted, done = self._at[split] + 1, list(done)
+            if done and wanted in self._rounds:
+                raise RuntimeError(
+                    "load_state_dict came after other consumers of this split had begun the round: give all of them "
+                    "their states before any goes on"
+                )
             self._done.extend(done)
-            if len(self._begun) == self._n:
-                self._begun.clear()
-                self._round = wanted
-                done, self._done = self._done, []
-                self._shares = Shares(self._dataset._bundles(), self._n, self._equal, done)
-                self._changed.notify_all()
-            return wanted if self._changed.wait_for(lambda: self._round >= wanted, TURN_S) else -1
+            self._waiting.add(split)
+            self._changed.notify_all()  # this may be the one that others wait for
+            if not self._changed.wait_for(lambda: self._is_open(wanted), TURN_S):
+                return -1
+            self._waiting.discard(split)
+            self._at[split] = wanted
+            for number in [number for number in self._rounds if number < min(self._at)]:
+                del self._rounds[number]
+            self._changed.notify_all()
+            return wanted
+
+    def _is_open(self, number: int) -> bool:
+        """Whether a round has begun; begins it if it may."""
+        if number not in self._rounds and self._may_open(number):
+            bundles = iter(self._next) if self._next is not None else self._dataset._bundles()
+            self._next, done, self._done = None, self._done, []
+            self._rounds[number] = Shares(bundles, self._n, self._equal, done)
+        return number in self._rounds
+
+    def _may_open(self, number: int) -> bool:
+        if self._equal and number > 0 and not self._done:
+            return min(self._at) >= number - 1
+        here = [split for split in range(self._n) if split in self._waiting and self._at[split] == number - 1]
+        return len(here) == self._n
 
     def next(self, split: int, number: int) -> Part | None:
         """The next block of a consumer in a round; None at its end."""
         with self._changed:
-            if number != self._round or self._shares is None:
-                raise RuntimeError(f"round {number} of this split is over; round {self._round} has begun")
-            return self._shares.next(split)
+            if number != self._at[split] or number not in self._rounds:
+                raise RuntimeError(f"round {number} of this split is over; round {self._at[split]} has begun")
+            part = self._rounds[number].next(split)
+            if part is None and self._is_warm and number == max(self._rounds) > 0:
+                self._run_ahead()
+            return part
 
     def schema(self) -> Any:
         """Names and types of columns."""
@@ -240,6 +312,14 @@ class SplitIterator(DataIterator):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Begin the next round after the rows that `state_dict` of an earlier iterator named."""
         self._had = merged((start, end) for start, end in state["spans"])
+
+    def warm_up(self) -> None:
+        """Have the run begun before a consumer asks for it: its first blocks are made at once.
+
+        The rounds after the second begin when the one before has been given out, without anybody asking; what the last
+        of them made is thrown away with the split.
+        """
+        self._coordinator.warm_up.remote()
 
     def schema(self) -> Any:
         return narke.get(self._coordinator.schema.remote())
