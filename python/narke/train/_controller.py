@@ -195,8 +195,8 @@ class Controller:
             wait_s = _RESTART_ROOM_S if self._attempts > 1 else _worker_group.NEVER_FITS_S
             group = WorkerGroup(spec.group, self._size(), wait_s)
             backend = spec.backend_config.backend_cls()
+            shards = spec.shards(group)  # first: datasets are read while workers import their framework
             backend.on_start(group, spec.backend_config)
-            shards = spec.shards(group)
             backend.on_training_start(group, spec.backend_config)
         except (RayError, OSError, RuntimeError, ImportError, ValueError, TypeError) as error:
             if group is not None:

@@ -66,6 +66,8 @@ class DataConfig:
             if name in wanted:
                 hints = worker_node_ids if self._enable_shard_locality else None
                 parts = dataset.streaming_split(world_size, equal=True, locality_hints=hints)
+                if parts and hasattr(parts[0], "warm_up"):
+                    parts[0].warm_up()  # while the training functions begin
             else:
                 parts = [dataset.iterator() for _ in range(world_size)]
             for rank, part in enumerate(parts):
