@@ -90,7 +90,7 @@ void Actors::restore(Actor actor) {
 
 // The old place, if it still knows of it, is told to forget it.
 void Actors::place_anew(Actor& actor) {
-  if (!actor.node.is_nil()) out_.end_actor(actor.node, actor.spec.id, EndKind::kKill);
+  if (!actor.node.is_nil()) out_.end_actor(actor.node, actor.spec.id, EndKind::AtOnce);
   ++actor.incarnation;
   place(actor);
 }
@@ -106,7 +106,7 @@ void Actors::on_node_back(const NodeId& node, const std::map<ActorId, int>& runn
     const auto at = running.find(id);
     const bool runs = at != running.end() && at->second == actor.incarnation;
     if (runs && actor.ending)
-      out_.end_actor(node, id, EndKind::kKill);
+      out_.end_actor(node, id, EndKind::AtOnce);
     else if (!runs && waits(actor))
       place_anew(actor);
     else if (!runs)
@@ -115,7 +115,7 @@ void Actors::on_node_back(const NodeId& node, const std::map<ActorId, int>& runn
   for (const auto& [id, incarnation] : running) {
     const Actor* actor = find(id);
     if (actor == nullptr || actor->state == ActorState::Dead || actor->node != node)
-      out_.end_actor(node, id, EndKind::kKill);
+      out_.end_actor(node, id, EndKind::AtOnce);
   }
 }
 
@@ -130,7 +130,7 @@ void Actors::on_owners_gone(const NodeId& node, const std::string& why) {
 
 void Actors::place(Actor& actor) {
   waiting_.insert(actor.spec.id);
-  actor.node = NodeId();
+  actor.node = actor.better = NodeId();
   actor.stuck = false;
   actor.placed_ms = out_.now_ms();
   if (!actor.spec.pg.is_nil()) return place_in_group(actor);
@@ -226,7 +226,7 @@ void Actors::on_node_draining(const NodeId& node) {
       place_anew(actor);
     } else if (actor.spec.max_restarts != 0) {
       actor.moving = true;
-      out_.end_actor(node, id, EndKind::kGraceful);
+      out_.end_actor(node, id, EndKind::Graceful);
     }
   }
 }
@@ -250,7 +250,8 @@ void Actors::retry() {
   std::vector<std::pair<sched::ResourceSet, sched::Strategy>> full;  // found no room just now
   for (const ActorId& id : next_waiting()) {
     Actor& actor = *get(id);
-    if (!actor.spec.pg.is_nil() || !waits(actor) || (!actor.stuck && now - actor.placed_ms < kPatienceMs)) continue;
+    if (!actor.spec.pg.is_nil() || !waits(actor) || !actor.better.is_nil()) continue;
+    if (!actor.stuck && now - actor.placed_ms < kPatienceMs) continue;
     const std::pair shape{actor.spec.placement, actor.spec.strategy};
     if (!actor.stuck && std::find(full.begin(), full.end(), shape) != full.end()) continue;
     const sched::Choice choice = nodes_.choose(actor.spec.placement, actor.spec.strategy, actor.node);
@@ -258,8 +259,27 @@ void Actors::retry() {
         choice.kind == sched::Choice::Kind::kNode || (actor.stuck && choice.kind == sched::Choice::Kind::kWait);
     if (!better && full.size() < 16) full.push_back(shape);
     if (!better || nodes_.all()[choice.node].id == actor.node) continue;
-    place_anew(actor);  // by a new incarnation: what the old node still says of it is late news
+    ask_back(actor, nodes_.all()[choice.node].id);
   }
+}
+
+// Asked once: what its node does not give back has begun there, however long its constructor takes.
+void Actors::ask_back(Actor& actor, const NodeId& better) {
+  actor.better = better;
+  nodes_.charge(better, actor.spec.running);
+  out_.end_actor(actor.node, actor.spec.id, EndKind::IfWaiting);
+}
+
+// Its node gave it back.
+void Actors::move(Actor& actor) {
+  ++actor.incarnation;  // what the old node still says of it is late news
+  const Node* better = nodes_.find(actor.better);
+  if (better == nullptr || better->is_draining()) return place(actor);
+  actor.node = std::exchange(actor.better, NodeId());
+  actor.stuck = false;
+  actor.placed_ms = out_.now_ms();
+  touch(actor);
+  out_.place_actor(actor.node, actor);
 }
 
 void Actors::on_started(const ActorId& id, int incarnation, const Address& address, int pid) {
@@ -278,7 +298,7 @@ void Actors::on_init_failed(const ActorId& id, int incarnation, std::vector<uint
   if (!actor || actor->incarnation != incarnation || actor->state == ActorState::Dead) return;
   actor->error = std::move(error);
   const std::string message = "The " + actor_text(*actor) + " died because its __init__ raised an exception.";
-  end(*actor, DeathCause::InitFailed, message, EndKind::kKill);
+  end(*actor, DeathCause::InitFailed, message, EndKind::AtOnce);
   die(*actor, actor->cause, actor->message);
 }
 
@@ -289,6 +309,7 @@ void Actors::on_gone(const ActorId& id, int incarnation, const Fate& fate) {
     die(*actor, actor->cause, actor->message);
     return;
   }
+  if (!actor->better.is_nil() && fate.pid == 0) return move(*actor);
   if (actor->moving) {
     Fate moved = fate;
     moved.message = "Its node " + actor->node.hex() + " is being drained.";
@@ -333,10 +354,10 @@ void Actors::kill(const ActorId& id, bool no_restart, uint64_t key) {
   if (!no_restart && may_restart) {
     if (key != 0 && std::exchange(actor->last_kill, key) == key) return;
     touch(*actor);
-    if (actor->state == ActorState::Alive) out_.end_actor(actor->node, id, EndKind::kKill);
+    if (actor->state == ActorState::Alive) out_.end_actor(actor->node, id, EndKind::AtOnce);
     return;  // one that is not alive yet will begin afresh anyway
   }
-  end(*actor, DeathCause::Killed, "The " + actor_text(*actor) + " was killed by ray.kill.", EndKind::kKill);
+  end(*actor, DeathCause::Killed, "The " + actor_text(*actor) + " was killed by ray.kill.", EndKind::AtOnce);
   die(*actor, actor->cause, actor->message);
 }
 
@@ -344,7 +365,7 @@ void Actors::out_of_scope(const ActorId& id) {
   Actor* actor = get(id);
   if (!actor || actor->state == ActorState::Dead || actor->ending) return;
   end(*actor, DeathCause::OutOfScope,
-      "The " + actor_text(*actor) + " ended because all handles to it went out of scope.", EndKind::kGraceful);
+      "The " + actor_text(*actor) + " ended because all handles to it went out of scope.", EndKind::Graceful);
   if (actor->node.is_nil()) die(*actor, actor->cause, actor->message);
 }
 
@@ -441,7 +462,7 @@ void Actors::on_program_gone(const WorkerId& program, DeathCause cause, const st
   for (const ActorId& id : orphans) {
     Actor* actor = get(id);
     if (!actor || actor->state == ActorState::Dead) continue;
-    end(*actor, cause, "The " + actor_text(*actor) + " ended because " + message, EndKind::kKill);
+    end(*actor, cause, "The " + actor_text(*actor) + " ended because " + message, EndKind::AtOnce);
     die(*actor, actor->cause, actor->message);
   }
 }
@@ -455,7 +476,7 @@ void Actors::on_group_removed(const PlacementGroup& group) {
     Actor& actor = *get(id);
     end(actor, DeathCause::PlacementGroupRemoved,
         "The " + actor_text(actor) + " ended because its placement group " + group.id.hex() + " was removed.",
-        EndKind::kKill);
+        EndKind::AtOnce);
     die(actor, actor.cause, actor.message);
   }
 }

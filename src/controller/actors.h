@@ -80,6 +80,8 @@ class Actors {
   enum class Counted { kYes, kNo };
   void restart(Actor& actor, const Fate& fate, Counted counted);
   bool has_other_place(const Actor& actor);
+  void ask_back(Actor& actor, const NodeId& better);
+  void move(Actor& actor);
   std::vector<ActorId> living_at(const NodeId& node) const;
   std::vector<ActorId> next_waiting();
   void end(Actor& actor, wire::DeathCause cause, const std::string& message, EndKind kind);

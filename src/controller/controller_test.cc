@@ -29,7 +29,7 @@ class FakeOut : public Out {
     said.push_back("place " + actor.spec.class_name + " #" + std::to_string(actor.incarnation));
   }
   void end_actor(const NodeId&, const ActorId&, EndKind kind) override {
-    said.push_back(kind == EndKind::kKill ? "kill" : "end gracefully");
+    said.push_back(kind == EndKind::AtOnce ? "kill" : kind == EndKind::Graceful ? "end gracefully" : "take back");
   }
   void reserve(const NodeId& node, const PlacementGroup& group, const std::vector<size_t>& which) override {
     said.push_back("reserve " + std::to_string(which.size()));
@@ -418,8 +418,24 @@ TEST_F(ControllerTest, AnActorThatFitsNowhereGoesToTheNodeThatComesLater) {
   controller_.actors.create(std::move(big), {}, driver_);
   out_.expect({"place Counter #0"});
   add_other_node('m', 8);
-  out_.expect({"kill", "place Counter #1"});
+  out_.expect({"take back"});
+  controller_.retry();  // what is asked for is not asked for again
+  out_.expect({});
+  Fate waited;
+  controller_.actors.on_gone(id_of<ActorId>('a'), 0, waited);
+  out_.expect({"place Counter #1"});
   EXPECT_EQ(controller_.actors.find(id_of<ActorId>('a'))->node, id_of<NodeId>('m'));
+  EXPECT_EQ(controller_.actors.find(id_of<ActorId>('a'))->restarts, 0);
+}
+
+TEST_F(ControllerTest, AnActorWhoseNodeKeepsItHasBegunAndDiesAsOthersDo) {
+  ActorSpec big = spec('a');
+  big.placement = {{"CPU", 8 * kOne}};
+  controller_.actors.create(std::move(big), {}, driver_);
+  add_other_node('m', 8);
+  out_.expect({"place Counter #0", "take back"});
+  controller_.actors.on_gone(id_of<ActorId>('a'), 0, killed());  // in its constructor
+  out_.expect({"Dead"});
 }
 
 // ---- keys and fates ----------------------------------------------------------------------------------------

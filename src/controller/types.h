@@ -60,6 +60,7 @@ struct Actor {
   int moves = 0;    // further restarts, because its node was drained: they do not count
   NodeId node;      // where it was placed; nil: nowhere yet
   bool stuck = false;     // no node could ever take it when it was placed
+  NodeId better;          // where it goes if its node gives it back, which it does when it has not begun there
   int64_t placed_ms = 0;
   Address address;  // alive only
   int pid = 0;
@@ -120,10 +121,7 @@ struct Node {
 
 enum class Table : uint8_t { kJobs = 1, kActors = 2, kGroups = 3, kNodes = 4, kKeys = 5 };
 
-enum class EndKind : uint8_t {
-  kKill,      // at once
-  kGraceful,  // after the calls that run
-};
+using wire::EndKind;
 
 // What the controller asks of others. Calls do not come back into the controller before they return.
 class Out {
@@ -133,7 +131,8 @@ class Out {
 
   // To a node.
   virtual void place_actor(const NodeId& node, const Actor& actor) = 0;
-  // Ends the process of an actor, or forgets one still waiting; answered by Actors::on_gone in either case.
+  // Ends the process of an actor, or forgets one still waiting; answered by Actors::on_gone in either case. One that
+  // is to end only if it waits, and does not, lives on without an answer.
   virtual void end_actor(const NodeId& node, const ActorId& actor, EndKind kind) = 0;
   // All the bundles or none; `which` are indexes into the group's bundles. Answered by Groups::on_reserved.
   virtual void reserve(const NodeId& node, const PlacementGroup& group, const std::vector<size_t>& which) = 0;

@@ -408,9 +408,8 @@ void Cluster::place_actor(const NodeId& node, const Actor& actor) {
 }
 
 void Cluster::end_actor(const NodeId& node, const ActorId& actor, controller::EndKind kind) {
-  const bool graceful = kind == controller::EndKind::kGraceful;
-  if (node != self()) return out_.send_end_actor(node, actor, graceful);
-  pending_.push_back([this, actor, graceful] { core_.end_actor(actor, graceful); });
+  if (node != self()) return out_.send_end_actor(node, actor, kind);
+  pending_.push_back([this, actor, kind] { core_.end_actor(actor, kind); });
 }
 
 static std::vector<std::pair<int, ResourceSet>> bundles_of(const PlacementGroup& group,
@@ -458,7 +457,7 @@ void Cluster::start_actor(const Worker& worker) {
   if (wanted)
     out_.start_actor(worker, *actor);
   else
-    pending_.push_back([this, id = worker.actor] { core_.end_actor(id, false); });  // it died meanwhile
+    pending_.push_back([this, id = worker.actor] { core_.end_actor(id, wire::EndKind::AtOnce); });  // it died meanwhile
 }
 
 void Cluster::actor_started(const Worker& worker) {

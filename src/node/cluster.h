@@ -61,7 +61,7 @@ class ClusterOut {
 
   // To other nodes. The head's: to where actors and bundles are.
   virtual void send_place_actor(const NodeId& node, const controller::Actor& actor) = 0;
-  virtual void send_end_actor(const NodeId& node, const ActorId& actor, bool graceful) = 0;
+  virtual void send_end_actor(const NodeId& node, const ActorId& actor, wire::EndKind kind) = 0;
   virtual void send_reserve(const NodeId& node, const controller::PlacementGroup& group,
                             const std::vector<size_t>& which) = 0;
   virtual void send_unreserve(const NodeId& node, const PgId& group, const std::vector<size_t>& which) = 0;
@@ -80,7 +80,7 @@ class OneHostOut : public ClusterOut {
  private:
   EnvironmentState environment(const JobId&, const std::string&) override { return {}; }
   void send_place_actor(const NodeId&, const controller::Actor&) override { NARKE_CHECK(false); }
-  void send_end_actor(const NodeId&, const ActorId&, bool) override { NARKE_CHECK(false); }
+  void send_end_actor(const NodeId&, const ActorId&, wire::EndKind) override { NARKE_CHECK(false); }
   void send_reserve(const NodeId&, const controller::PlacementGroup&, const std::vector<size_t>&) override {
     NARKE_CHECK(false);
   }
@@ -141,7 +141,7 @@ class Cluster : private controller::Out, private node::Out {
 
   // ---- from the head, on other nodes
   void place_actor(controller::Actor actor);
-  void end_actor(const ActorId& actor, bool graceful) { core_.end_actor(actor, graceful); }
+  void end_actor(const ActorId& actor, wire::EndKind kind) { core_.end_actor(actor, kind); }
   void on_group_news(controller::PlacementGroup group);
   // ---- from other nodes, on the head
   void on_actor_news(const ActorNews& news);
@@ -184,7 +184,7 @@ class Cluster : private controller::Out, private node::Out {
 
   // controller::Out
   void place_actor(const NodeId& node, const controller::Actor& actor) override;
-  void end_actor(const NodeId& node, const ActorId& actor, controller::EndKind kind) override;
+  void end_actor(const NodeId& node, const ActorId& actor, wire::EndKind kind) override;
   void reserve(const NodeId& node, const controller::PlacementGroup& group, const std::vector<size_t>& which) override;
   void unreserve(const NodeId& node, const controller::PlacementGroup& group,
                  const std::vector<size_t>& which) override;

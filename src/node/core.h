@@ -105,7 +105,7 @@ class Core {
   // ---- actors
   // One that is here already, or was placed by a later incarnation, is late news; an earlier one makes way.
   void place_actor(ActorRequest request);
-  void end_actor(const ActorId& actor, bool graceful);
+  void end_actor(const ActorId& actor, wire::EndKind kind);
   void on_actor_started(const WorkerId& worker, const ActorId& actor, bool ok, std::vector<uint8_t> error);
 
   // ---- placement groups

@@ -39,8 +39,10 @@ void Core::place_actor(ActorRequest wanted) {
   submit(std::move(request));
 }
 
-void Core::end_actor(const ActorId& actor, bool graceful) {
+void Core::end_actor(const ActorId& actor, wire::EndKind kind) {
   if (const auto at = actor_requests_.find(actor); at != actor_requests_.end()) {
+    const bool waits = at->second->line != nullptr;  // else it has its resources, and a worker is about to be there
+    if (kind == wire::EndKind::IfWaiting && !waits) return;
     const int incarnation = at->second->incarnation;
     drop(at->second);
     Fate fate;
@@ -49,9 +51,9 @@ void Core::end_actor(const ActorId& actor, bool graceful) {
     return;
   }
   const auto at = actor_workers_.find(actor);
-  if (at == actor_workers_.end()) return;
+  if (at == actor_workers_.end() || kind == wire::EndKind::IfWaiting) return;
   Worker& worker = workers_.at(at->second);
-  if (!graceful)
+  if (kind == wire::EndKind::AtOnce)
     kill(worker, "its actor was to end");
   else if (worker.actor_started)
     out_.stop_worker(worker, StopKind::kAsk, "its actor went out of scope");

@@ -478,22 +478,33 @@ TEST_F(CoreTest, ALaterIncarnationTakesTheEarlierOnesPlace) {
   out_.expect({"kill", "start", "become #2"});
   core_.on_worker_gone(first, controller::fate_of_status(100, 9));
   out_.expect({"actor gone", "gone"});
-  core_.end_actor(id_of<ActorId>(1), false);  // it is still known where it runs
+  core_.end_actor(id_of<ActorId>(1), wire::EndKind::AtOnce);  // it is still known where it runs
   out_.expect({"kill"});
 }
 
 TEST_F(CoreTest, EndsActorsWaitingStartingAndRunning) {
   place(1, {{"CPU", 9 * kOne}}, {});
   out_.expect({"notice infeasible"});
-  core_.end_actor(id_of<ActorId>(1), false);
+  core_.end_actor(id_of<ActorId>(1), wire::EndKind::AtOnce);
   out_.expect({"actor gone"});
   place(2, cpu_, cpu_);
-  core_.end_actor(id_of<ActorId>(2), true);
+  core_.end_actor(id_of<ActorId>(2), wire::EndKind::Graceful);
   out_.expect({"start", "become #0"});
   core_.on_actor_started(out_.last_worker, id_of<ActorId>(2), true, {});
   out_.expect({"actor started", "ask to leave"});
-  core_.end_actor(id_of<ActorId>(2), false);
+  core_.end_actor(id_of<ActorId>(2), wire::EndKind::AtOnce);
   out_.expect({"kill"});
+}
+
+TEST_F(CoreTest, GivesBackOnlyAnActorThatHasNoResourcesYet) {
+  place(1, cpu_, cpu_);
+  out_.expect({"start", "become #0"});
+  core_.end_actor(id_of<ActorId>(1), wire::EndKind::IfWaiting);  // its constructor runs
+  out_.expect({});
+  place(2, {{"CPU", 9 * kOne}}, {});
+  out_.expect({"notice infeasible"});
+  core_.end_actor(id_of<ActorId>(2), wire::EndKind::IfWaiting);
+  out_.expect({"actor gone"});
 }
 
 // ---- placement groups --------------------------------------------------------------------------------------

@@ -182,7 +182,7 @@ class Service : public rpc::Handler,
   void worker_gone(const WorkerId& worker, const JobId& job, const Fate& fate) override;
 
   void send_place_actor(const NodeId& node, const controller::Actor& actor) override;
-  void send_end_actor(const NodeId& node, const ActorId& actor, bool graceful) override;
+  void send_end_actor(const NodeId& node, const ActorId& actor, wire::EndKind kind) override;
   void send_reserve(const NodeId& node, const controller::PlacementGroup& group,
                     const std::vector<size_t>& which) override;
   void send_unreserve(const NodeId& node, const PgId& group, const std::vector<size_t>& which) override;

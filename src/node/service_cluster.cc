@@ -544,7 +544,7 @@ void Service::on_head_frame(const NodeId& from, const rpc::Frame& frame) {
     case MessageType::PlaceActor: return on_place_actor(frame);
     case MessageType::EndActor: {
       const auto* table = frame.as<wire::EndActor>();
-      if (table && table->actor()) cluster_.end_actor(ActorId::from_wire(table->actor()), table->graceful());
+      if (table && table->actor()) cluster_.end_actor(ActorId::from_wire(table->actor()), table->kind());
       return;
     }
     case MessageType::ReserveBundles: return on_reserve(from, frame);

@@ -37,10 +37,10 @@ void Service::on_place_actor(const rpc::Frame& frame) {
   cluster_.place_actor(std::move(actor));
 }
 
-void Service::send_end_actor(const NodeId& node, const ActorId& actor, bool graceful) {
+void Service::send_end_actor(const NodeId& node, const ActorId& actor, wire::EndKind kind) {
   Builder b(64);
   const auto id = wired<wire::ActorId>(actor);
-  b.Finish(wire::CreateEndActor(b, &id, graceful));
+  b.Finish(wire::CreateEndActor(b, &id, kind));
   peers_.send(node, MessageType::EndActor, 0, b);
 }
 

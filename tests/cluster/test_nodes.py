@@ -57,6 +57,23 @@ def test_what_no_node_can_run_runs_when_one_that_can_joins(cluster):
     assert ray.get(actor.node.remote(), timeout=20) == late.node_id
 
 
+def test_a_long_constructor_runs_once_though_another_node_is_free(cluster, tmp_path):
+    cluster.add_node(num_cpus=2)
+
+    @ray.remote(num_cpus=2)  # all that its node has
+    class Model:
+        def __init__(self):
+            (tmp_path / f"begun-{os.getpid()}").touch()
+            time.sleep(3)  # over several looks at what waits
+
+        def node(self):
+            return ray.get_runtime_context().get_node_id()
+
+    model = Model.remote()
+    assert ray.get(model.node.remote(), timeout=60) in living()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_affinity_and_labels(cluster):
     blue = cluster.add_node(num_cpus=1, labels={"colour": "blue"})
     hard = NodeAffinitySchedulingStrategy(blue.node_id, soft=False)
