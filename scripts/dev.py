@@ -18,6 +18,8 @@ from toolchain import PYTHON, ROOT  # noqa: E402
 DEFAULT_JOBS = 3
 SANITIZERS = ("asan", "tsan")
 TEST_TIMEOUT_S = 120
+SIMULATOR = "build/release/src/sim/narke-sim"
+FRESH_SEEDS_MINUTES = 1.5
 
 
 def run(*command: object, **options: object) -> None:
@@ -75,6 +77,8 @@ def command_test(options: argparse.Namespace) -> int:
     toolchain.ensure(*toolchain.TEST_PACKAGES)
     tally = Tally()
     if build_and_ctest(tally, "release", options.jobs, []):
+        fresh = [SIMULATOR, "--minutes", str(FRESH_SEEDS_MINUTES)]
+        tally.step("sim: fresh seeds", fresh, cwd=ROOT)
         try_build(tally, "release", options.jobs, ["narke_headers"])
         for folder in pytest_folders():
             pytest = ["-m", "pytest", "-q", folder, f"--timeout={TEST_TIMEOUT_S}"]
@@ -140,7 +144,7 @@ def command_sim(options: argparse.Namespace) -> None:
     """Replay the simulation of a seed."""
     toolchain.ensure()
     build("release", options.jobs, ["narke-sim"])
-    run("build/release/src/sim/narke-sim", *options.arguments)
+    run(SIMULATOR, *options.arguments)
 
 
 def command_chaos(options: argparse.Namespace) -> None:

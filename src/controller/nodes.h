@@ -26,6 +26,9 @@ class NodeTable {
   // False: it was not among the living.
   bool remove(const NodeId& id, const std::string& why);
 
+  // One that is known only from before is gone.
+  void add_ended(Node node, const std::string& why);
+
   const std::vector<Node>& all() const { return nodes_; }     // the living
   const std::deque<Node>& ended() const { return ended_; }    // oldest first, some hundreds
   const Node* find(const NodeId& id) const;                   // among the living
@@ -40,7 +43,6 @@ class NodeTable {
   Node* get(const NodeId& id);
 
   void reindex(size_t from);
-  void add_ended(Node node, const std::string& why);
 
   std::vector<Node> nodes_;
   std::unordered_map<NodeId, size_t> index_;  // into nodes_

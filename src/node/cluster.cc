@@ -163,6 +163,7 @@ void Cluster::forward(const NodeId& node, LeaseRequest request, bool stay) {
 bool Cluster::serve_lease(LeaseRequest request, bool stay) {
   if (!stay && !core_.could_grant(request)) return false;
   if (core_.is_draining() && request.pg.is_nil()) return false;
+  if (!request.pg.is_nil() && !group_exists(request.pg)) return false;  // it may have moved
   guests_.insert(request.holder);
   core_.request_lease(std::move(request));
   return true;
@@ -177,6 +178,12 @@ bool Cluster::on_lease_answer(const NodeId& node, const WorkerId& holder, uint32
   if (status == wire::LeaseStatus::Granted)
     remote_leases_[lease] = {node, holder, request.job, request.pg.is_nil() ? request.resources : ResourceSet()};
   if (status != wire::LeaseStatus::Bounced) return true;
+  if (!request.pg.is_nil()) {
+    groups_.erase(request.pg);
+    moved_groups_.insert(request.pg);
+    for_group_[request.pg].try_emplace({holder, call_id}, std::move(request));
+    return false;
+  }
   const controller::Node* asked = controller_.nodes.find(node);
   if (may_wait_here(request))
     core_.request_lease(std::move(request));
@@ -206,6 +213,20 @@ void Cluster::return_lease(const WorkerId& holder, uint64_t lease, bool worker_f
   if (at->second.holder != holder) return;
   out_.send_return_lease(at->second.node, holder, lease, worker_failed, worker_exiting);
   remote_leases_.erase(at);
+}
+
+std::map<WorkerId, Cluster::Ties> Cluster::ties_to(const NodeId& node) const {
+  std::map<WorkerId, Ties> out;
+  for (const auto& [lease, remote] : remote_leases_)
+    if (remote.node == node) out[remote.holder].held.insert(lease);
+  for (const auto& [call, forwarded] : forwarded_)
+    if (forwarded.node == node) out[call.first].calls.push_back(call.second);
+  return out;
+}
+
+void Cluster::on_ties(const WorkerId& program, const Ties& ties) {
+  for (const uint32_t call_id : core_.reconcile(program, ties.held, ties.calls))
+    out_.deny(program, call_id, wire::LeaseStatus::Bounced, wire::FailureKind::None, "");
 }
 
 // The other nodes hear of it from the head.
@@ -239,7 +260,8 @@ static LeaseRequest asked_again(const Request& waiting) {
 bool Cluster::spill_one(const Request& waiting) {
   const SchedClass& cls = *waiting.cls;
   if (!waiting.actor.is_nil() || !cls.pg.is_nil() || guests_.contains(waiting.holder)) return false;
-  if (cls.strategy.kind == sched::Strategy::Kind::kAffinity && cls.strategy.node == self()) return false;
+  const bool prefers_here = cls.strategy.kind == sched::Strategy::Kind::kAffinity && cls.strategy.node == self();
+  if (prefers_here && !(cls.strategy.soft && waiting.parked)) return false;
   if (over_cap(cls.job, cls.held)) return false;
   const sched::Choice choice = controller_.nodes.choose(cls.fit, cls.strategy, self());
   if (choice.kind == sched::Choice::Kind::kInfeasible) return false;
@@ -354,6 +376,17 @@ void Cluster::on_group_news(PlacementGroup news) {
   PlacementGroup& known = groups_[news.id];
   known = std::move(news);
   release_waiting(known);
+  if (known.state == GroupState::kRemoved) groups_.erase(known.id);  // who asks again hears it again
+}
+
+// Where their bundles are now the head says.
+void Cluster::look_for_moved_groups() {
+  for (const PgId& id : std::exchange(moved_groups_, {})) {
+    if (const PlacementGroup* known = group(id))
+      release_waiting(PlacementGroup(*known));
+    else if (!is_head_)
+      out_.send_watch_group(id);
+  }
 }
 
 void Cluster::release_waiting(const PlacementGroup& group) {
@@ -397,6 +430,7 @@ void Cluster::tick() {
   if (core_.is_draining()) give_up_requests();
   if (is_head_) controller_.retry();
   controller_.nodes.forget_charges();
+  look_for_moved_groups();
   spill();
 }
 

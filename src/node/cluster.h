@@ -125,6 +125,14 @@ class Cluster : private controller::Out, private node::Out {
   // What the other node answered. Returns whether the program is to be told.
   [[nodiscard]] bool on_lease_answer(const NodeId& node, const WorkerId& holder, uint32_t call_id,
                                      wire::LeaseStatus status, uint64_t lease);
+  // What this node's programs have at another node: leases, and requests without an answer.
+  struct Ties {
+    std::set<uint64_t> held;
+    std::vector<uint32_t> calls;
+  };
+  std::map<WorkerId, Ties> ties_to(const NodeId& node) const;
+  // A link between the nodes broke, and what was under way is lost: the other says what its program still counts on.
+  void on_ties(const WorkerId& program, const Ties& ties);
   // A program of this or another node is gone and forgotten here.
   void on_program_gone(const WorkerId& program);
   // The program asks the head for an actor: as its owner it is needed.
@@ -153,6 +161,8 @@ class Cluster : private controller::Out, private node::Out {
   std::vector<journal::Change> take_changes();
   // They could not be kept: they are among the next again, as the records are then.
   void note_again(const std::vector<journal::Change>& changes);
+  // A record as it is to be kept now; nothing: there is none.
+  std::optional<std::string> record(controller::Table table, const std::string& key) const;
   // A record as it was kept; parse: reads the specification from a CreateActor table. False: it is not one.
   bool restore(const journal::Change& record);
   // Nodes of which the records speak; they may come back.
@@ -164,6 +174,10 @@ class Cluster : private controller::Out, private node::Out {
   controller::Controller::Present present() const;
   // The groups it asked the head about.
   std::vector<PgId> watched_groups() const;
+
+  // What is kept for programs, requests, leases and groups that are under way, in words; empty: nothing. lives: whether
+  // a program has not ended.
+  std::string leftovers(const std::function<bool(const WorkerId&)>& lives) const;
 
   // Carries out what the last stimuli caused.
   void settle();
@@ -233,6 +247,7 @@ class Cluster : private controller::Out, private node::Out {
   bool over_cap(const JobId& job, const ResourceSet& more);
   void forward(const NodeId& node, LeaseRequest request, bool stay);
   void release_waiting(const controller::PlacementGroup& group);
+  void look_for_moved_groups();
   bool spill_one(const Request& request);
   void give_up_requests();
   void refuse_bound_to(const NodeId& node);
@@ -245,12 +260,13 @@ class Cluster : private controller::Out, private node::Out {
   std::deque<std::function<void()>> pending_;
 
   std::map<JobId, ResourceSet> elsewhere_;  // of jobs with a cap: what the head says they hold on other nodes
-  std::map<CallKey, Forwarded> forwarded_;                        // lease requests at other nodes
-  std::unordered_map<uint64_t, RemoteLease> remote_leases_;       // of this node's programs, at other nodes
+  std::map<CallKey, Forwarded> forwarded_;  // lease requests at other nodes
+  std::unordered_map<uint64_t, RemoteLease> remote_leases_;  // of this node's programs, at other nodes
   std::unordered_map<PgId, std::map<CallKey, LeaseRequest>> for_group_;  // wait until their group stands
-  std::unordered_map<PgId, controller::PlacementGroup> groups_;   // not on the head: groups that were asked about
-  std::unordered_map<ActorId, controller::Actor> placed_;         // not on the head: actors that are to start here
-  std::unordered_set<WorkerId> guests_;    // programs of other nodes that have asked here
+  std::set<PgId> moved_groups_;  // that were not where they were thought to be
+  std::unordered_map<PgId, controller::PlacementGroup> groups_;  // not on the head: groups that were asked about
+  std::unordered_map<ActorId, controller::Actor> placed_;  // not on the head: actors that are to start here
+  std::unordered_set<WorkerId> guests_;  // programs of other nodes that have asked here
   std::unordered_set<WorkerId> creators_;  // not on the head: programs of this node that own actors
   uint64_t group_cursor_ = 0;
   bool keeps_changes_ = false;

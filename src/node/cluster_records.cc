@@ -1,4 +1,6 @@
 // What the head keeps and takes up again; what a node has when it comes back.
+#include <algorithm>
+
 #include "controller/records.h"
 #include "node/cluster.h"
 #include "node/wire.h"
@@ -19,24 +21,28 @@ static std::optional<std::string> saved(const Record* record) {
   return controller::save(*record);
 }
 
+std::optional<std::string> Cluster::record(Table table, const std::string& key) const {
+  switch (table) {
+    case Table::kJobs: return saved(controller_.jobs.find(id_of<JobId>(key)));
+    case Table::kActors: return saved(controller_.actors.find(id_of<ActorId>(key)));
+    case Table::kGroups: return saved(controller_.groups.find(id_of<PgId>(key)));
+    case Table::kNodes: {
+      const auto lost = restored_nodes_.find(id_of<NodeId>(key));
+      return saved(lost != restored_nodes_.end() ? &lost->second : controller_.nodes.find(id_of<NodeId>(key)));
+    }
+    case Table::kKeys: {
+      const size_t split = key.find('\0');
+      const std::string* value = controller_.kv.get(key.substr(0, split), key.substr(split + 1));
+      return value ? std::optional(*value) : std::nullopt;
+    }
+  }
+  return std::nullopt;
+}
+
 std::vector<Change> Cluster::take_changes() {
   std::vector<Change> out;
-  for (const auto& [table, key] : std::exchange(changes_, {})) {
-    Change change{static_cast<int>(table), key, std::nullopt};
-    switch (table) {
-      case Table::kJobs: change.value = saved(controller_.jobs.find(id_of<JobId>(key))); break;
-      case Table::kActors: change.value = saved(controller_.actors.find(id_of<ActorId>(key))); break;
-      case Table::kGroups: change.value = saved(controller_.groups.find(id_of<PgId>(key))); break;
-      case Table::kNodes: change.value = saved(controller_.nodes.find(id_of<NodeId>(key))); break;
-      case Table::kKeys: {
-        const size_t split = key.find('\0');
-        if (const std::string* value = controller_.kv.get(key.substr(0, split), key.substr(split + 1)))
-          change.value = *value;
-        break;
-      }
-    }
-    out.push_back(std::move(change));
-  }
+  for (const auto& [table, key] : std::exchange(changes_, {}))
+    out.push_back({static_cast<int>(table), key, record(table, key)});
   return out;
 }
 
@@ -113,6 +119,28 @@ controller::Controller::Present Cluster::present() const {
     if (!worker.actor.is_nil() && worker.actor_started && !worker.killed) out.actors[worker.actor] = worker.incarnation;
   for (const auto& [id, group] : core_.groups())
     for (const auto& [index, bundle] : group.bundles) out.bundles[id].insert(index);
+  return out;
+}
+
+std::string Cluster::leftovers(const std::function<bool(const WorkerId&)>& lives) const {
+  std::string out;
+  const auto add = [&out](size_t count, const char* what) {
+    if (count > 0) out += (out.empty() ? "" : ", ") + std::to_string(count) + " " + what;
+  };
+  size_t waiting = 0;
+  core_.for_each_request([&](const Request&) { ++waiting; });
+  add(waiting, "requests");
+  const auto leased = [](const auto& entry) { return entry.second.lease && entry.second.actor.is_nil(); };
+  add(static_cast<size_t>(std::count_if(core_.workers().begin(), core_.workers().end(), leased)), "leases");
+  add(core_.groups().size(), "reserved groups");
+  add(forwarded_.size(), "requests at other nodes");
+  add(remote_leases_.size(), "leases at other nodes");
+  add(for_group_.size(), "groups that requests wait for");
+  add(groups_.size(), "groups that were asked about");
+  add(placed_.size(), "actors that are to start");
+  const auto has_ended = [&](const WorkerId& id) { return !lives(id); };
+  add(static_cast<size_t>(std::count_if(guests_.begin(), guests_.end(), has_ended)), "guests");
+  add(creators_.size(), "owners of actors");
   return out;
 }
 

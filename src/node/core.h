@@ -82,6 +82,10 @@ class Core {
   void cancel_lease(const WorkerId& holder, uint32_t call_id);
   // Unknown and foreign leases are ignored: they are late news.
   void return_lease(const WorkerId& holder, uint64_t lease, bool worker_failed, bool worker_exiting);
+  // The holder has lost what was said lately: of its requests and leases only these are left, and the leases that were
+  // called back are called back again. Returns those of `calls` that are not known.
+  std::vector<uint32_t> reconcile(const WorkerId& holder, const std::set<uint64_t>& held,
+                                  const std::vector<uint32_t>& calls);
   // Whether such a request would be granted at once; whether it can run here at all, in time. Not for groups.
   bool could_grant(const LeaseRequest& request) const;
   bool could_serve(const LeaseRequest& request) const;

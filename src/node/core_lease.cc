@@ -459,6 +459,29 @@ void Core::on_holder_gone(const WorkerId& holder) {
   }
 }
 
+std::vector<uint32_t> Core::reconcile(const WorkerId& holder, const std::set<uint64_t>& held,
+                                      const std::vector<uint32_t>& calls) {
+  std::vector<Requests::iterator> given_up;
+  if (const auto at = requests_.find(holder); at != requests_.end())
+    for (const auto& [call_id, request] : at->second)
+      if (std::find(calls.begin(), calls.end(), call_id) == calls.end()) given_up.push_back(request);
+  for (const Requests::iterator request : given_up) drop(request);
+  const auto at = held_.find(holder);
+  for (const uint64_t lease : at == held_.end() ? std::set<uint64_t>() : std::set<uint64_t>(at->second)) {
+    Worker& worker = workers_.at(leases_.at(lease));
+    if (held.contains(lease)) {
+      if (worker.lease->reclaim_asked) out_.reclaim(holder, lease);
+      continue;
+    }
+    release(worker);  // it may still run something, and others may need what it owns: it takes its leave
+    if (worker.state != WorkerState::kLeaving) leave(worker, "the program that used it has lost its lease");
+  }
+  std::vector<uint32_t> unknown;
+  for (const uint32_t call_id : calls)
+    if (!is_known(holder, call_id)) unknown.push_back(call_id);
+  return unknown;
+}
+
 // ---- serving -----------------------------------------------------------------------------------------------
 
 bool Core::take_freed() { return std::exchange(freed_, false); }

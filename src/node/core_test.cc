@@ -582,6 +582,25 @@ TEST_F(CoreTest, RefusesWhatMustRunElsewhere) {
 
 // ---- memory ------------------------------------------------------------------------------------------------
 
+TEST_F(CoreTest, LetsGoOfWhatAHolderNoLongerCountsOn) {
+  out_.muted = true;
+  ask(1, 1, cpu_);
+  ask(1, 2, cpu_);
+  ask(1, 3, cpu_);
+  ask(1, 4, cpu_);
+  ASSERT_EQ(out_.leases.size(), 2u);
+  const std::vector<uint32_t> unknown = core_.reconcile(id_of<WorkerId>(1), {out_.leases.at(1)}, {3, 9});
+  EXPECT_EQ(unknown, std::vector<uint32_t>{9});
+  EXPECT_EQ(free("CPU"), kOne);  // of the lease that it does not know
+  settle();
+  EXPECT_TRUE(out_.leases.contains(3));
+  give_back(1, 3);
+  EXPECT_FALSE(out_.leases.contains(4));  // it was not asked for any more
+  EXPECT_EQ(core_.reconcile(id_of<WorkerId>(1), {}, {}), std::vector<uint32_t>{});
+  settle();
+  EXPECT_EQ(core_.pool().available(), core_.pool().total());
+}
+
 TEST_F(CoreTest, EndsTheLatestRetriableTaskWhenMemoryIsShort) {
   ask(1, 1, cpu_);
   ask(1, 2, cpu_);

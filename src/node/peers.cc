@@ -1,5 +1,7 @@
 #include "node/peers.h"
 
+#include <algorithm>
+
 #include "rpc/tcp.h"
 
 namespace narke::node {
@@ -8,10 +10,14 @@ Peers::~Peers() {
   for (auto& [node, link] : links_) link->set_handler(nullptr);
 }
 
+// Why a link is closed that another has taken the place of.
+static constexpr char kOvertaken[] = "the other node has opened a new link";
+
 void Peers::adopt(int fd, bool tls) { reactor_.adopt_guest(fd, tls, this); }
 
 Status Peers::connect(const NodeId& alias, const std::string& endpoint) {
-  auto link = reactor_.connect_tcp(endpoint, {.kind = rpc::LinkKind::kNode}, this);
+  // Another daemon may listen there by now: it turns away what is not for it.
+  auto link = reactor_.connect_tcp(endpoint, {.kind = rpc::LinkKind::kNode, .node = alias}, this);
   if (!link) return link.error();
   link.value()->set_peer(as_program(alias));
   nodes_[link.value().get()] = alias;
@@ -28,14 +34,15 @@ void Peers::rename(const NodeId& alias, const NodeId& node) {
   links_.emplace(node, std::move(link));
 }
 
+// What is written to one that is closed is lost, and that is noticed when its end is told; another may be open.
 rpc::Connection* Peers::link_to(const NodeId& node) {
-  auto at = links_.find(node);
-  if (at == links_.end()) {
+  if (!links_.contains(node)) {
     const std::string endpoint = out_.endpoint_of(node);
     if (endpoint.empty() || !connect(node, endpoint)) return nullptr;
-    at = links_.find(node);
   }
-  return at->second.get();
+  const auto [begin, end] = links_.equal_range(node);
+  const auto open = std::find_if(begin, end, [](const auto& entry) { return !entry.second->is_closed(); });
+  return (open != end ? open : begin)->second.get();
 }
 
 bool Peers::send(const NodeId& to, wire::MessageType type, uint32_t call_id, const Builder& table, rpc::Bytes raw,
@@ -54,6 +61,17 @@ void Peers::close(const NodeId& node, const std::string& why) {
   for (auto at = begin; at != end; ++at) at->second->close({ErrorCode::kDisconnected, why});
 }
 
+bool Peers::close_others(const NodeId& node) {
+  bool any = false;
+  const auto [begin, end] = links_.equal_range(node);
+  for (auto at = begin; at != end; ++at) {
+    if (at->second.get() == speaking_ || at->second->is_closed()) continue;
+    at->second->close({ErrorCode::kDisconnected, kOvertaken});
+    any = true;
+  }
+  return any;
+}
+
 void Peers::on_open(rpc::Connection& link) {
   if (nodes_.contains(&link)) return;
   const NodeId node = as_node(link.peer());
@@ -62,7 +80,11 @@ void Peers::on_open(rpc::Connection& link) {
 }
 
 void Peers::on_frame(rpc::Connection& link, const rpc::Frame& frame) {
-  if (const auto at = nodes_.find(&link); at != nodes_.end()) out_.on_node_frame(NodeId(at->second), frame);
+  const auto at = nodes_.find(&link);
+  if (at == nodes_.end()) return;
+  speaking_ = &link;
+  out_.on_node_frame(NodeId(at->second), frame);
+  speaking_ = nullptr;
 }
 
 void Peers::on_closed(rpc::Connection& link, const Error& why) {
@@ -76,7 +98,8 @@ void Peers::on_closed(rpc::Connection& link, const Error& why) {
       links_.erase(each);
       break;
     }
-  if (!links_.contains(node)) out_.on_node_link_closed(node, why);
+  if (!links_.contains(node)) return out_.on_node_link_closed(node, why);
+  if (why.message != kOvertaken) close(node, why.message);  // what one has lost the others do not tell
 }
 
 }  // namespace narke::node

@@ -44,6 +44,8 @@ class Peers : public rpc::Handler {
   // A frame as it came.
   void forward(const NodeId& to, const rpc::Frame& frame);
   void close(const NodeId& node, const std::string& why);
+  // Those but the one whose frame is being handled. Returns whether there were any.
+  bool close_others(const NodeId& node);
 
   // rpc::Handler
   void on_open(rpc::Connection& link) override;
@@ -57,6 +59,7 @@ class Peers : public rpc::Handler {
   PeersOut& out_;
   std::multimap<NodeId, rpc::ConnectionPtr> links_;  // both ends may have opened one; the first is written to
   std::map<rpc::Connection*, NodeId> nodes_;
+  rpc::Connection* speaking_ = nullptr;  // whose frame is being handled
 };
 
 }  // namespace narke::node

@@ -21,6 +21,7 @@ static constexpr int kLinkGraceMs = 200;       // between a worker's link and it
 static constexpr std::chrono::milliseconds kLastWords{100};  // between a process and its link ending
 static constexpr int kLeaveGraceMs = 500;      // for workers of an ended job
 static constexpr int64_t kGoodbyeMs = 2'000;   // most that a driver waits for the logs of its workers
+static constexpr int64_t kLatelyMs = 30'000;     // so long a program that ended is remembered
 static constexpr size_t kFewWorkers = 16;
 static constexpr size_t kTailBytes = 2'000;    // of a failed worker's error output, in the message
 
@@ -94,7 +95,8 @@ Program* Service::find(const WorkerId& id) {
 Program* Service::driver_of(const JobId& job) {
   const controller::Job* record = cluster_.controller().jobs.find(job);
   if (record == nullptr) return nullptr;
-  if (record->running && record->node != cluster_.self() && !record->node.is_nil() && !find(record->driver)) {
+  if (record->running && record->node != cluster_.self() && !record->node.is_nil() && !find(record->driver) &&
+      !departed_.contains(record->driver)) {
     Program& driver = remote_program(record->driver, record->node);
     driver.job = job;
     read_config(driver, record->config);
@@ -124,8 +126,8 @@ void Service::on_frame(rpc::Connection& link, const rpc::Frame& frame) {
              frame.type <= MessageType::StoreLast) {
     store_->on_frame(program->key, frame, steady_now_ns());
     return;
-  } else if (!dispatch(*program, frame)) {
-    link.close({ErrorCode::kRefused, std::string("malformed frame of type ") + wire::EnumNameMessageType(frame.type)});
+  } else {
+    serve(*program, frame);
   }
   settle();
   hurry();
@@ -214,7 +216,7 @@ void Service::on_register(rpc::Connection& link, const rpc::Frame& frame) {
   Program* program = admit(link, *request);
   if (!is_worker && !cluster_.is_head()) {  // the head begins the job; its Registered follows
     program->register_call = frame.call_id;
-    relay(head_, *program, frame.type, frame.call_id, frame.table, frame.raw);
+    relay_to_head(*program, frame);
     return;
   }
   registered(*program, frame.call_id);
@@ -304,11 +306,32 @@ void Service::registered(Program& program, uint32_t call_id) {
 
 // ---- frames ------------------------------------------------------------------------------------------------
 
+// What cannot be decided or done by a node that knows of no other.
+static bool concerns_others(const rpc::Frame& frame) {
+  if (frame.type == MessageType::Control) {
+    const auto* table = frame.as<wire::Control>();
+    return table && table->method() && table->method()->string_view() == "worker_fate";
+  }
+  return frame.type == MessageType::RequestLease || frame.type == MessageType::CancelLease ||
+         frame.type == MessageType::PullObject || frame.type == MessageType::EraseObjects ||
+         frame.type == MessageType::PromoteObjects;
+}
+
+void Service::serve(Program& program, const rpc::Frame& frame) {
+  if (dispatch(program, frame)) return;
+  program.link->close(
+      {ErrorCode::kRefused, std::string("malformed frame of type ") + wire::EnumNameMessageType(frame.type)});
+}
+
 // False: the frame is malformed or not a program's to send.
 bool Service::dispatch(Program& program, const rpc::Frame& frame) {
   if (program.kind == wire::ProgramKind::Observer && frame.type != MessageType::Control) return false;
   Core& core = cluster_.core();
   if (program.register_call != 0) return false;  // it may not speak yet
+  if (program.link != nullptr && concerns_others(frame) && !knows_others()) {
+    hold(program, frame);
+    return true;
+  }
   switch (frame.type) {
     case MessageType::RequestLease: return on_request_lease(program, frame);
     case MessageType::ReturnLease: {
@@ -699,7 +722,6 @@ void Service::worker_gone(const WorkerId& worker, const JobId&, const Fate& fate
     history_.add(now_ms(), severity_of(fate), "NODE", fate.message);
   }
   control_.on_worker_gone(worker);
-  watches_.erase(worker);
   program_ended(worker, false, fate.message);
 }
 
@@ -719,6 +741,7 @@ void Service::tick() {
   prune_old_logs();
   finish_goodbyes();
   tasks_.tick();
+  if (lost_ms_ == 0) departed_.forget_before(now_ms() - kLatelyMs);  // a head that is away may not know of them
 }
 
 // Something waits for time to pass: it is looked at soon, and again until nothing does.

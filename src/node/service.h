@@ -14,6 +14,7 @@
 #include "controller/suspicion.h"
 #include "node/cluster.h"
 #include "node/control.h"
+#include "node/departed.h"
 #include "node/environments.h"
 #include "node/errands.h"
 #include "node/evacuation.h"
@@ -96,6 +97,9 @@ class Service : public rpc::Handler,
   void on_expelled(std::function<void(const std::string& why)> callback) { expelled_ = std::move(callback); }
   // Called when a driver's link ends.
   void on_driver_gone(std::function<void(int pid)> callback) { driver_gone_ = std::move(callback); }
+  // What is kept for programs that are under way, in words; empty: nothing. lives: whether a program of another node
+  // has not ended: that it is known is no leftover.
+  std::string leftovers(const std::function<bool(const WorkerId&)>& lives) const;
   // Upkeep, a few times a second.
   void tick();
   // Memory is nearly short: many workers are not made more.
@@ -128,6 +132,7 @@ class Service : public rpc::Handler,
   void refuse(rpc::Connection& link, uint32_t call_id, const std::string& why);
   void registered(Program& program, uint32_t call_id);
   bool dispatch(Program& program, const rpc::Frame& frame);
+  void serve(Program& program, const rpc::Frame& frame);  // its link is closed when that is malformed
   bool dispatch_actor(Program& program, const rpc::Frame& frame);
   bool on_request_lease(Program& program, const rpc::Frame& frame);
   bool on_create_actor(Program& program, const rpc::Frame& frame);
@@ -228,6 +233,20 @@ class Service : public rpc::Handler,
   void on_joined(const NodeId& from, const rpc::Frame& frame);
   void on_view(const rpc::Frame& frame);
   void on_report(const NodeId& from, const rpc::Frame& frame);
+  void on_want_view(const NodeId& from);
+  void on_lease_sync(const NodeId& from, const rpc::Frame& frame);
+  void on_peer_lost(const NodeId& node);
+  void sync_leases(const NodeId& node);
+  // This node has to do with others: it is told of all of them from now on.
+  void want_view();
+  bool knows_others() const { return cluster_.is_head() || has_view_; }
+  // A frame that concerns other nodes waits until this one knows them.
+  void hold(Program& program, const rpc::Frame& frame);
+  void hold(const NodeId& from, const rpc::Frame& frame);
+  void when_viewed(std::function<void()> what);
+  void on_node_state(const NodeId& id, const wire::NodeState& state);
+  void on_whole_view(const std::set<NodeId>& named);
+  void stranger_gone(const NodeId& node, const std::string& why, bool drained);
   void on_relay(const NodeId& from, const rpc::Frame& frame);
   void on_relayed_reply(const NodeId& from, Program& program, const rpc::Frame& frame);
   void on_relayed_request(const NodeId& from, Program& program, const rpc::Frame& frame, bool stay);
@@ -250,13 +269,19 @@ class Service : public rpc::Handler,
   void tell_job(const NodeId& node, const controller::Job& job);
   void tell_jobs(const controller::Job& job);
   void tell_group(const NodeId& node, const controller::PlacementGroup& group);
-  flatbuffers::Offset<wire::NodeState> pack_node(Builder& b, const controller::Node& node);
-  void tell_view(const NodeId& node, bool whole);
+  enum class Told { kAll, kChanges };  // all that is to be known of a node, or what may have changed
+  flatbuffers::Offset<wire::NodeState> pack_node(Builder& b, const controller::Node& node, Told told);
+  void tell_head(const NodeId& to);
+  void tell_changes();
+  void tell_shares();
+  void tell_programs_gone(const NodeId& node, const std::string& why, bool drained);
   void serve_guest(LeaseRequest request, bool stay, int tries);
   void end_remote_program(const WorkerId& id, const std::string& message);
   void tell_job_of(const WorkerId& driver);
   void program_ended(const WorkerId& id, bool left, const std::string& message);
+  void tell_program_gone(const WorkerId& id, bool left, const std::string& message);
   void forget_program(const WorkerId& id);
+  std::vector<WorkerId> programs_of(const NodeId& node) const;
   void node_gone(const NodeId& node, const std::string& why);
   // nodes that are to go (service_drain.cc). drain: from the head; returns why not, or nothing.
   struct Leaving;
@@ -283,6 +308,8 @@ class Service : public rpc::Handler,
   void on_take(const NodeId& from, const rpc::Frame& frame);
   void on_taken(const NodeId& from, const rpc::Frame& frame);
   void report();
+  void report_soon();
+  void report_again();
   void send_join(const NodeId& to, bool back);
   controller::Controller::Present present_of(const wire::JoinCluster& table);
   void on_head_lost(const std::string& why);
@@ -342,7 +369,12 @@ class Service : public rpc::Handler,
   std::unordered_map<PgId, std::set<NodeId>> group_watchers_;
   std::map<NodeId, std::map<JobId, ResourceSet>> shares_;  // the head's: what jobs with a cap hold where
   bool shares_changed_ = false;
-  std::vector<NodeId> changed_;  // the head's: nodes to tell all others about
+  std::vector<NodeId> came_, changed_;  // the head's: nodes to tell the others about; changed: what they have, or gone
+  Departed departed_;
+  std::set<NodeId> broken_with_;  // nodes to which a link broke: what is held there is settled over each new one
+  std::set<NodeId> viewers_;  // the head's: nodes that want to know of all the others
+  bool wants_view_ = false, has_view_ = false, report_due_ = false;
+  std::vector<std::function<void()>> until_viewed_;
   std::vector<WorkerId> ended_programs_;  // likewise
   ResourceSet reported_;  // what the head was last told is free
   int64_t reported_ms_ = 0;

@@ -1,4 +1,4 @@
-// What daemons say to each other: joining, the view of all nodes, programs and nodes that end.
+// What daemons say to each other: joining, programs and nodes that end.
 #include <algorithm>
 
 #include <unistd.h>
@@ -10,42 +10,7 @@ namespace narke::node {
 
 using std::chrono::milliseconds;
 
-static constexpr milliseconds kReportEvery{20};    // a node looks whether it has news for the head
-static constexpr int64_t kReportAtLeastMs = 500;   // and says at least this often that it lives
-static constexpr milliseconds kSpreadEvery{40};    // the head passes on what has changed
-
 // ---- small things ------------------------------------------------------------------------------------------
-
-static flatbuffers::Offset<Vector<uint8_t>> pack_labels(Builder& b, const sched::Labels& labels) {
-  flexbuffers::Builder map;
-  map.Map([&] {
-    for (const auto& [key, value] : labels) map.String(key.c_str(), value);
-  });
-  map.Finish();
-  return b.CreateVector(map.GetBuffer());
-}
-
-static sched::Labels labels_of(const Vector<uint8_t>* bytes) {
-  sched::Labels out;
-  if (bytes == nullptr) return out;
-  const flexbuffers::Map map = map_of(bytes->data(), bytes->size());
-  const flexbuffers::TypedVector keys = map.Keys();
-  for (size_t i = 0; i < keys.size(); ++i) out[keys[i].AsKey()] = map[keys[i].AsKey()].AsString().str();
-  return out;
-}
-
-flatbuffers::Offset<wire::NodeState> Service::pack_node(Builder& b, const controller::Node& node) {
-  const auto id = wired<wire::NodeId>(node.id);
-  const auto endpoint = b.CreateString(node.endpoint);
-  const auto hostname = b.CreateString(node.hostname);
-  const auto labels = pack_labels(b, node.labels);
-  const auto total = pack_resources(b, node.pool ? node.pool->total() : ResourceSet());
-  const auto available = pack_resources(b, node.pool ? node.pool->available() : ResourceSet());
-  const auto why = b.CreateString(node.why);
-  const auto message = b.CreateString(node.drain.message);
-  return wire::CreateNodeState(b, &id, endpoint, hostname, labels, total, available, node.alive, why, node.head,
-                               node.outside, node.drain.reason, message, epoch_of(node.drain.deadline_ms));
-}
 
 std::string Service::endpoint_of(const NodeId& node) {
   if (config_.outside) return rpc::routed_endpoint(config_.door, node);
@@ -58,11 +23,17 @@ std::string Service::endpoint_of(const NodeId& node) {
 // A program of this node: the head is told, and tells everybody.
 void Service::program_ended(const WorkerId& id, bool left, const std::string& message) {
   if (config_.endpoint.empty()) return;
-  if (cluster_.is_head()) {
-    if (left) tell_job_of(id);
-    ended_programs_.push_back(id);
-    return;
-  }
+  watches_.erase(id);
+  said_.remove_if([&](const Said& said) { return said.program == id; });
+  departed_.add(id, true, message, now_ms());
+  if (!cluster_.is_head()) return tell_program_gone(id, left, message);
+  if (left) tell_job_of(id);
+  ended_programs_.push_back(id);
+}
+
+// A head that is away is told when it is back.
+void Service::tell_program_gone(const WorkerId& id, bool left, const std::string& message) {
+  if (lost_ms_ != 0) return;
   Builder b(128);
   const auto worker = wired<wire::WorkerId>(id);
   const auto text = b.CreateString(message);
@@ -87,6 +58,7 @@ void Service::end_remote_program(const WorkerId& id, const std::string& message)
     if (const controller::Job* job = cluster_.controller().jobs.find(program->job)) tell_jobs(*job);
   }
   cluster_.controller().on_worker_gone(id, message);
+  departed_.add(id, false, message, now_ms());
   ended_programs_.push_back(id);
   forget_program(id);
 }
@@ -259,7 +231,7 @@ void Service::on_join(const NodeId& from, const rpc::Frame& frame) {
   const auto endpoint = b.CreateString(config_.endpoint);
   b.Finish(wire::CreateJoined(b, 0, cluster, session, &head, endpoint));
   peers_.send(from, MessageType::Joined, frame.call_id, b);
-  tell_view(from, true);
+  tell_head(from);
   for (const auto& [number, job] : cluster_.controller().jobs.all())
     if (job.running) tell_job(from, job);
   if (is_back) welcome_back(from, *table);
@@ -267,7 +239,7 @@ void Service::on_join(const NodeId& from, const rpc::Frame& frame) {
   if (node.is_draining()) tell_drain(from, drain);
   cluster_.add_node(std::move(node));  // last: what waited for such a node is sent there at once
   if (drain.reason != wire::DrainReason::None) cluster_.drain_node(from, drain);
-  changed_.push_back(from);
+  came_.push_back(from);
 }
 
 // Its programs and actors are as the journal has them, or are made so. Actors that had started unheard are heard now.
@@ -282,7 +254,11 @@ void Service::welcome_back(const NodeId& from, const wire::JoinCluster& table) {
       const controller::Actor* actor = cluster_.controller().actors.find(news.actor);
       if (actor != nullptr && actor->state != wire::ActorState::Alive) cluster_.on_actor_news(news);
     }
+  const std::map<uint32_t, controller::Job> before = cluster_.controller().jobs.all();
   cluster_.on_node_back(from, present_of(table));
+  for (const auto& [number, job] : before)
+    if (const controller::Job* now = cluster_.controller().jobs.find(job.id); job.running && now && !now->running)
+      tell_jobs(*now);
   for (const auto& [number, job] : cluster_.controller().jobs.all()) {
     if (!job.running || job.node != from) continue;
     Program& driver = remote_program(job.driver, from);
@@ -312,166 +288,7 @@ void Service::on_joined(const NodeId& from, const rpc::Frame& frame) {
   peers_.rename(from, head_);
   joined("");
   report();
-}
-
-// ---- the view of all nodes ---------------------------------------------------------------------------------
-
-void Service::begin_rounds() {
-  if (cluster_.is_head()) {
-    spread_view();
-    look_for_silence();
-  }
-}
-
-template <class Shares>
-static flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<wire::JobShare>>> pack_shares(Builder& b,
-                                                                                                 const Shares& shares) {
-  std::vector<flatbuffers::Offset<wire::JobShare>> out;
-  for (const auto& [job, held] : shares) {
-    const auto id = wired<wire::JobId>(job);
-    const auto resources = pack_resources(b, held);
-    out.push_back(wire::CreateJobShare(b, &id, resources));
-  }
-  return b.CreateVector(out);
-}
-
-static std::map<JobId, ResourceSet> read_shares(
-    const flatbuffers::Vector<flatbuffers::Offset<wire::JobShare>>* shares) {
-  std::map<JobId, ResourceSet> out;
-  if (shares != nullptr)
-    for (const wire::JobShare* share : *shares) out[JobId::from_wire(share->job())] = resources_of(share->resources());
-  return out;
-}
-
-void Service::note_shares(const NodeId& from, const flatbuffers::Vector<flatbuffers::Offset<wire::JobShare>>* shares) {
-  std::map<JobId, ResourceSet> now = read_shares(shares);
-  std::map<JobId, ResourceSet>& before = shares_[from];
-  if (before == now) return;
-  before = std::move(now);
-  shares_changed_ = true;
-}
-
-std::map<JobId, ResourceSet> Service::shares_without(const NodeId& node) const {
-  std::map<JobId, ResourceSet> out;
-  for (const auto& [where, shares] : shares_)
-    if (where != node)
-      for (const auto& [job, held] : shares) out[job].add(held);
-  return out;
-}
-
-// From the head: everything, or what has changed since the last time.
-void Service::tell_view(const NodeId& to, bool whole) {
-  Builder b(1024);
-  const controller::NodeTable& nodes = cluster_.controller().nodes;
-  std::vector<flatbuffers::Offset<wire::NodeState>> packed;
-  if (whole)
-    for (const controller::Node& node : nodes.all()) packed.push_back(pack_node(b, node));
-  else
-    for (const NodeId& id : changed_) {
-      const controller::Node* node = nodes.find(id);
-      if (node == nullptr) node = nodes.find_ended(id);
-      if (node != nullptr) packed.push_back(pack_node(b, *node));
-    }
-  std::vector<wire::WorkerId> ended;
-  if (!whole)
-    for (const WorkerId& id : ended_programs_) ended.push_back(wired<wire::WorkerId>(id));
-  const auto states = b.CreateVector(packed);
-  const auto programs = b.CreateVectorOfStructs(ended);
-  const auto shares = pack_shares(b, shares_without(to));
-  b.Finish(wire::CreateClusterView(b, states, programs, shares));
-  peers_.send(to, MessageType::ClusterView, 0, b);
-}
-
-void Service::spread_view() {
-  const ResourceSet& available = cluster_.core().pool().available();
-  if (!(available == reported_)) {
-    reported_ = available;
-    changed_.push_back(cluster_.self());
-    std::map<JobId, ResourceSet> own;
-    for (auto& [job, held] : cluster_.shares_here()) own[job] = std::move(held);
-    shares_changed_ |= std::exchange(shares_[cluster_.self()], own) != own;
-  }
-  if (shares_changed_) {
-    cluster_.on_shares(shares_without(cluster_.self()));
-    settle();
-  }
-  std::sort(changed_.begin(), changed_.end());
-  changed_.erase(std::unique(changed_.begin(), changed_.end()), changed_.end());
-  if (!changed_.empty() || !ended_programs_.empty() || std::exchange(shares_changed_, false))
-    for (const controller::Node& node : cluster_.controller().nodes.all())
-      if (node.id != cluster_.self()) tell_view(node.id, false);
-  changed_.clear();
-  ended_programs_.clear();
-  reactor_.after(kSpreadEvery, [this] { spread_view(); });
-}
-
-void Service::on_view(const rpc::Frame& frame) {
-  const auto* table = frame.as<wire::ClusterView>();
-  if (table == nullptr || table->nodes() == nullptr) return;
-  for (const wire::NodeState* state : *table->nodes()) {
-    const NodeId id = NodeId::from_wire(state->node());
-    if (id == cluster_.self()) continue;
-    if (state->drain() != wire::DrainReason::None) cluster_.drain_node(id, drain_of(*state));
-    if (!state->alive()) {
-      node_gone(id, text_of(state->why()));
-      continue;
-    }
-    if (cluster_.controller().nodes.find(id) == nullptr) {
-      controller::Node node;
-      node.id = id;
-      node.endpoint = text_of(state->endpoint());
-      node.address = node.endpoint.substr(0, node.endpoint.rfind(':'));
-      node.hostname = text_of(state->hostname());
-      node.labels = labels_of(state->labels());
-      node.head = state->head();
-      node.outside = state->outside();
-      cluster_.add_node(std::move(node));
-    }
-    if (state->drain() != wire::DrainReason::None) cluster_.drain_node(id, drain_of(*state));
-    cluster_.on_pool_report(id, resources_of(state->total()), resources_of(state->available()));
-  }
-  cluster_.on_shares(read_shares(table->shares()));
-  if (table->ended() != nullptr)
-    for (const wire::WorkerId* id : *table->ended()) {
-      const Program* program = find(WorkerId::from_wire(id));
-      if (program == nullptr || program->link == nullptr) forget_program(WorkerId::from_wire(id));
-    }
-}
-
-void Service::report() {
-  const ResourcePool& pool = cluster_.core().pool();
-  if (lost_ms_ == 0 && (!(pool.available() == reported_) || now_ms() - reported_ms_ >= kReportAtLeastMs)) {
-    reported_ = pool.available();
-    reported_ms_ = now_ms();
-    Builder b(256);
-    const auto total = pack_resources(b, pool.total());
-    const auto available = pack_resources(b, pool.available());
-    b.Finish(wire::CreateNodeReport(b, total, available, pack_shares(b, cluster_.shares_here())));
-    peers_.send(head_, MessageType::NodeReport, 0, b);
-  }
-  reactor_.after(kReportEvery, [this] { report(); });
-}
-
-void Service::on_report(const NodeId& from, const rpc::Frame& frame) {
-  const auto* table = frame.as<wire::NodeReport>();
-  const controller::Node* node = cluster_.controller().nodes.find(from);
-  if (table == nullptr || node == nullptr) return;
-  ResourceSet available = resources_of(table->available());
-  note_shares(from, table->shares());
-  if (node->pool->available() == available) return;
-  cluster_.on_pool_report(from, resources_of(table->total()), std::move(available));
-  changed_.push_back(from);
-}
-
-void Service::look_for_silence() {
-  const int64_t now = now_ms();
-  end_overdue(now);
-  for (const NodeId& node : suspicion_.silent(now)) {
-    if (is_outside(node)) continue;  // a tunnel has its own bound
-    node_gone(node, "it has not been heard of for " + std::to_string(suspicion_.bound_ms(node)) + " ms");
-  }
-  settle();
-  reactor_.after(milliseconds(controller::Suspicion::kLookEveryMs), [this] { look_for_silence(); });
+  report_again();
 }
 
 // ---- nodes that go -----------------------------------------------------------------------------------------
@@ -485,26 +302,32 @@ void Service::on_node_link_closed(const NodeId& node, const Error& why) {
     part();
   else if (node == head_ && lost_ms_ == 0)
     on_head_lost(why.message);
+  else if (node != head_)
+    on_peer_lost(node);
   settle();
 }
 
 // ---- dispatch ----------------------------------------------------------------------------------------------
 
 void Service::on_node_frame(const NodeId& from, const rpc::Frame& frame) {
+  if (!cluster_.is_head() && cluster_.controller().nodes.find_ended(from))
+    return peers_.close(from, "the cluster counts this node as gone");
   if (frame.type == MessageType::Relay)
     on_relay(from, frame);
+  else if (!knows_others() && (frame.type == MessageType::EraseObjects || frame.type == MessageType::TakeObjects))
+    hold(from, frame);
   else if (frame.type == MessageType::EraseObjects)
     on_erase(frame);
   else if (frame.type == MessageType::ProgramCame)
     on_program_came(from, frame);
-  else if (frame.type == MessageType::TakeObjects)
-    on_take(from, frame);
   else if (frame.type == MessageType::ObjectsTaken)
     on_taken(from, frame);
   else if (frame.type == MessageType::Control)
     on_node_question(from, frame);
   else if (frame.type == MessageType::ControlReply)
     on_answer(as_program(from), frame);
+  else if (frame.type == MessageType::LeaseSync)
+    on_lease_sync(from, frame);
   else if (cluster_.is_head())
     on_member_frame(from, frame);
   else
@@ -525,6 +348,7 @@ void Service::on_member_frame(const NodeId& from, const rpc::Frame& frame) {
     case MessageType::WatchGroup: return on_watch_group(from, frame);
     case MessageType::NodeLeaving: return on_leaving(from, frame);
     case MessageType::ObjectsMoved: return on_objects_moved(from, frame);
+    case MessageType::WantView: return on_want_view(from);
     case MessageType::BundlesReserved: {
       const auto* table = frame.as<wire::BundlesReserved>();
       if (table == nullptr || table->group() == nullptr) return;

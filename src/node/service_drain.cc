@@ -173,7 +173,7 @@ void Service::on_drain(const rpc::Frame& frame) {
   leaving_->deadline_ms = drain.deadline_ms;
   log_("this node is to go: " + leaving_->why);
   cluster_.drain_node(cluster_.self(), std::move(drain));
-  if (begins) drain_round();
+  if (begins) when_viewed([this] { drain_round(); });
 }
 
 void Service::drain_round() {

@@ -1,4 +1,6 @@
 // A head that is away and comes back; what it keeps, and takes up again.
+#include <algorithm>
+
 #include "node/service.h"
 
 namespace narke::node {
@@ -46,9 +48,13 @@ void Service::on_back() {
         relay(head_, *program, MessageType::WatchActor, 0, as_bytes(b), {});
       }
   for (const PgId& group : cluster_.watched_groups()) send_watch_group(group);
+  for (const Departed::Entry& entry : departed_.all())
+    if (entry.own) tell_program_gone(entry.id, false, entry.why);
   for (const Said& said : said_)
     if (Program* program = find(said.program)) relay(head_, *program, said.type, said.call_id, said.table, said.raw);
-  reported_ms_ = 0;
+  has_view_ = false;
+  if (std::exchange(wants_view_, false)) want_view();
+  report();
   leave_again();
 }
 
@@ -81,6 +87,26 @@ void Service::note_update(const WorkerId& program, const rpc::Frame& frame) {
     at->second.erase(ActorId::from_wire(update->actor()));
 }
 
+std::string Service::leftovers(const std::function<bool(const WorkerId&)>& lives) const {
+  std::string out = cluster_.leftovers(lives);
+  const auto add = [&out](const auto& things, const char* what, const auto& counts) {
+    const auto count = std::count_if(things.begin(), things.end(), counts);
+    if (count > 0) out += (out.empty() ? "" : ", ") + std::to_string(count) + " " + what;
+  };
+  const auto any = [](const auto&) { return true; };
+  const auto is_elsewhere = [&](const auto& entry) { return entry.second->link == nullptr && !lives(entry.first); };
+  add(programs_, "programs of other nodes", is_elsewhere);
+  if (const auto at = std::find_if(programs_.begin(), programs_.end(), is_elsewhere); at != programs_.end())
+    out += " (one is " + at->first.hex().substr(0, 8) + " of " + at->second->node.hex().substr(0, 8) + ")";
+  add(said_, "questions without an answer", [](const Said& said) { return said.call_id != 0; });
+  add(watches_, "watches of programs that are gone",
+      [this](const auto& entry) { return !programs_.contains(entry.first); });
+  add(group_watchers_, "watched groups", any);
+  add(ended_, "processes that are not buried", any);
+  add(key_of_gone_, "links of ended programs", any);
+  return out;
+}
+
 // ---- the journal -------------------------------------------------------------------------------------------
 
 Status Service::resume(std::unique_ptr<journal::Journal> journal) {
@@ -100,7 +126,11 @@ Status Service::resume(std::unique_ptr<journal::Journal> journal) {
     log_("taking up the cluster again; waiting for " + std::to_string(cluster_.restored_nodes().size()) + " nodes");
     reactor_.after(kReturnLimit, [this] {
       const std::map<NodeId, controller::Node> late = cluster_.restored_nodes();
-      for (const auto& [id, node] : late) cluster_.on_node_lost(id, "it did not come back to the head");
+      for (const auto& [id, node] : late) {
+        cluster_.controller().nodes.add_ended(node, "it did not come back to the head");
+        cluster_.on_node_lost(id, "it did not come back to the head");
+        changed_.push_back(id);  // the others still count on it
+      }
       settle();
     });
   }
@@ -137,6 +167,7 @@ void Service::drop_journal() {
 void Service::settle() {
   cluster_.settle();
   save_changes();
+  report_soon();
 }
 
 void Service::node_gone(const NodeId& node, const std::string& why) {
@@ -147,12 +178,12 @@ void Service::node_gone(const NodeId& node, const std::string& why) {
   history_.add(now_ms(), "ERROR", "NODE", "Node " + node.hex() + " is gone: " + why);
   suspicion_.forget(node);
   shares_changed_ |= shares_.erase(node) > 0;
-  changed_.push_back(node);
+  if (cluster_.is_head()) changed_.push_back(node);
   on_shelter_gone(node);
+  viewers_.erase(node);
+  broken_with_.erase(node);
   if (transfers_) transfers_->node_gone(endpoint_of(node), why);
-  std::vector<WorkerId> programs;
-  for (const auto& [id, program] : programs_)
-    if (program->node == node) programs.push_back(id);
+  const std::vector<WorkerId> programs = programs_of(node);
   cluster_.on_node_gone(node, why);
   for (const WorkerId& id : programs) {
     if (cluster_.is_head())
@@ -160,6 +191,18 @@ void Service::node_gone(const NodeId& node, const std::string& why) {
     else
       forget_program(id);
   }
+  tell_programs_gone(node, why, drained);
+  peers_.close(node, why);
+}
+
+std::vector<WorkerId> Service::programs_of(const NodeId& node) const {
+  std::vector<WorkerId> out;
+  for (const auto& [id, program] : programs_)
+    if (program->node == node) out.push_back(id);
+  return out;
+}
+
+void Service::tell_programs_gone(const NodeId& node, const std::string& why, bool drained) {
   for (const auto& [id, program] : programs_) {
     if (program->link == nullptr) continue;
     Builder& b = fresh();
@@ -168,7 +211,6 @@ void Service::node_gone(const NodeId& node, const std::string& why) {
     b.Finish(wire::CreateNodeGone(b, &gone, text, drained));
     program->link->send(MessageType::NodeGone, 0, b);
   }
-  peers_.close(node, why);
 }
 
 }  // namespace narke::node

@@ -54,13 +54,15 @@ Program& Service::remote_program(const WorkerId& id, const NodeId& node) {
     program = std::make_unique<Program>();
     program->id = id;
     program->node = node;
+    want_view();  // its end is told to those who want to know
   }
   return *program;
 }
 
 void Service::on_program_came(const NodeId& from, const rpc::Frame& frame) {
   const auto* table = frame.as<wire::ProgramCame>();
-  if (table == nullptr || table->worker() == nullptr) return;
+  if (table == nullptr || table->worker() == nullptr || departed_.contains(WorkerId::from_wire(table->worker())))
+    return;
   Program& program = remote_program(WorkerId::from_wire(table->worker()), from);
   if (program.link != nullptr) return;  // a program of this node: the other is mistaken
   program.kind = table->kind();
@@ -124,6 +126,7 @@ void Service::on_relayed_request(const NodeId& from, Program& program, const rpc
 
 // The news of its job may come later than the request: the head tells it, another node asks.
 void Service::serve_guest(LeaseRequest request, bool stay, int tries) {
+  if (find(request.holder) == nullptr) return;  // it has ended meanwhile
   const controller::Job* job = cluster_.controller().jobs.find(request.job);
   if (job == nullptr && tries > 0) {
     reactor_.after(kJobPause, [this, request = std::move(request), stay, tries]() mutable {
@@ -134,22 +137,21 @@ void Service::serve_guest(LeaseRequest request, bool stay, int tries) {
   }
   const WorkerId holder = request.holder;
   const uint32_t call_id = request.call_id;
-  if (job == nullptr)
-    deny(holder, call_id, wire::LeaseStatus::Failed, wire::FailureKind::Stopping,
-         "The node was not told of job " + request.job.hex() + "; its link to the head may be broken.");
-  else if (!cluster_.serve_lease(std::move(request), stay))
+  if (job == nullptr || !cluster_.serve_lease(std::move(request), stay))
     deny(holder, call_id, wire::LeaseStatus::Bounced, wire::FailureKind::None, "");
 }
 
 void Service::on_remote_driver(const NodeId& from, const WorkerId& id, const rpc::Frame& frame) {
   const auto* request = frame.as<wire::Register>();
-  if (request == nullptr) return;
+  if (request == nullptr || departed_.contains(id)) return;
   Program& program = remote_program(id, from);
   program.kind = wire::ProgramKind::Driver;
   program.pid = request->pid();
   program.endpoint = text_of(request->endpoint());
   const std::string config = bytes_of(request->config());
-  const controller::Job& job = cluster_.start_job(id, from, program.pid, config);
+  const controller::Job* begun = cluster_.controller().jobs.find(program.job);  // another head had not answered yet
+  const controller::Job& job =
+      begun != nullptr && begun->running ? *begun : cluster_.start_job(id, from, program.pid, config);
   program.job = job.id;
   read_config(program, config);
   tell_jobs(job);

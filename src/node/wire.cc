@@ -260,4 +260,22 @@ void pack_start_actor(Builder& builder, const controller::ActorFrame& frame, int
   builder.Finish(wire::CreateStartActor(builder, spec, incarnation, devices));
 }
 
+flatbuffers::Offset<Vector<uint8_t>> pack_labels(Builder& b, const sched::Labels& labels) {
+  flexbuffers::Builder map;
+  map.Map([&] {
+    for (const auto& [key, value] : labels) map.String(key.c_str(), value);
+  });
+  map.Finish();
+  return b.CreateVector(map.GetBuffer());
+}
+
+sched::Labels labels_of(const Vector<uint8_t>* bytes) {
+  sched::Labels out;
+  if (bytes == nullptr) return out;
+  const flexbuffers::Map map = map_of(bytes->data(), bytes->size());
+  const flexbuffers::TypedVector keys = map.Keys();
+  for (size_t i = 0; i < keys.size(); ++i) out[keys[i].AsKey()] = map[keys[i].AsKey()].AsString().str();
+  return out;
+}
+
 }  // namespace narke::node

@@ -61,4 +61,9 @@ ResourceSet cap_of(const controller::Job& job);
 flexbuffers::Map map_of(const uint8_t* data, size_t size);
 std::string id_text(const flexbuffers::Reference& value);  // the bytes of a blob or string
 
+// A FlexBuffers map of strings.
+flatbuffers::Offset<flatbuffers::Vector<uint8_t>> pack_labels(flatbuffers::FlatBufferBuilder& b,
+                                                              const sched::Labels& labels);
+sched::Labels labels_of(const flatbuffers::Vector<uint8_t>* bytes);
+
 }  // namespace narke::node

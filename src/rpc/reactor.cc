@@ -167,7 +167,7 @@ Result<ConnectionPtr> Reactor::connect_tcp(const std::string& endpoint, Preface 
   if (!to) return to.error();
   Result<int> fd = begin_connect(to.value().host, to.value().port);
   if (!fd) return fd.error();
-  preface.node = to.value().node;
+  if (!to.value().node.is_nil()) preface.node = to.value().node;
   preface.tls = must_encrypt(identity_.tls, to.value());
   ConnectionPtr connection = adopt(fd.value(), false, handler);
   if (preface.tls) connection->encrypt(write_preface(preface));
