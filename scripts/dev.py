@@ -19,7 +19,7 @@ DEFAULT_JOBS = 3
 SANITIZERS = ("asan", "tsan")
 TEST_TIMEOUT_S = 120
 SIMULATOR = "build/release/src/sim/narke-sim"
-FRESH_SEEDS_MINUTES = 1.5
+SIMULATED_SEEDS = 60
 
 
 def run(*command: object, **options: object) -> None:
@@ -77,8 +77,7 @@ def command_test(options: argparse.Namespace) -> int:
     toolchain.ensure(*toolchain.TEST_PACKAGES)
     tally = Tally()
     if build_and_ctest(tally, "release", options.jobs, []):
-        fresh = [SIMULATOR, "--minutes", str(FRESH_SEEDS_MINUTES)]
-        tally.step("sim: fresh seeds", fresh, cwd=ROOT)
+        tally.step("sim", [SIMULATOR, "1", "--seeds", str(SIMULATED_SEEDS)], cwd=ROOT)
         try_build(tally, "release", options.jobs, ["narke_headers"])
         for folder in pytest_folders():
             pytest = ["-m", "pytest", "-q", folder, f"--timeout={TEST_TIMEOUT_S}"]

@@ -1,6 +1,7 @@
 #include "controller/controller.h"
 
 #include <deque>
+#include <set>
 
 #include <gtest/gtest.h>
 
@@ -48,6 +49,7 @@ class FakeOut : public Out {
     last = actor;
   }
   void group_changed(const PlacementGroup& group) override { said.push_back(state_name(group.state)); }
+  void touched(Table, const std::string& key) override { kept.insert(key); }
 
   void expect(const std::vector<std::string>& lines) {
     EXPECT_EQ(std::vector<std::string>(said.begin(), said.end()), lines);
@@ -61,6 +63,7 @@ class FakeOut : public Out {
   };
   std::deque<std::string> said;
   std::deque<Asked> asked;  // reservations without an answer
+  std::set<std::string> kept;  // keys of records to be kept
   Actor last;
   sched::ResourcePool pool{ResourceSet{{"CPU", 4 * kOne}}};
   std::vector<sched::Allocation> taken;
@@ -410,6 +413,22 @@ TEST_F(ControllerTest, WhatAGoneNodeHadIsLookedForElsewhere) {
   answer();
   out_.expect({"CREATED", "place Counter #1"});
   EXPECT_NE(controller_.groups.find(id_of<PgId>('a'))->nodes[0], first);
+}
+
+// A head that is started again would look for its bundle where nobody has it.
+TEST_F(ControllerTest, WhatAWaitingGroupLosesIsKept) {
+  add_other_node('m', 8);
+  add_other_node('o', 8);
+  PlacementGroup spread = make_group('a', 3, 3);
+  spread.strategy = sched::BundleStrategy::kStrictSpread;
+  EXPECT_TRUE(controller_.groups.create(std::move(spread)).ok());
+  for (int i = 0; i < 3; ++i) answer();
+  out_.expect({"reserve 1", "reserve 1", "reserve 1", "CREATED"});
+  controller_.on_node_gone(id_of<NodeId>('m'), "its link ended");
+  out_.expect({"PENDING"});
+  out_.kept.clear();
+  controller_.on_node_gone(id_of<NodeId>('o'), "its link ended");
+  EXPECT_TRUE(out_.kept.contains(std::string(id_of<PgId>('a').view())));
 }
 
 TEST_F(ControllerTest, AnActorThatFitsNowhereGoesToTheNodeThatComesLater) {

@@ -144,9 +144,10 @@ void Groups::lose(PlacementGroup& group, const std::function<bool(size_t bundle)
       group.nodes[i] = NodeId();
       any = true;
     }
-  if (!any || group.state != GroupState::kCreated) return;
+  if (!any) return;
+  touch(group);  // also one that waits: after a restart of the head it would be taken to have that bundle
+  if (group.state != GroupState::kCreated) return;
   group.state = GroupState::kPending;
-  touch(group);
   out_.group_changed(group);
   wait_again(group);
 }

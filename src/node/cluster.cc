@@ -155,12 +155,14 @@ void Cluster::route_in_group(LeaseRequest request) {
 void Cluster::forward(const NodeId& node, LeaseRequest request, bool stay) {
   if (request.pg.is_nil()) controller_.nodes.charge(node, request.resources);
   const CallKey key{request.holder, request.call_id};
-  const Forwarded& kept = forwarded_.insert_or_assign(key, Forwarded{std::move(request), node}).first->second;
+  Forwarded made{std::move(request), node, stay, out_.now_ms() + kAskAgainMs, kAskAgainMs};
+  const Forwarded& kept = forwarded_.insert_or_assign(key, std::move(made)).first->second;
   over_cap(kept.request.job, {});
   out_.send_lease_request(node, kept.request, stay);
 }
 
 bool Cluster::serve_lease(LeaseRequest request, bool stay) {
+  if (core_.is_known(request.holder, request.call_id)) return true;  // it is asked again
   if (!stay && !core_.could_grant(request)) return false;
   if (core_.is_draining() && request.pg.is_nil()) return false;
   if (!request.pg.is_nil() && !group_exists(request.pg)) return false;  // it may have moved
@@ -172,16 +174,17 @@ bool Cluster::serve_lease(LeaseRequest request, bool stay) {
 bool Cluster::on_lease_answer(const NodeId& node, const WorkerId& holder, uint32_t call_id, wire::LeaseStatus status,
                               uint64_t lease) {
   const auto at = forwarded_.find({holder, call_id});
-  if (at == forwarded_.end() || at->second.node != node) return false;
+  if (at == forwarded_.end() || at->second.node != node) {  // asked twice, or elsewhere meanwhile
+    if (status == wire::LeaseStatus::Granted) out_.send_return_lease(node, holder, lease, false, false);
+    return false;
+  }
   LeaseRequest request = std::move(at->second.request);
   forwarded_.erase(at);
   if (status == wire::LeaseStatus::Granted)
     remote_leases_[lease] = {node, holder, request.job, request.pg.is_nil() ? request.resources : ResourceSet()};
   if (status != wire::LeaseStatus::Bounced) return true;
   if (!request.pg.is_nil()) {
-    groups_.erase(request.pg);
-    moved_groups_.insert(request.pg);
-    for_group_[request.pg].try_emplace({holder, call_id}, std::move(request));
+    wait_for_moved_group(std::move(request));
     return false;
   }
   const controller::Node* asked = controller_.nodes.find(node);
@@ -213,20 +216,6 @@ void Cluster::return_lease(const WorkerId& holder, uint64_t lease, bool worker_f
   if (at->second.holder != holder) return;
   out_.send_return_lease(at->second.node, holder, lease, worker_failed, worker_exiting);
   remote_leases_.erase(at);
-}
-
-std::map<WorkerId, Cluster::Ties> Cluster::ties_to(const NodeId& node) const {
-  std::map<WorkerId, Ties> out;
-  for (const auto& [lease, remote] : remote_leases_)
-    if (remote.node == node) out[remote.holder].held.insert(lease);
-  for (const auto& [call, forwarded] : forwarded_)
-    if (forwarded.node == node) out[call.first].calls.push_back(call.second);
-  return out;
-}
-
-void Cluster::on_ties(const WorkerId& program, const Ties& ties) {
-  for (const uint32_t call_id : core_.reconcile(program, ties.held, ties.calls))
-    out_.deny(program, call_id, wire::LeaseStatus::Bounced, wire::FailureKind::None, "");
 }
 
 // The other nodes hear of it from the head.
@@ -379,16 +368,6 @@ void Cluster::on_group_news(PlacementGroup news) {
   if (known.state == GroupState::kRemoved) groups_.erase(known.id);  // who asks again hears it again
 }
 
-// Where their bundles are now the head says.
-void Cluster::look_for_moved_groups() {
-  for (const PgId& id : std::exchange(moved_groups_, {})) {
-    if (const PlacementGroup* known = group(id))
-      release_waiting(PlacementGroup(*known));
-    else if (!is_head_)
-      out_.send_watch_group(id);
-  }
-}
-
 void Cluster::release_waiting(const PlacementGroup& group) {
   if (group.state == GroupState::kPending) return;
   const auto at = for_group_.find(group.id);
@@ -431,6 +410,7 @@ void Cluster::tick() {
   if (is_head_) controller_.retry();
   controller_.nodes.forget_charges();
   look_for_moved_groups();
+  ask_again();
   spill();
 }
 

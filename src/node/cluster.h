@@ -187,7 +187,10 @@ class Cluster : private controller::Out, private node::Out {
   struct Forwarded {
     LeaseRequest request;
     NodeId node;
+    bool stay;
+    int64_t again_ms, pause_ms;  // when it is asked again, and what it then waits
   };
+  static constexpr int64_t kAskAgainMs = 3'000;
   struct RemoteLease {
     NodeId node;
     WorkerId holder;
@@ -247,7 +250,9 @@ class Cluster : private controller::Out, private node::Out {
   bool over_cap(const JobId& job, const ResourceSet& more);
   void forward(const NodeId& node, LeaseRequest request, bool stay);
   void release_waiting(const controller::PlacementGroup& group);
+  void wait_for_moved_group(LeaseRequest request);
   void look_for_moved_groups();
+  void ask_again();
   bool spill_one(const Request& request);
   void give_up_requests();
   void refuse_bound_to(const NodeId& node);

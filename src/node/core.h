@@ -86,6 +86,8 @@ class Core {
   // called back are called back again. Returns those of `calls` that are not known.
   std::vector<uint32_t> reconcile(const WorkerId& holder, const std::set<uint64_t>& held,
                                   const std::vector<uint32_t>& calls);
+  // Whether it waits here.
+  bool is_known(const WorkerId& holder, uint32_t call_id) const;
   // Whether such a request would be granted at once; whether it can run here at all, in time. Not for groups.
   bool could_grant(const LeaseRequest& request) const;
   bool could_serve(const LeaseRequest& request) const;
@@ -155,9 +157,9 @@ class Core {
   struct Group {
     std::map<int, Bundle> bundles;  // empty until it is placed
     LeaseQueue queue;
-    std::map<uint64_t, WorkerId> leases;   // in it, actors' too
+    std::map<uint64_t, WorkerId> leases;  // in it, actors' too
     std::map<uint64_t, WorkerId> unasked;  // as for the node
-    size_t waiting = 0;                    // requests that wait for a worker with resources of a bundle
+    size_t waiting = 0;  // requests that wait for a worker with resources of a bundle
   };
   const std::unordered_map<PgId, Group>& groups() const { return groups_; }
   void check_invariants() const;  // aborts when the books do not balance
@@ -171,7 +173,7 @@ class Core {
     Requests waiting;
     size_t starting = 0;
     size_t prestart = 0;  // to be started without anyone waiting
-    int failures = 0;     // in a row
+    int failures = 0;  // in a row
   };
   // classes and queues (core_lease.cc)
   ClassPtr class_of(SchedClass wanted);
@@ -179,7 +181,6 @@ class Core {
   void index(Requests::iterator request);
   void unindex(const Request& request);
   Requests::iterator found(const Request& request);
-  bool is_known(const WorkerId& holder, uint32_t call_id) const;
   LeaseQueue& queue_of(const SchedClass& cls);
   Group* group_of(const SchedClass& cls);
   void track(const Worker& worker);
@@ -237,9 +238,9 @@ class Core {
   NodeConfig config_;
   Out& out_;
   ResourcePool pool_;
-  LeaseQueue queue_;   // for the node's own pool
+  LeaseQueue queue_;  // for the node's own pool
   LeaseQueue parked_;  // can never be served as things are
-  Ageing ageing_;      // of queue_
+  Ageing ageing_;  // of queue_
   std::unordered_map<PgId, Group> groups_;
   std::unordered_set<PgId> dirty_groups_;
   bool dirty_ = false;  // the node's pool has more than at the last settle
@@ -260,8 +261,8 @@ class Core {
   std::unordered_map<WorkerId, std::set<uint64_t>> held_;  // leases by holder
   std::set<JobId> ended_jobs_;
   std::map<uint64_t, WorkerId> unasked_;  // leases on the node's pool that were not called back, oldest first
-  size_t reclaiming_ = 0;                 // leases called back and not returned yet
-  std::set<WorkerId> evicting_;           // idle workers asked to make room
+  size_t reclaiming_ = 0;  // leases called back and not returned yet
+  std::set<WorkerId> evicting_;  // idle workers asked to make room
   size_t starting_ = 0;
   uint64_t last_lease_ = 0;
   bool draining_ = false;

@@ -264,6 +264,9 @@ class Service : public rpc::Handler,
   void send_to(Program& program, MessageType type, uint32_t call_id, const Builder& table, rpc::Bytes raw = {});
   void relay(const NodeId& node, Program& program, MessageType type, uint32_t call_id, rpc::Bytes table, rpc::Bytes raw,
              bool stay = false);
+  void relay(const NodeId& node, const WorkerId& program, MessageType type, uint32_t call_id, rpc::Bytes table,
+             rpc::Bytes raw, bool stay);
+  void bounce(const NodeId& to, const WorkerId& stranger, uint32_t call_id);
   void introduce(const NodeId& node, Program& program);
   bool relay_to_head(Program& program, const rpc::Frame& frame);
   void tell_job(const NodeId& node, const controller::Job& job);

@@ -47,11 +47,11 @@ void Service::on_back() {
         b.Finish(wire::CreateWatchActor(b, &wire_id));
         relay(head_, *program, MessageType::WatchActor, 0, as_bytes(b), {});
       }
-  for (const PgId& group : cluster_.watched_groups()) send_watch_group(group);
   for (const Departed::Entry& entry : departed_.all())
     if (entry.own) tell_program_gone(entry.id, false, entry.why);
   for (const Said& said : said_)
     if (Program* program = find(said.program)) relay(head_, *program, said.type, said.call_id, said.table, said.raw);
+  for (const PgId& group : cluster_.watched_groups()) send_watch_group(group);  // after what may make one
   has_view_ = false;
   if (std::exchange(wants_view_, false)) want_view();
   report();
@@ -181,6 +181,7 @@ void Service::node_gone(const NodeId& node, const std::string& why) {
   if (cluster_.is_head()) changed_.push_back(node);
   on_shelter_gone(node);
   viewers_.erase(node);
+  for (auto& [group, watchers] : group_watchers_) watchers.erase(node);  // that its groups end with it is no news to it
   broken_with_.erase(node);
   if (transfers_) transfers_->node_gone(endpoint_of(node), why);
   const std::vector<WorkerId> programs = programs_of(node);

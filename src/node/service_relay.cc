@@ -23,8 +23,13 @@ void Service::send_to(Program& program, MessageType type, uint32_t call_id, cons
 void Service::relay(const NodeId& node, Program& program, MessageType type, uint32_t call_id, rpc::Bytes table,
                     rpc::Bytes raw, bool stay) {
   if (program.node == cluster_.self()) introduce(node, program);
+  relay(node, program.id, type, call_id, table, raw, stay);
+}
+
+void Service::relay(const NodeId& node, const WorkerId& program, MessageType type, uint32_t call_id, rpc::Bytes table,
+                    rpc::Bytes raw, bool stay) {
   Builder b(128);
-  const auto id = wired<wire::WorkerId>(program.id);
+  const auto id = wired<wire::WorkerId>(program);
   b.Finish(wire::CreateRelay(b, &id, static_cast<uint16_t>(type), call_id, static_cast<uint32_t>(table.size()), stay));
   peers_.send(node, MessageType::Relay, 0, b, table, raw);
 }
@@ -81,10 +86,20 @@ void Service::on_relay(const NodeId& from, const rpc::Frame& frame) {
   Program* program = find(id);
   if (program == nullptr || program->node != cluster_.self()) {
     if (inner.type == MessageType::Register && cluster_.is_head()) return on_remote_driver(from, id, inner);
-    if (program != nullptr && program->node == from) on_relayed_request(from, *program, inner, table->stay());
+    if (program != nullptr && program->node == from) return on_relayed_request(from, *program, inner, table->stay());
+    if (program == nullptr && inner.type == MessageType::RequestLease) bounce(from, id, inner.call_id);
     return;
   }
   on_relayed_reply(from, *program, inner);
+}
+
+// It is not known here (any more): its node introduces it with what it asks next.
+void Service::bounce(const NodeId& to, const WorkerId& stranger, uint32_t call_id) {
+  Builder b(32);
+  wire::LeaseReplyBuilder reply(b);
+  reply.add_status(wire::LeaseStatus::Bounced);
+  b.Finish(reply.Finish());
+  relay(to, stranger, MessageType::LeaseReply, call_id, as_bytes(b), {}, false);
 }
 
 // For a program of this node: leases are noted, the rest goes on as it is.
@@ -103,6 +118,7 @@ void Service::on_relayed_reply(const NodeId& from, Program& program, const rpc::
   if (frame.type == MessageType::LeaseReply) {
     const auto* reply = frame.as<wire::LeaseReply>();
     if (reply == nullptr) return;
+    if (reply->status() == wire::LeaseStatus::Bounced) program.known_to.erase(from);
     if (!cluster_.on_lease_answer(from, program.id, frame.call_id, reply->status(), reply->lease())) return;
   }
   program.link->send_frame(frame.type, frame.call_id, frame.table, frame.raw);

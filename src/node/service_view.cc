@@ -233,14 +233,16 @@ void Service::on_view(const rpc::Frame& frame) {
   const auto* table = frame.as<wire::ClusterView>();
   if (table == nullptr || table->nodes() == nullptr) return;
   std::set<NodeId> named;
-  bool is_whole = false;  // it tells of this node as well: the answer to WantView
+  // The answer to WantView tells all of the head and of this node. News of who has come may tell all of this node too,
+  // but never of the head.
+  bool tells_of_head = false, tells_of_self = false;
   for (const wire::NodeState* state : *table->nodes()) {
     const NodeId id = NodeId::from_wire(state->node());
     named.insert(id);
-    if (id != cluster_.self())
-      on_node_state(id, *state);
-    else if (state->endpoint() != nullptr)
-      is_whole = true;
+    const bool tells_all = state->endpoint() != nullptr;
+    if (id == cluster_.self()) tells_of_self |= tells_all;
+    if (state->head()) tells_of_head |= tells_all;
+    if (id != cluster_.self()) on_node_state(id, *state);
   }
   if (table->shares() != nullptr) cluster_.on_shares(read_shares(table->shares()));
   if (table->ended() != nullptr)
@@ -250,7 +252,7 @@ void Service::on_view(const rpc::Frame& frame) {
       departed_.add(WorkerId::from_wire(id), false, "", now_ms());
       forget_program(WorkerId::from_wire(id));
     }
-  if (is_whole) on_whole_view(named);
+  if (tells_of_head && tells_of_self) on_whole_view(named);
 }
 
 void Service::on_node_state(const NodeId& id, const wire::NodeState& state) {

@@ -17,6 +17,7 @@ struct Arguments {
   uint64_t seed = 0;
   bool has_seed = false;
   double minutes = 0;
+  int seeds = 0;
   bool shrinks = false, prints = false, is_large = false;
   FleetConfig large;
 };
@@ -24,6 +25,7 @@ struct Arguments {
 constexpr char kUsage[] =
     "usage: narke-sim SEED [--shrink] [--trace]   one run of a cluster and of a host; the same seed, the same run\n"
     "       narke-sim [SEED] --minutes N          runs of seeds that follow SEED (default: the time) for so long\n"
+    "       narke-sim SEED --seeds N              runs of so many seeds from SEED on, whichever break\n"
     "       narke-sim SEED --hosts N [--drivers N] [--tasks N] [--actors N] [--groups N] [--faults N]\n"
     "                                             one run of this size; tasks, actors, groups: of each driver\n";
 
@@ -44,7 +46,8 @@ bool read(int argc, char** argv, Arguments* out) {
       out->prints = true;
     else if (read_number("--hosts", argc, argv, &i, &large.hosts))
       out->is_large = true;
-    else if (read_number("--drivers", argc, argv, &i, &large.drivers) ||
+    else if (read_number("--seeds", argc, argv, &i, &out->seeds) ||
+             read_number("--drivers", argc, argv, &i, &large.drivers) ||
              read_number("--tasks", argc, argv, &i, &large.errand.tasks) ||
              read_number("--actors", argc, argv, &i, &large.errand.actors) ||
              read_number("--groups", argc, argv, &i, &large.errand.groups) ||
@@ -102,6 +105,15 @@ bool run_for(uint64_t seed, double minutes) {
   return true;
 }
 
+bool run_range(uint64_t first, int count) {
+  std::string broken;
+  for (uint64_t seed = first; seed < first + static_cast<uint64_t>(count); ++seed)
+    if (!run_one(small_config(seed), false, false) || !run_host(seed)) broken += " " + std::to_string(seed);
+  std::printf("%d runs of clusters and hosts from seed %llu on; broken:%s\n", count,
+              static_cast<unsigned long long>(first), broken.empty() ? " none" : broken.c_str());
+  return broken.empty();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -116,6 +128,8 @@ int main(int argc, char** argv) {
   bool held = true;
   if (arguments.minutes > 0) {
     held = run_for(seed, arguments.minutes);
+  } else if (arguments.seeds > 0) {
+    held = run_range(seed, arguments.seeds);
   } else if (arguments.is_large) {
     arguments.large.seed = seed;
     arguments.large.check_every = 101;
