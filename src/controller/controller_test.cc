@@ -249,8 +249,8 @@ TEST_F(ControllerTest, AnActorThatHadNotBegunWhereItWasBeginsAsANewIncarnation) 
   const ActorId id = create(std::move(wanted));
   controller_.on_node_gone(id_of<NodeId>('o'), "it is out of reach");
   out_.expect({"place Counter #1"});
-  controller_.actors.on_started(id, 0, {}, 5);  // out of reach, it began there all the same
-  out_.expect({});
+  controller_.actors.on_started(id, 0, {id_of<WorkerId>('w'), id_of<NodeId>('o'), "path"}, 5);
+  out_.expect({"kill"});  // out of reach, it began there all the same
   EXPECT_EQ(controller_.actors.find(id)->restarts, 0);
 }
 

@@ -91,6 +91,13 @@ Program* Service::find(const WorkerId& id) {
   return at == programs_.end() ? nullptr : at->second.get();
 }
 
+// An empty one for a job whose record is gone.
+const controller::Job& Service::job_of(const JobId& job) const {
+  static const controller::Job kNone;
+  const controller::Job* record = cluster_.controller().jobs.find(job);
+  return record != nullptr ? *record : kNone;
+}
+
 // A driver of another node is reached through that node.
 Program* Service::driver_of(const JobId& job) {
   const controller::Job* record = cluster_.controller().jobs.find(job);
@@ -243,7 +250,7 @@ Program* Service::admit(rpc::Connection& link, const wire::Register& request) {
     }
   } else {
     program->job = cluster_.core().find(program->id)->job;
-    config = cluster_.controller().jobs.find(program->job)->config;
+    config = job_of(program->job).config;
   }
   read_config(*program, config);
   link.context = program.get();
@@ -279,7 +286,7 @@ void Service::admit_observer(rpc::Connection& link, const wire::Register& reques
 
 void Service::registered(Program& program, uint32_t call_id) {
   Builder& builder = fresh();
-  const controller::Job& job = *cluster_.controller().jobs.find(program.job);
+  const controller::Job& job = job_of(program.job);
   const auto session = builder.CreateString(config_.session_dir);
   const auto cluster = builder.CreateVector(reinterpret_cast<const uint8_t*>(reactor_.identity().cluster.data()),
                                             reactor_.identity().cluster.size());
@@ -610,7 +617,7 @@ std::shared_ptr<const std::vector<uint8_t>> Service::fork_config(const Worker& w
   if (last_fork_.config && last_fork_.job == worker.job && last_fork_.runtime_env == worker.runtime_env &&
       last_fork_.context == context)
     return last_fork_.config;
-  const controller::Job& job = *cluster_.controller().jobs.find(worker.job);
+  const controller::Job& job = job_of(worker.job);
   const flexbuffers::Map config = map_of(reinterpret_cast<const uint8_t*>(job.config.data()), job.config.size());
   flexbuffers::Builder out;
   out.Map([&] {

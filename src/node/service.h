@@ -337,6 +337,7 @@ class Service : public rpc::Handler,
   void end_unused_environments();
   std::string environment_text(const JobId& job, const std::string& runtime_env) const;
   Program* find(const WorkerId& id);
+  const controller::Job& job_of(const JobId& job) const;
   Program* driver_of(const JobId& job);
   Builder& fresh();
 

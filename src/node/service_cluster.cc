@@ -310,7 +310,9 @@ void Service::on_node_link_closed(const NodeId& node, const Error& why) {
 // ---- dispatch ----------------------------------------------------------------------------------------------
 
 void Service::on_node_frame(const NodeId& from, const rpc::Frame& frame) {
-  if (!cluster_.is_head() && cluster_.controller().nodes.find_ended(from))
+  const controller::NodeTable& nodes = cluster_.controller().nodes;
+  const bool asks_to_join = cluster_.is_head() && frame.type == MessageType::JoinCluster;  // that has an answer
+  if (!asks_to_join && nodes.find(from) == nullptr && nodes.find_ended(from) != nullptr)
     return peers_.close(from, "the cluster counts this node as gone");
   if (frame.type == MessageType::Relay)
     on_relay(from, frame);
@@ -318,6 +320,8 @@ void Service::on_node_frame(const NodeId& from, const rpc::Frame& frame) {
     hold(from, frame);
   else if (frame.type == MessageType::EraseObjects)
     on_erase(frame);
+  else if (frame.type == MessageType::TakeObjects)
+    on_take(from, frame);
   else if (frame.type == MessageType::ProgramCame)
     on_program_came(from, frame);
   else if (frame.type == MessageType::ObjectsTaken)

@@ -10,7 +10,8 @@ using std::chrono::milliseconds;
 static constexpr milliseconds kRejoinEvery{200};   // a node looks whether the head is back
 static constexpr milliseconds kReturnLimit{15'000};  // nodes come back to a new head within this, or count as gone
 static constexpr int64_t kJournalPauseMs = 1'000;  // before the next attempt to write it
-static constexpr int64_t kUnheardMs = 5'000;       // what was said in the last moments may not have been heard
+// What was said in the last moments may not have been heard: so long a head without power is taken to be there.
+static constexpr int64_t kUnheardMs = 15'000;
 
 // ---- a head that is away -----------------------------------------------------------------------------------
 
@@ -60,7 +61,8 @@ void Service::on_back() {
 
 void Service::track(const WorkerId& program, const rpc::Frame& frame) {
   const int64_t now = now_ms();
-  said_.remove_if([now](const Said& said) { return said.call_id == 0 && now - said.at_ms > kUnheardMs; });
+  if (lost_ms_ == 0)
+    said_.remove_if([now](const Said& said) { return said.call_id == 0 && now - said.at_ms > kUnheardMs; });
   if (frame.type == MessageType::WatchActor) {
     const auto* table = frame.as<wire::WatchActor>();
     if (table && table->actor()) watches_[program].insert(ActorId::from_wire(table->actor()));
@@ -129,6 +131,7 @@ Status Service::resume(std::unique_ptr<journal::Journal> journal) {
       for (const auto& [id, node] : late) {
         cluster_.controller().nodes.add_ended(node, "it did not come back to the head");
         cluster_.on_node_lost(id, "it did not come back to the head");
+        for (const WorkerId& program : programs_of(id)) end_remote_program(program, "its node did not come back");
         changed_.push_back(id);  // the others still count on it
       }
       settle();

@@ -8,6 +8,9 @@ namespace narke::node {
 // ---- actors and groups at other nodes ----------------------------------------------------------------------
 
 void Service::send_place_actor(const NodeId& node, const controller::Actor& actor) {
+  // Of a job that has ended, whose actor goes on, a node that came later was not told.
+  if (const controller::Job* job = cluster_.controller().jobs.find(actor.spec.job); job && !job->running)
+    tell_job(node, *job);
   Builder b(256);
   const auto id = wired<wire::ActorId>(actor.spec.id);
   const auto job = wired<wire::JobId>(actor.spec.job);

@@ -126,6 +126,9 @@ void Program::on_actor_update(const rpc::Frame& frame) {
   Handle& handle = at->second;
   const ActorState state = update->state();
   const std::string who = "actor " + known->first.hex().substr(0, 8);
+  if (cast_.stage().traces())
+    cast_.stage().trace(id_.hex().substr(0, 8) + " hears: " + who + " #" + std::to_string(update->incarnation()) + " " +
+                        wire::EnumNameActorState(state));
   expect(state != ActorState::Unknown, who + " is not known to the cluster");
   expect(handle.state != ActorState::Dead || state == ActorState::Dead, who + " came back from the dead");
   expect(update->incarnation() >= handle.incarnation, who + " went back to an earlier incarnation");
