@@ -113,7 +113,7 @@ class ControllerTest : public ::testing::Test {
   }
   ActorId alive(ActorSpec spec) {
     const ActorId id = create(std::move(spec));
-    controller_.actors.on_started(id, 0, {id_of<WorkerId>('w'), id_of<NodeId>('n'), "path"}, 123);
+    controller_.actors.on_started(id, 0, {id_of<WorkerId>('w'), controller_.actors.find(id)->node, "path"}, 123);
     out_.expect({"Alive"});
     return id;
   }

@@ -196,6 +196,7 @@ void Service::node_gone(const NodeId& node, const std::string& why) {
       forget_program(id);
   }
   tell_programs_gone(node, why, drained);
+  save_changes();  // what is to be written to that node leaves with the link's end
   peers_.close(node, why);
 }
 
