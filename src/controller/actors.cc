@@ -286,7 +286,7 @@ void Actors::on_started(const ActorId& id, int incarnation, const Address& addre
   Actor* actor = get(id);
   // That it is to run there no more was said by a head that has ended since, perhaps unheard.
   const bool belongs_there = actor && actor->state != ActorState::Dead && actor->node == address.node;
-  if (!belongs_there && !address.node.is_nil()) return out_.end_actor(address.node, id, EndKind::kKill);
+  if (!belongs_there && !address.node.is_nil()) return out_.end_actor(address.node, id, EndKind::AtOnce);
   if (!actor || actor->incarnation != incarnation || actor->state == ActorState::Dead) return;
   actor->state = ActorState::Alive;
   waiting_.erase(id);
