@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -54,6 +55,8 @@ bool own_session(PyObject* session) {
 
 bool enter(const Newborn& self, Outfit& outfit, const Generators& generators) {
   setsid();
+  // What it starts as a daemon stays with it, and comes to the node, which ends it, only when this process is gone.
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
   if (!redirect(1, self.stdout_path) || !redirect(2, self.stderr_path)) return false;
   set_title("narke::idle");
   if (!outfit.cwd.empty() && chdir(outfit.cwd.c_str()) != 0 && errno != ENOENT && errno != ENOTDIR)

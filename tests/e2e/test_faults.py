@@ -53,6 +53,11 @@ class Keeper:
     def spawn(self):
         return os.getpid(), subprocess.Popen(["sleep", "600"]).pid
 
+    def spawn_daemon(self):
+        """Start a process that is nobody's child and of no session of this one."""
+        shell = ["sh", "-c", "setsid sleep 600 >/dev/null & echo $!"]
+        return os.getpid(), int(subprocess.run(shell, stdout=subprocess.PIPE, check=True).stdout)
+
     def pid(self):
         return os.getpid()
 
@@ -135,6 +140,17 @@ class TestWorkerKilled:
         assert is_running(child)
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not is_running(child), what="the child's end")
+
+    def test_its_daemons_end_with_it_and_others_live(self):
+        bystander, keeper = Keeper.remote(), Keeper.remote()
+        other, spared = narke.get(bystander.spawn_daemon.remote())
+        pid, daemon = narke.get(keeper.spawn_daemon.remote())
+        os.kill(pid, signal.SIGKILL)
+        # What dead workers leave is ended in one go, the oldest first.
+        wait_for(lambda: not is_running(daemon), what="the end of the daemon")
+        assert is_running(spared)
+        os.kill(other, signal.SIGKILL)
+        wait_for(lambda: not is_running(spared), what="the end of the other daemon")
 
     def test_while_many_are_queued(self, tmp_path):
         @narke.remote(max_retries=-1)

@@ -197,11 +197,15 @@ class Editor:
         self._link.sendall(f"Content-Length: {len(data)}\r\n\r\n".encode() + data)
 
     def expect(self, kind, name):
+        heard = []
         while True:
             length = 0
             while (line := self._stream.readline().strip()) != b"":
                 length = int(line.partition(b":")[2])
+            if not length:
+                pytest.fail(f"the link ended before the {kind} {name!r}; heard: {heard}")
             message = json.loads(self._stream.read(length))
+            heard.append(message)
             if message["type"] == kind and message.get("event" if kind == "event" else "command") == name:
                 return message["body"] if "body" in message else {}
 
