@@ -274,12 +274,13 @@ void Processes::schedule_sweep() {
   });
 }
 
-// The gateway, and supervisors of jobs whose gateway is gone: they end by themselves, with what they have started.
+// The gateway, and supervisors of jobs whose gateway is gone: they end by themselves, with what they have started. What
+// this process spawned a moment ago (the gateway) may still bear its name: posix_spawn() returns a little earlier.
 static bool ends_by_itself(int pid) {
   std::ifstream file("/proc/" + std::to_string(pid) + "/comm");
   std::string name;
   std::getline(file, name);
-  return name == "narke-gateway" || name == "narke-job";
+  return name == "narke-gateway" || name == "narke-job" || name == "narke-node";
 }
 
 // Other children of this process that are neither zygotes nor workers were started by a worker that is gone.
