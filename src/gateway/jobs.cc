@@ -267,6 +267,21 @@ json::object Jobs::launch_order(const JobRecord& record) const {
           {"stop_grace_s", 3}};
 }
 
+// In a group of its own. What it is told before it listens (to stop) waits for it. Returns 0 or errno.
+static int spawn_supervisor(char** command, int* pid) {
+  sigset_t told;
+  sigemptyset(&told);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&told, signal);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setpgroup(&attributes, 0);
+  posix_spawnattr_setsigmask(&attributes, &told);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
+  const int error = posix_spawn(pid, command[0], nullptr, &attributes, command, environ);
+  posix_spawnattr_destroy(&attributes);
+  return error;
+}
+
 void Jobs::launch(Job& job) {
   const std::string id = job.record.submission_id;
   const Status written = write_private_file(dir(id) + "/launch.json", json::serialize(launch_order(job.record)));
@@ -276,20 +291,16 @@ void Jobs::launch(Job& job) {
   std::vector<char*> command;
   for (std::string& word : words) command.push_back(word.data());
   command.push_back(nullptr);
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  posix_spawnattr_setpgroup(&attributes, 0);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
   int pid = 0;
-  const int error = posix_spawn(&pid, command[0], nullptr, &attributes, command.data(), environ);
-  posix_spawnattr_destroy(&attributes);
-  if (error != 0)
+  if (const int error = spawn_supervisor(command.data(), &pid); error != 0)
     return give_up(job, config_.supervisor + " cannot be started: " + std::strerror(error),
                    "JOB_SUPERVISOR_ACTOR_START_FAILURE");
+  supervisors_.insert(pid);
   job.record.supervisor_pid = pid;
 }
 
-static bool is_supervisor(int pid) { return program_of(pid) == "narke-job"; }
+// One started a moment ago may still bear this process' name; one that an earlier gateway started is known by its own.
+bool Jobs::is_supervisor(int pid) const { return supervisors_.contains(pid) || program_of(pid) == "narke-job"; }
 
 bool Jobs::stop(const std::string& id) {
   Job& job = jobs_.at(id);
@@ -306,8 +317,7 @@ bool Jobs::stop(const std::string& id) {
 }
 
 void Jobs::tick() {
-  while (waitpid(-1, nullptr, WNOHANG) > 0) {
-  }
+  for (int pid = 0; (pid = waitpid(-1, nullptr, WNOHANG)) > 0;) supervisors_.erase(pid);
   for (auto& [id, job] : jobs_) {
     if (job.record.supervisor_pid == 0 || (job.record.is_over() && job.group.empty())) continue;
     if (is_supervisor(job.record.supervisor_pid)) continue;
@@ -316,7 +326,7 @@ void Jobs::tick() {
 }
 
 // What a supervisor that was killed leaves behind becomes this process' children.
-static void kill_strays() {
+void Jobs::kill_strays() const {
   for (const int child : children_of(getpid())) {
     if (is_supervisor(child)) continue;
     for (const int below : descendants_of(child)) ::kill(below, SIGKILL);

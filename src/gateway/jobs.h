@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,8 @@ class Jobs {
   json::object launch_order(const JobRecord& record) const;
   std::string cluster_address() const;
   json::object environment_of(const JobRecord& record) const;
+  bool is_supervisor(int pid) const;
+  void kill_strays() const;
   void on_supervisor_gone(Job& job);
   void give_up(Job& job, const std::string& message, const char* kind);
 
@@ -67,6 +70,7 @@ class Jobs {
   Cluster& cluster_;
   std::string node_id_;
   std::map<std::string, Job> jobs_;
+  std::set<int> supervisors_;  // started by this process and not reaped
 };
 
 }  // namespace narke::gateway

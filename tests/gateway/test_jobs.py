@@ -207,6 +207,14 @@ def test_a_running_job_is_not_forgotten(client):
     client.stop_job(job)
 
 
+def test_a_job_that_is_stopped_at_once_was_stopped(client):
+    jobs = []
+    for _ in range(20):
+        jobs.append(client.submit_job(entrypoint="sleep 1000"))
+        client.stop_job(jobs[-1])
+    assert {finish(client, job).status for job in jobs} == {JobStatus.STOPPED}
+
+
 def test_a_supervisor_that_is_killed_takes_its_job_along(client, tmp_path):
     pid_file = tmp_path / "pid"
     job = client.submit_job(entrypoint=f"echo $$ > {pid_file}; sleep 1000")
