@@ -217,14 +217,13 @@ def test_a_constructor_that_raises_is_told(clean):
     assert overview.status == "DEPLOY_FAILED" and "the reason" in overview.deployments["Broken"].message
 
 
-def test_requests_beyond_the_queue_are_refused(clean):
+def test_requests_beyond_the_queue_are_refused(clean, tmp_path):
+    gate = tmp_path / "gate"
+
     @serve.deployment(max_ongoing_requests=1, max_queued_requests=1, ray_actor_options={"num_cpus": 0.1})
     class Slow:
-        def __init__(self):
-            self.free = False
-
         async def __call__(self, request: Request):
-            while not self.free:
+            while not gate.exists():
                 await asyncio.sleep(0.01)
             return "done"
 
@@ -232,21 +231,18 @@ def test_requests_beyond_the_queue_are_refused(clean):
     results = []
 
     def ask():
-        results.append(requests.get(clean.url + "/slow", timeout=5).status_code)
+        results.append(requests.get(clean.url + "/slow", timeout=60).status_code)
 
-    def ask_with_limit():
-        with contextlib.suppress(requests.RequestException):
-            ask()
-
-    threads = [threading.Thread(target=ask_with_limit) for _ in range(6)]
+    threads = [threading.Thread(target=ask) for _ in range(6)]
     for thread in threads:
         thread.start()
     until(lambda: len(results) >= 4)
-    answer = requests.get(clean.url + "/slow", timeout=5)
+    answer = requests.get(clean.url + "/slow", timeout=60)
     assert answer.status_code == 503 and answer.headers["retry-after"] == "1"
+    gate.touch()
     for thread in threads:
         thread.join()
-    assert set(results) == {503}
+    assert sorted(results) == [200, 200, 503, 503, 503, 503]
 
 
 def test_requests_wait_for_the_first_replica(clean):

@@ -46,8 +46,12 @@ class Worker:
         here = serve.get_replica_context()
         return here.app_name, here.deployment, len(here.replica_tag) > 0
 
-    @serve.batch(max_batch_size=4, batch_wait_timeout_s=0.5)
+    @serve.batch(max_batch_size=4, batch_wait_timeout_s=30)
     async def batched(self, items):
+        return [(item, len(items)) for item in items]
+
+    @serve.batch(max_batch_size=4, batch_wait_timeout_s=0.05)
+    async def batched_briefly(self, items):
         return [(item, len(items)) for item in items]
 
     @serve.multiplexed(max_num_models_per_replica=2)
@@ -144,7 +148,7 @@ def test_awaiting_in_an_event_loop(worker):
 def test_batches(worker):
     responses = [worker.batched.remote(i) for i in range(4)]
     assert [r.result(timeout_s=30) for r in responses] == [(i, 4) for i in range(4)]
-    assert worker.batched.remote(9).result(timeout_s=30) == (9, 1)
+    assert worker.batched_briefly.remote(9).result(timeout_s=30) == (9, 1)
 
 
 def test_models_are_kept_while_there_is_room(worker):

