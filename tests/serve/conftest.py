@@ -1,3 +1,4 @@
+import contextlib
 import pathlib
 import socket
 import sys
@@ -26,15 +27,22 @@ def free_port():
         return sock.getsockname()[1]
 
 
-@pytest.fixture(scope="module")
-def served():
-    """A cluster of 8 CPUs with Serve, for the tests of a file."""
-    ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False)
+@contextlib.contextmanager
+def serving(num_cpus=8, http_options=None, **options):
+    """A cluster with Serve on a free port."""
+    ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, log_to_driver=False)
     port = free_port()
-    serve.start(http_options={"port": port})
+    serve.start(http_options={"port": port, **(http_options or {})}, **options)
     yield Served(port)
     serve.shutdown()
     ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def served():
+    """A cluster of 8 CPUs with Serve, for the tests of a file."""
+    with serving() as made:
+        yield made
 
 
 @pytest.fixture

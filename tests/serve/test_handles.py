@@ -214,7 +214,7 @@ def test_options_that_nothing_heeds_are_refused(served):
     with pytest.raises(ValueError, match="max_replicas_per_node"):
         serve.run(Worker.options(max_replicas_per_node=1).bind(), name="x", route_prefix=None)
     with pytest.raises(ValueError, match="root_path"):
-        serve.start(http_options={"root_path": "/x"})
+        serve.start(http_options={"root_path": "x"})
 
 
 def test_graphs_are_checked(served):

@@ -12,7 +12,7 @@ from typing import Any
 
 from narke._private import session
 from narke.serve import context as _context
-from narke.serve._private import client
+from narke.serve._private import client, tracing
 from narke.serve._private.build import build_app
 from narke.serve._private.common import DEFAULT, DEFAULT_APP_NAME
 from narke.serve.batching import batch
@@ -61,7 +61,8 @@ def start(
         http_options: where HTTP is served; see `narke.serve.config.HTTPOptions`.
         grpc_options: where gRPC is served; see `narke.serve.config.gRPCOptions`.
         logging_config: how Serve logs.
-        tracing_config: whether and where requests are traced.
+        tracing_config: whether and where requests are traced; without it RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH and
+            RAY_SERVE_TRACING_SAMPLING_RATIO decide.
         controller_options: options of the controller's actor.
         kwargs: old options, such as ``detached`` and ``dedicated_cpu``; they have no effect.
 
@@ -69,13 +70,9 @@ def start(
         RuntimeError: a proxy cannot listen; the text says why.
     """
     session.connected()
-    client.start(
-        _options(proxy_location, http_options, grpc_options), _controller_options(controller_options)
-    )
-
-
-def _is_enabled(config: Any) -> bool:
-    return bool(config.get("enabled") if isinstance(config, dict) else getattr(config, "enabled", False))
+    options = _options(proxy_location, http_options, grpc_options)
+    options["tracing"] = tracing.settings(tracing_config)
+    client.start(options, _controller_options(controller_options))
 
 
 def _controller_options(given: Any) -> ControllerOptions | None:
@@ -266,7 +263,8 @@ def _run_many(
 
         return [make_local_handle(target.target, target.name) for target in targets]
     session.connected()
-    client.start(_options(None, None, None), _controller_options(controller_options))
+    options = {**_options(None, None, None), "tracing": tracing.settings(None)}
+    client.start(options, _controller_options(controller_options))
     apps = [
         build_app(
             target.target,

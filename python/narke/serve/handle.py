@@ -13,6 +13,7 @@ from typing import Any
 from narke._private import async_ref, session
 from narke.exceptions import GetTimeoutError, TaskCancelledError
 from narke.serve import context as _context
+from narke.serve._private import tracing
 from narke.serve._private.common import DEFAULT, DeploymentID
 from narke.serve._private.router import Pending, RoutedReplica, Router, router_of
 from narke.serve.exceptions import RequestCancelledError
@@ -406,6 +407,7 @@ class DeploymentHandle:
             here.route,
             options["model_id"],
             options["session_id"],
+            *((tracing.carrier(),) if tracing.is_on() else ()),
         )
         stream = options["stream"]
         router = self._get_router()

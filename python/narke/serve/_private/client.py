@@ -27,6 +27,7 @@ _DEFAULT_OPTIONS: dict[str, Any] = {
     "grpc": None,
     "target_capacity": None,
     "access_log": True,
+    "tracing": None,
 }
 _POLL_S = 0.01
 _DELIVERY_S = 5.0
@@ -63,12 +64,10 @@ def start(options: dict[str, Any], controller_options: Any = None) -> Any:
 
     Raises:
         RuntimeError: a proxy cannot listen; the text says why.
-        ValueError: an option is not available.
+        ValueError: an option is not right.
     """
-    if options.get("root_path"):
-        raise ValueError(
-            "root_path of http_options is not heeded in this release: give routes their whole prefix"
-        )
+    if (root := options.get("root_path") or "") and not root.startswith("/"):
+        raise ValueError(f"root_path of http_options must start with a slash, got {root!r}")
     found = controller()
     if found is None:
         from narke.serve._private.controller import Controller

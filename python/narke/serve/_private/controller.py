@@ -271,8 +271,9 @@ class Controller:
     def _publish(self) -> None:
         actors = {replica_id: link.actor_id for replica_id, link in self._links.items()}
         timeout_s = self._options.get("request_timeout_s")
+        root = self._options.get("root_path") or ""
         routes = [
-            (app.route_prefix, app.name, f"{app.name}#{app.ingress}")
+            (tables.mounted(root, app.route_prefix), app.name, f"{app.name}#{app.ingress}")
             for app in self._apps.values()
             if app.route_prefix is not None
             and not app.is_deleting
@@ -537,6 +538,10 @@ class Controller:
     async def http_options(self) -> dict[str, Any]:
         """The options in force."""
         return {k: v for k, v in self._options.items() if k != "deploy_config"}
+
+    def tracing(self) -> dict[str, Any] | None:
+        """What replicas are told of traces; see `narke.serve._private.tracing`."""
+        return self._options.get("tracing")
 
     async def pid(self) -> int:
         """This process."""

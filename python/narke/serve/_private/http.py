@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from narke._private import async_actor
-from narke.serve._private import wire
+from narke.serve._private import tracing, wire
 
 __all__ = ["HttpCall", "encode_json"]
 
@@ -113,6 +113,10 @@ class HttpCall:
         from narke.serve._private.requests import ServeRequest
 
         return ServeRequest._of(self)
+
+    def trace_parent(self) -> str:
+        """The client's ``traceparent``, or ""."""
+        return tracing.parent_of(self._parts[8])
 
     def body(self) -> bytes | None:
         """The whole body; None when it comes in parts."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from narke._private import async_actor
 from narke.serve import context as _context
-from narke.serve._private import grpc_replica, wire
+from narke.serve._private import grpc_replica, tracing, wire
 from narke.serve._private.common import DeploymentID, ReplicaID
 from narke.serve._private.http import HttpCall
 from narke.serve._private.servable import Servable
@@ -64,6 +64,7 @@ class Replica:
         log_path = configure(self._id, self._config.get("logging_config"))
         self.access = AccessLog(self._config.get("logging_config"))
         try:
+            tracing.begin(self._config.get("tracing"), f"replica_{self._id.unique_id}_tracing.json")
             await self._build()
         except Exception:
             raise RuntimeError(traceback.format_exc()) from None
@@ -226,6 +227,13 @@ class Replica:
         else:
             inputs.put(message, call)
 
+    def span(self, method: str, parent: str, facts: dict[str, Any]) -> Any:
+        """A span around what this replica does for a request; see `narke.serve._private.tracing`."""
+        deployment = self._id.deployment_id
+        named = {"deployment": deployment.name, "app": deployment.app_name, "replica_id": self._id.unique_id}
+        name = f"replica_handle_request {deployment.name} {method}"
+        return tracing.span(name, parent, {**named, "call_method": method, **facts})
+
     def _accept(self, run: _CallRun) -> _CallRun:
         if self._ongoing >= self._most:
             self._waiting.append(run)
@@ -281,7 +289,10 @@ class _HttpRun:
                 raise TypeError(
                     f"{replica._id.deployment_id} cannot answer HTTP requests: it has no __call__"
                 )
-            await replica._handler(http)
+            if tracing.is_on():
+                await self._traced()
+            else:
+                await replica._handler(http)
             http.finish()
         except asyncio.CancelledError:
             http.fail(499, "The request was cancelled.")
@@ -296,6 +307,13 @@ class _HttpRun:
             async_actor.forget_direct(self.call.task_id)
             replica.ended(failed)
             replica.access.add(http.request_id, http.method, http.path, http.status, began)
+
+    async def _traced(self) -> None:
+        http = self.http
+        facts = {"request_id": http.request_id, "route": http.route, "http.method": http.method}
+        with self.replica.span("__call__", http.trace_parent(), facts) as span:
+            await self.replica._handler(http)
+            span.set_attribute("http.status_code", http.status)
 
 
 def _answer_exception(http: HttpCall, error: Exception) -> None:
@@ -331,14 +349,19 @@ class _CallRun:
         call, replica = self.call, self.replica
         began = time.perf_counter()
         failed = False
-        request_id, method_name, is_stream, app_name, route, model_id, session_id = call.args[0]
+        request_id, method_name, is_stream, app_name, route, model_id, session_id = call.args[0][:7]
         try:
             _context.request_context.set(
                 _context.RequestContext(request_id, app_name, route, model_id, session_id)
             )
             assert replica._servable is not None, "called before it was initialized"
             call.enter()
-            failed = await self._answer(replica._servable, method_name, is_stream)
+            if tracing.is_on():
+                facts = {"request_id": request_id, "route": route, "is_streaming": is_stream}
+                with replica.span(method_name, "".join(call.args[0][7:]), facts):
+                    failed = await self._answer(replica._servable, method_name, is_stream)
+            else:
+                failed = await self._answer(replica._servable, method_name, is_stream)
         except asyncio.CancelledError:
             call.fail(KeyboardInterrupt())
         except BaseException as error:

@@ -41,7 +41,7 @@ class ReplicaLink:
     def start(cls, record: ReplicaRecord, target: DeploymentTarget, controller: Any) -> ReplicaLink:
         """Make the actor and have it run its constructor."""
         group, options = _actor_options(record, target)
-        config = {**target.replica_config(), **_place(record)}
+        config = {**target.replica_config(), **_place(record), "tracing": controller.tracing()}
         handle = _replica_class().options(**options).remote(target.key, record.id, target.payload, config)
         link = cls(handle, record, target, controller)
         link._group = group

@@ -11,7 +11,7 @@ import re
 import sys
 from typing import Any
 
-from narke.serve._private import client
+from narke.serve._private import client, tracing
 from narke.serve._private.status import details_from
 from narke.serve.schema import ScaleDeploymentRequest, ServeDeploySchema, ServeInstanceDetails
 
@@ -77,6 +77,7 @@ def deploy_config(schema: ServeDeploySchema) -> None:
         **schema.http_options.model_dump(),
         "location": schema.proxy_location.value,
         "grpc": schema.grpc_options.model_dump(),
+        "tracing": tracing.settings(schema.tracing_config),
     }
     found = client.start(options)
     narke.get(found.deploy_config.remote({**config, "applications": [_app(a) for a in schema.applications]}))

@@ -7,7 +7,7 @@ from typing import Any
 
 from narke.serve._private.deployment_state import DeploymentState
 
-__all__ = ["build", "for_proxies"]
+__all__ = ["build", "for_proxies", "mounted"]
 
 
 def build(
@@ -62,6 +62,12 @@ def _deployment(key: str, state: DeploymentState, actors: Mapping[str, bytes]) -
             if record.id in actors
         ],
     }
+
+
+def mounted(root: str, prefix: str) -> str:
+    """Where a route is under ``root_path`` of the HTTP options."""
+    root = root.rstrip("/")
+    return root if root and prefix == "/" else root + prefix
 
 
 def for_proxies(table: dict[str, Any]) -> dict[str, Any]:
