@@ -2,6 +2,7 @@ import contextlib
 import pathlib
 import socket
 import sys
+import time
 
 import pytest
 
@@ -25,6 +26,15 @@ def free_port():
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]
+
+
+def until(condition, what, limit_s=40):
+    """Wait for a condition; gives what it gave."""
+    deadline = time.monotonic() + limit_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+    return found
 
 
 @contextlib.contextmanager

@@ -1,19 +1,11 @@
 """Replicas in gangs on a cluster: where they run, what they know of each other, what ends with one."""
 
 import os
-import time
 
 import pytest
 import ray
+from conftest import until
 from ray import serve
-
-
-def until(condition, what, limit_s=40):
-    deadline = time.monotonic() + limit_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-    return found
 
 
 class Member:

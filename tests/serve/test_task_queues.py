@@ -4,7 +4,6 @@ import inspect
 import shutil
 import socket
 import subprocess
-import time
 
 import pytest
 
@@ -16,7 +15,7 @@ if shutil.which("redis-server") is None:
 
 import pathlib  # noqa: E402
 
-from conftest import free_port  # noqa: E402
+from conftest import free_port, until  # noqa: E402
 from ray import serve  # noqa: E402
 from ray.serve.async_inference_autoscaling_policy import AsyncInferenceAutoscalingPolicy  # noqa: E402
 from ray.serve.config import AutoscalingConfig, AutoscalingContext  # noqa: E402
@@ -30,14 +29,6 @@ from ray.serve.task_processor import CeleryTaskProcessorAdapter  # noqa: E402
 from ray.serve.taskiq_task_processor import TaskiqAdapterConfig, TaskiqTaskProcessorAdapter  # noqa: E402
 
 from narke.serve._private.brokers import queue_length  # noqa: E402
-
-
-def until(condition, what, limit_s=40):
-    deadline = time.monotonic() + limit_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
-    return found
 
 
 @pytest.fixture(scope="module")

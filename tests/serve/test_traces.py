@@ -22,7 +22,7 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 @pytest.fixture(scope="module")
 def traced():
     """Serve that traces every request, and its folder of spans; its routes are below a root path."""
-    with serving(4, http_options={"root_path": "/root"}, tracing_config=TracingConfig(enabled=True)) as made:
+    with serving(4, http_options={"root_path": "/base"}, tracing_config=TracingConfig(enabled=True)) as made:
         folder = session.connected().info["session_dir"]
         made.spans = pathlib.Path(folder, "logs", "serve", "spans")
         yield made
@@ -59,23 +59,23 @@ class Outer:
 def test_a_request_and_the_calls_it_makes_are_one_trace(traced):
     serve.run(Outer.bind(Inner.bind()), route_prefix="/doubled")
     headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01", "x-request-id": "mine"}
-    assert requests.get(f"{traced.url}/root/doubled?x=4", headers=headers, timeout=30).json() == 8
+    assert requests.get(f"{traced.url}/base/doubled?x=4", headers=headers, timeout=30).json() == 8
     spans = spans_of(traced, 2)
     outer = spans["replica_handle_request Outer __call__"]
     inner = spans["replica_handle_request Inner double"]
     assert outer["context"]["trace_id"] == inner["context"]["trace_id"] == f"0x{TRACE}"
     assert outer["parent_id"] == "0xb7ad6b7169203331"
     assert inner["parent_id"] == outer["context"]["span_id"]
-    wanted = {"request_id": "mine", "route": "/root/doubled", "http.method": "GET", "http.status_code": 200}
+    wanted = {"request_id": "mine", "route": "/base/doubled", "http.method": "GET", "http.status_code": 200}
     assert wanted.items() <= outer["attributes"].items() and inner["attributes"]["app"] == "default"
 
-    assert requests.get(f"{traced.url}/root/doubled?x=-1", timeout=30).status_code == 500
+    assert requests.get(f"{traced.url}/base/doubled?x=-1", timeout=30).status_code == 500
     failed = spans_of(traced, 4)["replica_handle_request Inner double"]
     assert failed["status"]["status_code"] == "ERROR" and failed["parent_id"] != inner["parent_id"]
     assert failed["events"][0]["attributes"]["exception.message"] == "no negative numbers"
 
     unwanted = {"traceparent": f"00-{'1' * 32}-b7ad6b7169203331-00"}  # the client does not record its own
-    assert requests.get(f"{traced.url}/root/doubled?x=5", headers=unwanted, timeout=30).json() == 10
+    assert requests.get(f"{traced.url}/base/doubled?x=5", headers=unwanted, timeout=30).json() == 10
     serve.delete("default")
     assert not [s for s in spans_of(traced, 4).values() if s["context"]["trace_id"] == "0x" + "1" * 32]
 
@@ -86,9 +86,9 @@ def test_routes_are_below_the_root_path(traced):
         return [request.scope["root_path"], request.url.path]
 
     serve.run(where.bind(), name="where", route_prefix="/")
-    assert requests.get(f"{traced.url}/root/x", timeout=30).json() == ["/root", "/root/x"]
+    assert requests.get(f"{traced.url}/base/x", timeout=30).json() == ["/base", "/base/x"]
     assert requests.get(f"{traced.url}/x", timeout=30).status_code == 404
-    assert requests.get(f"{traced.url}/-/routes", timeout=30).json() == {"/root": "where"}
+    assert requests.get(f"{traced.url}/-/routes", timeout=30).json() == {"/base": "where"}
     serve.delete("where")
 
 

@@ -184,26 +184,24 @@ class CompletionStreamResponse(_Answer):
     object: str = "text_completion"
 
 
-class EmbeddingResponse(BaseModel):
+class _Numbers(BaseModel):
+    object: str = "list"
+    created: int = Field(default_factory=_now)
+    model: str
+    data: list[dict[str, Any]]
+    usage: Usage
+
+
+class EmbeddingResponse(_Numbers):
     """Vectors, one for each text."""
 
     id: str = Field(default_factory=lambda: f"embd-{uuid.uuid4().hex}")
-    object: str = "list"
-    created: int = Field(default_factory=_now)
-    model: str
-    data: list[dict[str, Any]]
-    usage: Usage
 
 
-class ScoreResponse(BaseModel):
+class ScoreResponse(_Numbers):
     """How well texts fit, one number for each pair."""
 
     id: str = Field(default_factory=lambda: f"score-{uuid.uuid4().hex}")
-    object: str = "list"
-    created: int = Field(default_factory=_now)
-    model: str
-    data: list[dict[str, Any]]
-    usage: Usage
 
 
 class TokenizeResponse(BaseModel):
