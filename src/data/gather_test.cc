@@ -29,6 +29,26 @@ TEST(Gather, RowsAreFoundInTheirChunks) {
   EXPECT_EQ(got, (std::vector<std::pair<uint32_t, uint32_t>>{{0, 0}, {2, 0}, {0, 3}, {3, 4}, {3, 0}}));
 }
 
+TEST(Gather, RowsAreFoundInManyChunks) {
+  for (size_t chunks : {2, 31, 32, 33, 100}) {
+    std::vector<int64_t> lengths;
+    std::vector<Place> want;
+    for (uint32_t chunk = 0; chunk < chunks; ++chunk) {
+      lengths.push_back(chunk * 7 % 50);
+      for (uint32_t row = 0; row < lengths.back(); ++row) want.push_back({chunk, row});
+    }
+    std::vector<uint32_t> rows;
+    for (size_t i = 0; i < want.size(); ++i) rows.push_back(static_cast<uint32_t>(i * 7919 % want.size()));
+    auto got = located(rows, lengths);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      EXPECT_EQ(got[i].chunk, want[rows[i]].chunk);
+      EXPECT_EQ(got[i].row, want[rows[i]].row);
+    }
+    std::vector<Place> out(1);
+    EXPECT_FALSE(locate(std::vector<uint32_t>{static_cast<uint32_t>(want.size())}, lengths, out));
+  }
+}
+
 TEST(Gather, ARowBeyondTheEndIsRefused) {
   std::vector<Place> out(1);
   EXPECT_FALSE(locate(std::vector<uint32_t>{10}, std::vector<int64_t>{4, 6}, out));

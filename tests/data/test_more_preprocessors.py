@@ -6,7 +6,9 @@ import pytest
 import ray
 from ray.data import aggregate as agg
 from ray.data.preprocessors import (
+    BatchMapper,
     Categorizer,
+    Chain,
     CountVectorizer,
     CustomKBinsDiscretizer,
     FeatureHasher,
@@ -124,3 +126,24 @@ def test_aggregations_of_groups_are_those_of_pandas():
     assert got["count()"].tolist() == groups.size().tolist()
     for kind in ("count", "sum", "min", "max", "mean", "std"):
         np.testing.assert_allclose(got[f"{kind}(v)"].to_numpy(float), want[kind])
+
+
+@pytest.mark.parametrize("form", ["pandas", "numpy"])
+def test_functions_over_batches_as_preprocessors(form):
+    sizes = []
+
+    def double(batch):
+        sizes.append(len(batch["x"]))
+        batch = batch.copy()
+        batch["y"] = batch["x"] * 2
+        return batch
+
+    mapper = BatchMapper(double, batch_format=form, batch_size=3)
+    ds = ray.data.from_items([{"x": n} for n in range(8)])
+    assert [row["y"] for row in mapper.transform(ds).take_all()] == [2 * n for n in range(8)]
+    chain = Chain(mapper, BatchMapper(lambda b: {"z": np.asarray(b["y"]) + 1}, batch_format="numpy"))
+    assert [row["z"] for row in chain.fit_transform(ds).take_all()] == [2 * n + 1 for n in range(8)]
+    assert mapper.transform_batch(pd.DataFrame({"x": [4]}))["y"].tolist() == [8] and sizes == [1]
+    assert mapper.fit_status() is mapper.FitStatus.NOT_FITTABLE
+    with pytest.raises(ValueError, match="batch_format"):
+        BatchMapper(double, batch_format="rows")

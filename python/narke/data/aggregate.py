@@ -106,7 +106,8 @@ class AggregateFnV2(AggregateFn, abc.ABC):
         return [] if self._on is None else [self._on]
 
     def start(self, block: Block) -> Any:
-        return self._merge_nullable(self.init(None), self.aggregate_block(block))
+        begun = self.aggregate_block(block)
+        return None if begun is None else self._merge_nullable(self.init(None), begun)
 
     def _merge_nullable(self, current: Any, new: Any) -> Any:
         if new is None:

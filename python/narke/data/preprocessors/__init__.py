@@ -1,6 +1,7 @@
 """Preprocessors: scale, encode, fill, and join columns as learned from a dataset."""
 
 from narke.data.preprocessor import Preprocessor
+from narke.data.preprocessors.batch_mapper import BatchMapper
 from narke.data.preprocessors.chain import Chain
 from narke.data.preprocessors.concatenator import Concatenator
 from narke.data.preprocessors.discretizer import CustomKBinsDiscretizer, UniformKBinsDiscretizer
@@ -24,6 +25,7 @@ from narke.data.preprocessors.torch import TorchVisionPreprocessor
 from narke.data.preprocessors.vectorizer import CountVectorizer, FeatureHasher, HashingVectorizer, Tokenizer
 
 __all__ = [
+    "BatchMapper",
     "Categorizer",
     "Chain",
     "Concatenator",
