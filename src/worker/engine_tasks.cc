@@ -9,6 +9,7 @@ namespace {
 
 constexpr int kPollEvery = 64;  // submissions between two looks at what has come back
 constexpr uint32_t kStreamFirstIndex = 2;
+constexpr auto kFateLimit = std::chrono::seconds(5);  // for a node to tell how a worker ended
 constexpr uint64_t kNearBytes = 1 << 20;  // more than elsewhere: what makes a node the better place for a task
 
 struct Fate {
@@ -335,11 +336,16 @@ void Engine::fail_worker_died(TaskPtr task, const Address& worker) {
   flatbuffers::FlatBufferBuilder b(256);
   auto method = b.CreateString("worker_fate");
   b.Finish(wire::CreateControl(b, method, b.CreateVector(body.GetBuffer())));
-  call_node(wire::MessageType::Control, b, {}, [this, task](const rpc::Frame* frame) {
+  const uint32_t call_id = call_node(wire::MessageType::Control, b, {}, [this, task](const rpc::Frame* frame) {
     Fate fate = read_fate(frame);
     std::string name = task->spec->function ? task->spec->function->name : task->spec->method;
     fail(*task,
          make_failure(fate.kind, "the worker process that ran " + name + " ended: " + fate.message, task->id.hex()));
+  });
+  // The worker's node may end, or be out of reach, before it tells.
+  reactor_.after(kFateLimit, [this, call_id] {
+    auto unanswered = node_calls_.extract(call_id);
+    if (unanswered) unanswered.mapped()(nullptr);
   });
 }
 

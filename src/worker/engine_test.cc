@@ -312,6 +312,8 @@ class TwoEngines : public EngineTest {
       Waited waited;
       InboundPtr call = worker_->next_call("", kNoDeadline, &waited);
       if (!call) return;
+      ++begun_;
+      while (is_kept_) std::this_thread::yield();
       Outcome outcome;
       outcome.bytes.assign(call->raw.begin(), call->raw.end());
       ++answered_;
@@ -356,7 +358,9 @@ class TwoEngines : public EngineTest {
 
   std::unique_ptr<Engine> driver_, worker_;
   std::atomic<int> answered_ = 0;
+  std::atomic<int> begun_ = 0;
   std::atomic<bool> is_held_ = false;  // no further call is begun
+  std::atomic<bool> is_kept_ = false;  // the call that has begun is not answered
   std::thread runner_;
   CallSpecPtr spec_;
 };
@@ -453,6 +457,23 @@ TEST_F(TwoEngines, a_queued_task_is_cancelled) {
     driver_->objects().set_value(*never, value_of("too late"));
   }
   driver_->drop_use(*never);
+}
+
+// Its node may be gone before it tells how the worker ended.
+TEST_F(TwoEngines, a_task_whose_workers_end_nobody_tells_of_fails_all_the_same) {
+  node_.never_answer("worker_fate");
+  spec_->max_retries = 0;
+  is_kept_ = true;
+  ObjectPtr result = submit("last words");
+  const Deadline limit = soon();
+  while (begun_ == 0 && Clock::now() < limit)
+    driver_->wait_ready(*result, Clock::now() + std::chrono::milliseconds(10));
+  flatbuffers::FlatBufferBuilder gone;
+  const auto node = worker_->self().node.to_wire<wire::NodeId>();
+  gone.Finish(wire::CreateNodeGone(gone, &node));
+  node_.send(wire::MessageType::NodeGone, gone);
+  EXPECT_THAT(get(result), HasSubstr("its end was not seen by the node"));
+  is_kept_ = false;
 }
 
 // Nobody lends a worker, and the arguments of some wait for the results of others.

@@ -45,7 +45,11 @@ class FakeNode : rpc::Handler {
     std::lock_guard held(mutex_);
     worker_ = worker;
   }
-  // A Control method that is never answered.
+  // A Control method that is never answered, besides "silence".
+  void never_answer(const std::string& method) {
+    std::lock_guard held(mutex_);
+    unanswered_ = method;
+  }
   static const char* silent_method() { return "silence"; }
   // Refuses registrations with this message from now on.
   void refuse(const std::string& why) {
@@ -99,7 +103,9 @@ class FakeNode : rpc::Handler {
       case wire::MessageType::ReturnLease: leased_ = false; return grant_next();
       case wire::MessageType::Control: {
         const auto* control = frame.as<wire::Control>();
-        if (control == nullptr || control->method()->str() == silent_method()) return;
+        if (control == nullptr || control->method()->str() == silent_method() ||
+            control->method()->str() == unanswered_)
+          return;
         auto body = b.CreateVector(control->body()->data(), control->body()->size());
         b.Finish(wire::CreateControlReply(b, 0, 0, body));
         return link.send(wire::MessageType::ControlReply, frame.call_id, b);
@@ -149,6 +155,7 @@ class FakeNode : rpc::Handler {
   std::deque<std::pair<rpc::ConnectionPtr, uint32_t>> requests_;  // link, call id
   Address worker_;
   std::string refusal_;
+  std::string unanswered_;
   uint64_t last_lease_ = 0;
   bool leased_ = false;
 };
