@@ -289,6 +289,7 @@ void Actors::on_started(const ActorId& id, int incarnation, const Address& addre
   if (!belongs_there && !address.node.is_nil()) return out_.end_actor(address.node, id, EndKind::AtOnce);
   if (!actor || actor->incarnation != incarnation || actor->state == ActorState::Dead) return;
   actor->state = ActorState::Alive;
+  actor->better = NodeId();  // its node has kept it
   waiting_.erase(id);
   actor->address = address;
   actor->pid = pid;

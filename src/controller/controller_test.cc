@@ -457,6 +457,19 @@ TEST_F(ControllerTest, AnActorWhoseNodeKeepsItHasBegunAndDiesAsOthersDo) {
   out_.expect({"Dead"});
 }
 
+TEST_F(ControllerTest, AnActorThatItsNodeKeptDiesWithTheNode) {
+  ActorSpec big = spec('a', "kept");
+  big.detached = true;
+  big.placement = {{"CPU", 8 * kOne}};
+  controller_.actors.create(std::move(big), {}, driver_);
+  add_other_node('m', 8);
+  out_.expect({"place Counter #0", "take back"});
+  controller_.actors.on_started(id_of<ActorId>('a'), 0, {}, 5);
+  out_.expect({"Alive"});
+  controller_.on_node_gone(id_of<NodeId>('n'), "its link ended");
+  out_.expect({"Dead"});
+}
+
 // ---- keys and fates ----------------------------------------------------------------------------------------
 
 TEST(KeyValue, OverwritesOnlyWhenAsked) {
