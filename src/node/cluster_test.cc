@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "node/testing/quiet_out.h"
+
 namespace narke::node {
 namespace {
 
@@ -14,7 +16,7 @@ IdType id_of(char c) {
 }
 
 // Keeps what is said of leases, to programs and to other nodes.
-class Spoken : public OneHostOut {
+class Spoken : public testing::QuietOut {
  public:
   std::vector<std::string> take() { return std::exchange(said_, {}); }
   int64_t now = 1'000;
@@ -26,15 +28,6 @@ class Spoken : public OneHostOut {
   void deny(const WorkerId&, uint32_t, LeaseStatus status, wire::FailureKind, const std::string&) override {
     said_.push_back(std::string("deny ") + wire::EnumNameLeaseStatus(status));
   }
-  void reclaim(const WorkerId&, uint64_t) override {}
-  void notice(const JobId&, const std::string&, const std::string&) override {}
-  void actor_changed(const WorkerId&, const controller::Actor&) override {}
-  void group_changed(const controller::PlacementGroup&) override {}
-  void start_worker(const Worker&) override {}
-  void stop_worker(const Worker&, StopKind, const std::string&) override {}
-  void start_actor(const Worker&, const controller::Actor&) override {}
-  void lease_ended(const Worker&) override {}
-  void worker_gone(const WorkerId&, const JobId&, const Fate&) override {}
   void send_lease_request(const NodeId& node, const LeaseRequest& request, bool) override {
     said_.push_back(std::string("ask ") + static_cast<char>(node.data()[0]) + " for " +
                     std::to_string(request.call_id));

@@ -82,7 +82,6 @@ Control::Failure Control::available_resources(Call& call) {
   put_resources(call.out, available);
   call.out.Map("nodes", [&] {
     for (const controller::Node& node : nodes) {
-      if (!node.alive) continue;
       call.out.Key(node.id.hex());
       put_resources(call.out, free_of(node));
     }

@@ -1,14 +1,14 @@
 // The daemon's own time for what programs wait for.
 #include <benchmark/benchmark.h>
 
-#include "node/cluster.h"
+#include "node/testing/quiet_out.h"
 
 namespace narke::node {
 namespace {
 
 using sched::kOne;
 
-class QuietOut : public OneHostOut {
+class LendingOut : public testing::QuietOut {
  public:
   int64_t now_ms() override { return 1; }
   WorkerId new_worker_id() override {
@@ -20,15 +20,6 @@ class QuietOut : public OneHostOut {
   }
   void grant(const Grant& grant) override { lease = grant.lease; }
   void deny(const WorkerId&, uint32_t, wire::LeaseStatus, wire::FailureKind, const std::string&) override {}
-  void reclaim(const WorkerId&, uint64_t) override {}
-  void notice(const JobId&, const std::string&, const std::string&) override {}
-  void actor_changed(const WorkerId&, const controller::Actor&) override {}
-  void group_changed(const controller::PlacementGroup&) override {}
-  void start_worker(const Worker&) override {}
-  void stop_worker(const Worker&, StopKind, const std::string&) override {}
-  void start_actor(const Worker&, const controller::Actor&) override {}
-  void lease_ended(const Worker&) override {}
-  void worker_gone(const WorkerId&, const JobId&, const Fate&) override {}
 
   uint64_t ids = 0, lease = 0;
   std::vector<WorkerId> started;
@@ -56,7 +47,7 @@ struct Fixture {
     return request;
   }
 
-  QuietOut out;
+  LendingOut out;
   Cluster cluster{config(), {}, true, out};
   WorkerId driver = WorkerId::from_bytes(std::string(WorkerId::kSize, 'd'));
   JobId job;

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import importlib
 import inspect
 import os
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ __all__ = [
     "CONTEXT",
     "enable",
     "is_on",
+    "require",
     "switch",
     "trace_actor_class",
     "trace_call",
@@ -35,6 +37,20 @@ def is_on() -> bool:
     return _hook is not None
 
 
+def require(module: str) -> None:
+    """Import a module of OpenTelemetry.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            "traces need OpenTelemetry: pip install opentelemetry-api opentelemetry-sdk"
+        ) from error
+
+
 def enable(hook: str) -> None:
     """Run the hook, which sets up OpenTelemetry in this process, and record traces from now on.
 
@@ -46,12 +62,7 @@ def enable(hook: str) -> None:
     from narke.util.tracing.tracing_helper import _import_from_string
 
     run = _import_from_string(hook)
-    try:
-        import opentelemetry.trace  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "traces need OpenTelemetry: pip install opentelemetry-api opentelemetry-sdk"
-        ) from error
+    require("opentelemetry.trace")
     run()
     is_new, _hook = _hook is None, hook
     if is_new:

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from narke._private import tracing
+
 __all__ = ["begin", "carrier", "is_on", "parent_of", "settings", "span"]
 
 _HEADER = "traceparent"
@@ -37,12 +39,7 @@ def settings(config: Any) -> dict[str, Any] | None:
     given = TracingConfig.model_validate(config)
     if not given.enabled:
         return None
-    try:
-        import opentelemetry.sdk.trace  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "traces need OpenTelemetry: pip install opentelemetry-api opentelemetry-sdk"
-        ) from error
+    tracing.require("opentelemetry.sdk.trace")
     return {"exporter": given.exporter_import_path, "ratio": given.sampling_ratio}
 
 
