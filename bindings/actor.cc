@@ -135,18 +135,6 @@ bool build(FlatBufferBuilder& b, Session& session, PyObject* spec, ActorOptions&
   return true;
 }
 
-PyObject* existing_actor(Session& session, const worker::Engine::Created& created) {
-  ObjectPtr handle;
-  bool is_owned_by_someone = !created.owner.endpoint.empty();
-  if (is_owned_by_someone) {
-    handle = session.engine->actor_handle(created.existing, created.owner, false);
-  } else {
-    worker::Lock held = session.engine->lock();
-    session.engine->actors().get(created.existing);
-  }
-  return new_actor_ref(session, created.existing, handle);
-}
-
 // The arguments of a call given as tuple and dict, as a vector call has them.
 bool flatten(PyObject* args, PyObject* kwargs, std::vector<PyObject*>* values, PyRef* names) {
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); ++i) values->push_back(PyTuple_GET_ITEM(args, i));
@@ -196,7 +184,7 @@ PyObject* native_create_actor(PyObject*, PyObject* call_args) {
     return nullptr;
   }
   switch (created.status) {
-    case wire::CreateActorStatus::Existing: return existing_actor(*session, created);
+    case wire::CreateActorStatus::Existing: return new_weak_actor_ref(*session, created.existing);
     case wire::CreateActorStatus::NameTaken: return raise("ActorAlreadyExistsError", created.message);
     case wire::CreateActorStatus::Invalid: return PyErr_Format(PyExc_ValueError, "%s", created.message.c_str());
     case wire::CreateActorStatus::Created: break;

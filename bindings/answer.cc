@@ -58,9 +58,7 @@ int exit_code(PyObject* exit) {
 
 // exit_actor() and __ray_terminate__: the actor ends on purpose.
 void leave_actor(Session& session, const InboundPtr& call) {
-  session.actor_exits = true;
-  session.engine->actor_exits(session.actor_id);
-  session.engine->leave_at_once();
+  begin_exit(session);
   std::string message = "the actor " + session.actor_class + " left by exit_actor()";
   reply_one(session, call, wire::TaskStatus::ActorExit,
             engine_outcome("ActorDiedError", message, session.actor_id.hex()));
@@ -77,6 +75,12 @@ void leave_actor(Session& session, const InboundPtr& call) {
 }
 
 }  // namespace
+
+void begin_exit(Session& session) {
+  session.actor_exits = true;
+  session.engine->actor_exits(session.actor_id);
+  session.engine->leave_at_once();
+}
 
 std::string name_of(Session& session, const worker::Inbound& call) {
   if (call.start != nullptr) return call.start->spec()->class_name()->str() + ".__init__";
@@ -118,6 +122,30 @@ Outcome exception_outcome(Session& session, PyObject* exception, const std::stri
   return outcome;
 }
 
+// The values of a generator that has several returns: where it raises, the values before that stand.
+bool generator_outcomes(Session& session, PyObject* generator, const worker::Inbound& call, std::vector<Outcome>* out) {
+  const auto count = static_cast<size_t>(call.push->num_returns());
+  for (size_t i = 0; i < count; ++i) {
+    PyRef item = PyRef::steal(PyIter_Next(generator));
+    if (item) {
+      const ObjectId id = object_of(call.task, static_cast<uint32_t>(i) + 1);
+      if (!encode_outcome(session, item.get(), id, call.link->peer(), &out->emplace_back())) return false;
+      continue;
+    }
+    if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "Task yielded %zu objects, but num_returns=%zu.", i, count);
+    PyRef exception = take_exception();
+    if (i == 0 || matches(exception.get(), *call.push)) {
+      PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
+      return false;
+    }
+    out->resize(count, exception_outcome(session, exception.get(), name_of(session, call)));
+    return true;
+  }
+  PyRef more = PyRef::steal(PyIter_Next(generator));
+  if (more) PySys_WriteStderr("A task yielded more than num_returns=%zu objects; the others are dropped.\n", count);
+  return more || !PyErr_Occurred();
+}
+
 bool return_outcomes(Session& session, PyObject* result, const worker::Inbound& call, std::vector<Outcome>* out) {
   int count = call.push->num_returns();
   const TaskId& task = call.task;
@@ -127,6 +155,7 @@ bool return_outcomes(Session& session, PyObject* result, const worker::Inbound& 
     out->resize(1);
     return encode_outcome(session, result, object_of(task, 1), owner, &out->front());
   }
+  if (PyGen_CheckExact(result)) return generator_outcomes(session, result, call, out);
   PyRef items = PyRef::steal(PySequence_Tuple(result));
   if (!items) {
     PyErr_Format(PyExc_ValueError,
@@ -164,16 +193,34 @@ void answer_exception(Session& session, InboundPtr call) {
 
 namespace {
 
+// A reference whose get() raises.
+worker::ObjectPtr put_exception(Session& session, PyObject* exception, const worker::Inbound& call) {
+  const std::string bytes = exception_outcome(session, exception, name_of(session, call)).bytes;
+  worker::ValuePtr value = worker::Value::copy({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
+  worker::ObjectPtr object = session.engine->put_value(value, {});
+  object->state.store(worker::ObjectState::kError, std::memory_order_release);  // nobody else has it yet
+  return object;
+}
+
+// The next item of a generator as an object; an exception after the first item is the last one. Null at the end.
+worker::ObjectPtr put_next(Session& session, PyObject* iterator, bool is_first, const worker::Inbound& call) {
+  Encoded encoded;
+  PyRef item = PyRef::steal(PyIter_Next(iterator));
+  if (item && encode(item.get(), &encoded)) return put_encoded(session, encoded);
+  if (is_first || !PyErr_ExceptionMatches(PyExc_Exception)) return {};
+  PyRef exception = take_exception();
+  if (!matches(exception.get(), *call.push)) return put_exception(session, exception.get(), call);
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
+  return {};
+}
+
 // num_returns="dynamic": the items become objects, the return a generator over their references.
-PyRef collect_items(Session& session, PyObject* result) {
+PyRef collect_items(Session& session, PyObject* result, const worker::Inbound& call) {
   PyRef iterator = PyRef::steal(PyObject_GetIter(result));
   PyRef refs = PyRef::steal(PyList_New(0));
   if (!iterator || !refs) return {};
-  while (PyRef item = PyRef::steal(PyIter_Next(iterator.get()))) {
-    Encoded encoded;
-    if (!encode(item.get(), &encoded)) return {};
-    worker::ObjectPtr object = put_encoded(session, encoded);
-    PyRef ref = object ? PyRef::steal(new_ref(session, object, true)) : PyRef();
+  while (worker::ObjectPtr object = put_next(session, iterator.get(), PyList_GET_SIZE(refs.get()) == 0, call)) {
+    PyRef ref = PyRef::steal(new_ref(session, object, true));
     if (!ref || PyList_Append(refs.get(), ref.get()) < 0) return {};
   }
   if (PyErr_Occurred()) return {};
@@ -184,11 +231,12 @@ PyRef collect_items(Session& session, PyObject* result) {
 }  // namespace
 
 void answer_value(Session& session, InboundPtr call, PyObject* result) {
+  if (session.exit_asked) return leave_actor(session, call);
   int count = call->push->num_returns();
   if (count == worker::kStreaming) return stream_items(session, call, result);
   std::vector<Outcome> outcomes;
   if (count == kDynamic) {
-    PyRef generator = collect_items(session, result);
+    PyRef generator = collect_items(session, result, *call);
     outcomes.resize(1);
     if (!generator ||
         !encode_outcome(session, generator.get(), object_of(call->task, 1), call->link->peer(), &outcomes[0]))

@@ -3,6 +3,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include <frameobject.h>
+
 #include "bindings/ref.h"
 
 namespace narke::py {

@@ -21,6 +21,8 @@ using worker::Waited;
 
 pthread_t main_thread;
 uint64_t applied_lease = UINT64_MAX;
+int64_t applied_cpus = -1;
+constexpr int64_t kResourceUnits = 10'000;  // of an amount
 
 // Puts `call` on this thread for its scope.
 class Here {
@@ -53,10 +55,9 @@ PyRef instances_dict(const worker::Lent& lent) {
 }
 
 PyRef resources_dict(const worker::Lent& lent) {
-  constexpr double kUnits = 10'000;
   PyRef dict = PyRef::steal(PyDict_New());
   for (const auto& [name, amount] : lent.resources) {
-    PyRef number = PyRef::steal(PyFloat_FromDouble(static_cast<double>(amount) / kUnits));
+    PyRef number = PyRef::steal(PyFloat_FromDouble(static_cast<double>(amount) / static_cast<double>(kResourceUnits)));
     PyDict_SetItemString(dict.get(), name.c_str(), number.get());
   }
   return dict;
@@ -67,7 +68,13 @@ worker::Lent lent_copy(Session& session) {
   return session.engine->executor().lent();
 }
 
-// Which accelerators the code that runs next may see; once for each lease.
+int64_t cpus_of(const worker::Lent& lent) {
+  for (const auto& [name, amount] : lent.resources)
+    if (name == "CPU") return amount;
+  return 0;
+}
+
+// Which accelerators the code that runs next may see, and how many threads its libraries use; once for each lease.
 bool apply_lease(Session& session, bool is_actor) {
   uint64_t lease;
   {
@@ -77,10 +84,13 @@ bool apply_lease(Session& session, bool is_actor) {
   if (!is_actor && lease == applied_lease) return true;
   applied_lease = lease;
   worker::Lent lent = lent_copy(session);
-  if (!session.has_accelerators && lent.instances.empty()) return true;
+  const int64_t cpus = cpus_of(lent) / kResourceUnits;
+  if (!session.has_accelerators && lent.instances.empty() && cpus == applied_cpus) return true;
+  applied_cpus = cpus;
   PyObject* apply = attribute("narke._private.execution", "apply_lease");
   if (apply == nullptr) return false;
-  return static_cast<bool>(PyRef::steal(PyObject_CallOneArg(apply, instances_dict(lent).get())));
+  return static_cast<bool>(
+      PyRef::steal(PyObject_CallFunction(apply, "NL", instances_dict(lent).release(), static_cast<long long>(cpus))));
 }
 
 PyObject* load_function(Session& session, const FunctionId& id) {
@@ -142,11 +152,43 @@ void run_method(Session& session, const InboundPtr& call) {
   PyRef result;
   if (method && unpack_args(session, parts, &arguments)) result = invoke(method.get(), arguments);
   arguments = Arguments();
+  // Nothing stops a method that is cancelled while it runs: it may ask, and its caller does not get what it returns.
+  if (result && call->cancelled && call->push->num_returns() >= 0) {
+    result = PyRef();
+    PyErr_SetNone(PyExc_KeyboardInterrupt);
+  }
   if (!result) return answer_exception(session, call);
   answer_value(session, call, result.get());
 }
 
 // ---- becoming an actor ----
+
+// How many calls of each concurrency group run at once; "" is the group of methods without one.
+PyRef limits_of(const wire::ActorSpec& spec) {
+  PyRef limits = PyRef::steal(PyDict_New());
+  PyRef main = PyRef::steal(PyLong_FromLong(spec.max_concurrency()));
+  PyDict_SetItemString(limits.get(), "", main.get());
+  if (spec.groups() == nullptr) return limits;
+  for (const wire::ConcurrencyGroup* group : *spec.groups()) {
+    PyRef limit = PyRef::steal(PyLong_FromLong(group->limit()));
+    PyDict_SetItemString(limits.get(), group->name()->c_str(), limit.get());
+  }
+  return limits;
+}
+
+// An async actor's constructor runs on the event loop that its calls will run on: it may start tasks there.
+PyRef construct_on_loop(const wire::ActorSpec& spec, PyRef cls, Arguments arguments) {
+  PyObject* native = attribute("narke", "_native");
+  PyObject* helper = attribute("narke._private.async_actor", "construct");
+  if (native == nullptr || helper == nullptr) return {};
+  std::vector<PyRef> leading;
+  leading.push_back(PyRef::borrow(native));
+  leading.push_back(limits_of(spec));
+  leading.push_back(std::move(cls));
+  arguments.values.insert(arguments.values.begin(), std::make_move_iterator(leading.begin()),
+                          std::make_move_iterator(leading.end()));
+  return invoke(helper, arguments);
+}
 
 PyRef construct(Session& session, const wire::ActorSpec& spec, const InboundPtr& call) {
   size_t class_size = std::min<size_t>(spec.class_size(), call->raw.size());
@@ -159,6 +201,7 @@ PyRef construct(Session& session, const wire::ActorSpec& spec, const InboundPtr&
   Arguments arguments;
   CallParts parts{spec.args(), spec.nested(), call->raw.subspan(class_size)};
   if (!unpack_args(session, parts, &arguments)) return {};
+  if (spec.is_async()) return construct_on_loop(spec, std::move(cls), std::move(arguments));
   return invoke(cls.get(), arguments);
 }
 
@@ -186,19 +229,6 @@ bool call_helper(const char* module, const char* name, PyObject* argument) {
   if (native == nullptr || helper == nullptr) return false;
   PyRef done = PyRef::steal(PyObject_CallFunctionObjArgs(helper, native, argument, nullptr));
   return static_cast<bool>(done);
-}
-
-// How many calls of each concurrency group run at once; "" is the group of methods without one.
-PyRef limits_of(const wire::ActorSpec& spec) {
-  PyRef limits = PyRef::steal(PyDict_New());
-  PyRef main = PyRef::steal(PyLong_FromLong(spec.max_concurrency()));
-  PyDict_SetItemString(limits.get(), "", main.get());
-  if (spec.groups() == nullptr) return limits;
-  for (const wire::ConcurrencyGroup* group : *spec.groups()) {
-    PyRef limit = PyRef::steal(PyLong_FromLong(group->limit()));
-    PyDict_SetItemString(limits.get(), group->name()->c_str(), limit.get());
-  }
-  return limits;
 }
 
 worker::Outcome init_failure(Session& session, PyObject* exception) {
@@ -233,7 +263,6 @@ void start_actor(Session& session, const InboundPtr& call) {
   session.actor_class = spec.class_name() == nullptr ? "actor" : spec.class_name()->str();
   session.actor_name = spec.name() == nullptr ? "" : spec.name()->str();
   session.incarnation = call->start->incarnation();
-  session.actor_owner = pack_address(worker::Address::from_wire(spec.owner()));
   if (spec.methods() != nullptr)
     session.actor_methods.assign(reinterpret_cast<const char*>(spec.methods()->data()), spec.methods()->size());
   note_groups(session, spec);
@@ -242,6 +271,12 @@ void start_actor(Session& session, const InboundPtr& call) {
   {
     Here here(call);
     instance = construct(session, spec, call);
+  }
+  if (!instance && session.exit_asked) {  // exit_actor() in the constructor: it began, and leaves
+    take_exception();
+    session.engine->reply_started(*call, nullptr);
+    begin_exit(session);
+    return session.engine->leave();
   }
   if (!instance) {
     PyRef exception = take_exception();
@@ -257,7 +292,7 @@ void start_actor(Session& session, const InboundPtr& call) {
   if (style == Style::kPlain) return;
   PyRef limits = limits_of(spec);
   bool good = style == Style::kThreaded ? call_helper("narke._private.threaded_actor", "start", limits.get())
-                                        : call_helper("narke._private.async_actor", "run", limits.get());
+                                        : call_helper("narke._private.async_actor", "run", nullptr);
   if (!good) PyErr_Print();
   session.engine->leave();
 }
@@ -297,6 +332,8 @@ PyObject* native_run_one(PyObject*, PyObject* arg) {
 }
 
 void stop_running_call(const TaskId&, bool force) {
+  const Session* session = current_session();
+  if (session != nullptr && !session->actor_id.is_nil()) return;
   if (force) _exit(1);
   pthread_kill(main_thread, SIGINT);
 }
@@ -319,10 +356,23 @@ void set(PyObject* dict, const char* name, PyObject* value) {
 void describe_call(Session& session, PyObject* dict, const Inbound& call) {
   const flatbuffers::String* name = call.push == nullptr ? nullptr : call.push->name();
   set(dict, "task_name", PyUnicode_FromString(name == nullptr ? name_of(session, call).c_str() : name->c_str()));
+  set(dict, "cancelled", PyBool_FromLong(call.cancelled));
   set(dict, "attempt", PyLong_FromLong(call.push == nullptr ? 0 : call.push->attempt()));
   if (call.push == nullptr) return;
   TaskId parent = TaskId::from_wire(call.push->parent());
   set(dict, "parent_task_id", bytes_or_empty(parent.view(), parent.is_nil()));
+}
+
+// Where what runs was defined; null where that is not known yet.
+PyRef module_of(Session& session, const Inbound& call) {
+  PyObject* defined = reinterpret_cast<PyObject*>(session.actor == nullptr ? nullptr : Py_TYPE(session.actor));
+  if (call.push != nullptr && call.push->function() != nullptr) {
+    auto found = session.functions.find(FunctionId::from_wire(call.push->function()));
+    defined = found == session.functions.end() ? nullptr : found->second;
+  }
+  PyRef module = PyRef::steal(defined == nullptr ? nullptr : PyObject_GetAttrString(defined, "__module__"));
+  PyErr_Clear();
+  return module;
 }
 
 PyObject* native_current(PyObject*, PyObject*) {
@@ -348,6 +398,7 @@ PyObject* native_current(PyObject*, PyObject*) {
   if (here.call) {
     describe_call(*session, dict.get(), *here.call);
     set(dict.get(), "function_name", PyUnicode_FromString(name_of(*session, *here.call).c_str()));
+    set(dict.get(), "module", module_of(*session, *here.call).release());
   }
   return dict.release();
 }
@@ -363,21 +414,34 @@ PyObject* native_speaker(PyObject*, PyObject*) {
   return PyUnicode_FromString(name_of(*session, *call).c_str());
 }
 
+PyObject* native_ask_exit(PyObject*, PyObject*) {
+  Session* session = require_session();
+  if (session == nullptr) return nullptr;
+  session->exit_asked = true;
+  Py_RETURN_NONE;
+}
+
+PyObject* native_exit_now(PyObject*, PyObject*) {
+  Session* session = require_session();
+  if (session == nullptr) return nullptr;
+  if (!session->engine->is_leaving()) {
+    begin_exit(*session);
+    session->engine->leave();
+  }
+  Py_RETURN_NONE;
+}
+
 PyObject* native_is_cancelled(PyObject*, PyObject*) {
   const worker::InboundPtr& call = worker::running_here().call;
   return PyBool_FromLong(call && call->cancelled);
 }
 
-// (ActorRef, methods) of the actor this worker is, or None.
+// (ActorRef, methods) of the actor this worker is, or None. An actor that holds itself still ends with its last handle.
 PyObject* native_own_actor(PyObject*, PyObject*) {
   Session* session = require_session();
   if (session == nullptr) return nullptr;
   if (session->actor_id.is_nil()) Py_RETURN_NONE;
-  worker::Address owner;
-  worker::ObjectPtr handle;
-  if (unpack_address(session->actor_owner, &owner))
-    handle = session->engine->actor_handle(session->actor_id, owner, false);
-  PyRef ref = PyRef::steal(new_actor_ref(*session, session->actor_id, handle));
+  PyRef ref = PyRef::steal(new_weak_actor_ref(*session, session->actor_id));
   if (!ref) return nullptr;
   return Py_BuildValue("(Oy#)", ref.get(), session->actor_methods.data(),
                        static_cast<Py_ssize_t>(session->actor_methods.size()));
@@ -388,6 +452,10 @@ PyMethodDef methods[] = {
      "own_actor()\n--\n\n(ActorRef, methods) of the actor this worker is, or None."},
     {"speaker", native_speaker, METH_NOARGS,
      "speaker()\n--\n\nThe actor's class or the task's name that runs on this thread, or ''."},
+    {"exit_now", native_exit_now, METH_NOARGS,
+     "exit_now()\n--\n\nThe actor this worker is ends, although no call of it has asked for that."},
+    {"ask_exit", native_ask_exit, METH_NOARGS,
+     "ask_exit()\n--\n\nThe actor this worker is ends with the present call, whatever that gives."},
     {"is_cancelled", native_is_cancelled, METH_NOARGS,
      "is_cancelled()\n--\n\nWhether the call that runs on this thread has been cancelled."},
     {"run_one", native_run_one, METH_O,
@@ -401,7 +469,13 @@ PyMethodDef methods[] = {
 PyRef find_method(Session& session, const std::string& name, bool* special) {
   *special = false;
   PyRef method = PyRef::steal(PyObject_GetAttrString(session.actor, name.c_str()));
-  if (method || name.rfind("__ray_", 0) != 0) return method;
+  if (method && PyMethod_Check(method.get())) return method;
+  if (method) {  // perhaps a value that the instance has under a method's name
+    PyObject* declared = attribute("narke._private.execution", "declared_method");
+    if (declared == nullptr) return {};
+    return PyRef::steal(PyObject_CallFunction(declared, "OsO", session.actor, name.c_str(), method.get()));
+  }
+  if (name.rfind("__ray_", 0) != 0) return method;
   PyErr_Clear();
   *special = true;
   PyObject* bind = attribute("narke._private.execution", "bind_special");
@@ -424,6 +498,7 @@ PyObject* read_reference(Session& session, const wire::Arg& arg) {
     NodeId node = arg.node() == nullptr ? here : NodeId::from_wire(arg.node());
     if (is_new && (node != here || session.engine->is_stored(id))) session.engine->objects().set_stored(*object, node);
   }
+  const worker::AwaitsReply awaits;  // an argument is there, somewhere
   PyObject* value = get_object(session, *object, worker::kNoDeadline);
   session.engine->drop_use(*object);
   return value;
@@ -485,6 +560,10 @@ bool run_worker() {
     } else if (session->engine->is_leaving()) {
       break;
     }
+  }
+  if (session->actor != nullptr) {
+    PyObject* shut_down = attribute("narke._private.execution", "shut_down_actor");
+    if (shut_down == nullptr || !PyRef::steal(PyObject_CallOneArg(shut_down, session->actor))) PyErr_Print();
   }
   GilRelease free;
   session->engine->drain();

@@ -34,6 +34,8 @@ bool return_outcomes(Session& session, PyObject* result, const worker::Inbound& 
 void answer_value(Session& session, worker::InboundPtr call, PyObject* result);
 void answer_exception(Session& session, worker::InboundPtr call);
 std::string describe_exception(PyObject* exception);
+// The actor ends on purpose: the node is told, and nothing more is begun.
+void begin_exit(Session& session);
 std::string name_of(Session& session, const worker::Inbound& call);
 // Iterates a generator, sending each item; then answers.
 void stream_items(Session& session, worker::InboundPtr call, PyObject* generator);

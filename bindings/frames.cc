@@ -1,22 +1,19 @@
-// Python's frames, read from outside: see sampler.h. The only unit that knows the interpreter's layout.
-#define PY_SSIZE_T_CLEAN
-#define Py_BUILD_CORE 1
-#include <Python.h>
-
-#include <internal/pycore_frame.h>
-#undef Py_BUILD_CORE
-
+// Python's frames, read from outside: see sampler.h. What differs between versions of CPython is in frame_layout.h.
+#include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <optional>
-#include <tuple>
 
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "bindings/frame_layout.h"
 #include "bindings/sampler.h"
 
 namespace narke::py {
+
+#if NARKE_KNOWS_FRAMES
+
 namespace {
 
 constexpr int kMostFrames = 512, kMostThreads = 1024;
@@ -39,10 +36,9 @@ template <class T>
 bool read_struct(const void* from, Copy<T>* to) {
   return from != nullptr && read_memory(from, to->bytes, sizeof(T));
 }
-// One field of a structure, whose end may lie in no page.
 template <class T>
-bool read_value(const void* from, T* to) {
-  return read_memory(from, to, sizeof(T));
+const PyTypeObject* type_of(const Copy<T>& object) {
+  return reinterpret_cast<const PyObject*>(object.bytes)->ob_type;
 }
 
 // ---- texts -------------------------------------------------------------------------------------------------
@@ -63,7 +59,7 @@ void put_utf8(std::string& out, uint32_t c) {
 
 std::optional<std::string> read_text(PyObject* text) {
   Copy<PyASCIIObject> head;
-  if (!read_struct(text, &head) || head->ob_base.ob_type != &PyUnicode_Type || !head->state.compact) return {};
+  if (!read_struct(text, &head) || type_of(head) != &PyUnicode_Type || !head->state.compact) return {};
   const Py_ssize_t length = std::min(head->length, kMostText);
   const size_t width = head->state.kind;
   if (length < 0 || (width != 1 && width != 2 && width != 4)) return {};
@@ -82,7 +78,7 @@ std::optional<std::string> read_text(PyObject* text) {
 
 std::optional<std::string> read_bytes(PyObject* bytes) {
   Copy<PyVarObject> head;
-  if (!read_struct(bytes, &head) || head->ob_base.ob_type != &PyBytes_Type) return {};
+  if (!read_struct(bytes, &head) || type_of(head) != &PyBytes_Type) return {};
   if (head->ob_size < 0 || head->ob_size > kMostTable) return {};
   std::string out(static_cast<size_t>(head->ob_size), '\0');
   if (!read_memory(reinterpret_cast<const char*>(bytes) + offsetof(PyBytesObject, ob_sval), out.data(), out.size()))
@@ -90,124 +86,41 @@ std::optional<std::string> read_bytes(PyObject* bytes) {
   return out;
 }
 
-// ---- lines -------------------------------------------------------------------------------------------------
-
-// CPython's location table (Objects/locations.md): entries of a byte 1 kkkk lll (kind, code units less one) and what
-// belongs to the kind.
-struct Locations {
-  const std::string& table;
-  size_t at = 0;
-
-  unsigned byte() { return at < table.size() ? static_cast<unsigned char>(table[at++]) : 0; }
-  unsigned varint() {
-    unsigned value = 0, shift = 0, part;
-    do {
-      part = byte();
-      value |= (part & 63) << shift;
-      shift += 6;
-    } while ((part & 64) != 0 && shift < 30);
-    return value;
-  }
-  int signed_varint() {
-    const unsigned value = varint();
-    return (value & 1) != 0 ? -static_cast<int>(value >> 1) : static_cast<int>(value >> 1);
-  }
-};
-
-int line_of(const std::string& table, int first_line, long unit) {
-  Locations in{table};
-  int line = first_line;
-  for (long covered = 0; in.at < table.size();) {
-    const unsigned head = in.byte(), kind = head >> 3 & 15;
-    covered += (head & 7) + 1;
-    switch (kind) {
-      case 15: break;  // no location
-      case 14: line += in.signed_varint(), in.varint(), in.varint(), in.varint(); break;
-      case 13: line += in.signed_varint(); break;
-      case 12:
-      case 11:
-      case 10: line += static_cast<int>(kind) - 10, in.byte(), in.byte(); break;
-      default: in.byte();
-    }
-    if (unit < covered) return kind == 15 ? 0 : line;
-  }
-  return first_line;
-}
-
 // ---- frames ------------------------------------------------------------------------------------------------
 
-#if PY_VERSION_HEX >= 0x030B0000 && PY_VERSION_HEX < 0x030C0000
-
-using Frame = _PyInterpreterFrame;
-
-const Frame* top_of(const PyThreadState& thread) {
-  const Frame* top = nullptr;
-  if (thread.cframe == nullptr) return nullptr;
-  const char* frame = reinterpret_cast<const char*>(thread.cframe) + offsetof(_PyCFrame, current_frame);
-  return read_value(frame, &top) ? top : nullptr;
-}
-
-// How often the interpreter's loop has been entered in a thread; -1: the list changed while it was read.
-int count_entries(const PyThreadState* at, const PyThreadState& thread) {
-  const char* const root = reinterpret_cast<const char*>(at) + offsetof(PyThreadState, root_cframe);
-  const char* entry = reinterpret_cast<const char*>(thread.cframe);
-  int count = 0;
-  for (; entry != root && count < kMostFrames; ++count)
-    if (entry == nullptr || !read_value(entry + offsetof(_PyCFrame, previous), &entry)) return -1;
-  return count;
-}
-
-// False: it is no frame. An empty function: one that has not begun.
-bool read_frame(const Frame* from, StackFrame* out, const Frame** previous, bool* is_entry) {
-  // The locals behind it are of no interest, and may end a page.
-  alignas(Frame) std::byte bytes[offsetof(Frame, localsplus)];
+// False: it is no frame. An empty function: one that has not begun, or none of Python's.
+bool read_frame(const void* from, StackFrame* out, layout::RawFrame* raw) {
+  alignas(layout::Frame) std::byte bytes[layout::kFrameBytes];
   if (!read_memory(from, bytes, sizeof(bytes))) return false;
-  const Frame& frame = *reinterpret_cast<const Frame*>(bytes);
-  *previous = frame.previous;
-  *is_entry = frame.is_entry;
+  *raw = layout::raw_of(*reinterpret_cast<const layout::Frame*>(bytes));
+  if (!raw->is_python) return true;
   Copy<PyCodeObject> code;
-  if (!read_struct(frame.f_code, &code) || code->ob_base.ob_base.ob_type != &PyCode_Type) return false;
-  const char* first = reinterpret_cast<const char*>(frame.f_code) + offsetof(PyCodeObject, co_code_adaptive);
-  const long unit = (reinterpret_cast<const char*>(frame.prev_instr) - first) / static_cast<long>(sizeof(_Py_CODEUNIT));
-  const bool has_begun = frame.owner == FRAME_OWNED_BY_GENERATOR || unit >= code->_co_firsttraceable;
-  if (!has_begun) return true;
-  const auto function = read_text(code->co_qualname), file = read_text(code->co_filename);
+  if (!read_struct(raw->code, &code) || type_of(code) != &PyCode_Type) return false;
+  if (!layout::has_begun(*raw, *code.operator->())) return true;
+  const auto function = read_text(layout::name_of(*code.operator->())), file = read_text(code->co_filename);
   const auto table = read_bytes(code->co_linetable);
   if (!function || !file || !table) return false;
-  *out = {*function, *file, line_of(*table, code->co_firstlineno, unit)};
+  *out = {*function, *file, layout::line_of(*table, code->co_firstlineno, layout::unit_of(*raw))};
   return true;
 }
 
-constexpr bool kKnown = true;
-
-#else
-
-using Frame = void;
-const Frame* top_of(const PyThreadState&) { return nullptr; }
-int count_entries(const PyThreadState*, const PyThreadState&) { return -1; }
-bool read_frame(const Frame*, StackFrame*, const Frame**, bool*) { return false; }
-constexpr bool kKnown = false;
-
-#endif
-
-// One reading of a thread's stack. False: it changed meanwhile. A generator that rests has no caller, so a stack whose
-// top did just rest looks whole; it is when it has as many frames that entered the interpreter as were entered.
+// One reading of a thread's stack. False: it changed meanwhile.
 bool read_once(const PyThreadState* thread, std::vector<StackFrame>* out) {
   Copy<PyThreadState> state;
   if (!read_struct(thread, &state)) return false;
-  const Frame* const top = top_of(*state.operator->());
+  const void* const top = layout::top_of(*state.operator->(), read_memory);
+  if (top == nullptr) return true;
   int entered = 0;
-  const Frame* frame = top;
-  for (int count = 0; frame != nullptr && count < kMostFrames; ++count) {
+  layout::RawFrame raw{.previous = top};
+  for (int count = 0; raw.previous != nullptr && count < kMostFrames; ++count) {
     StackFrame each;
-    bool is_entry = false;
-    if (!read_frame(frame, &each, &frame, &is_entry)) return false;
-    entered += is_entry;
+    if (!read_frame(raw.previous, &each, &raw)) return false;
+    entered += raw.enters;
     if (!each.function.empty()) out->push_back(std::move(each));
   }
-  const bool is_cut = frame != nullptr;
-  if (!read_struct(thread, &state) || top_of(*state.operator->()) != top) return false;
-  return is_cut || entered == count_entries(thread, *state.operator->());
+  const bool is_cut = raw.previous != nullptr;
+  if (!read_struct(thread, &state) || layout::top_of(*state.operator->(), read_memory) != top) return false;
+  return is_cut || layout::is_whole(thread, *state.operator->(), entered, raw, kMostFrames, read_memory);
 }
 
 // What a thread that never holds still shows at its longest is told rather than nothing.
@@ -233,12 +146,9 @@ void look_at_system(ThreadStack& thread) {
 }  // namespace
 
 Result<std::vector<ThreadStack>> sample_stacks() {
-  if (!kKnown)
-    return Error{ErrorCode::kFailed, "stacks can be read of CPython 3.11 only; this is " PY_VERSION
-                                     ". faulthandler.dump_traceback_later() in the program shows them too."};
   // The list may change while it is read: threads come and go.
   const PyThreadState* at = PyInterpreterState_ThreadHead(PyInterpreterState_Main());
-  const PyThreadState* holder = _PyThreadState_UncheckedGet();  // of Python's lock, whichever thread asks
+  const PyThreadState* holder = _PyThreadState_UncheckedGet();
   std::vector<ThreadStack> out;
   for (int count = 0; at != nullptr && count < kMostThreads; ++count) {
     Copy<PyThreadState> state;
@@ -249,9 +159,9 @@ Result<std::vector<ThreadStack>> sample_stacks() {
       break;
     }
     ThreadStack thread;
-    thread.native_id = static_cast<int>(state->native_thread_id);
+    thread.native_id = layout::native_id_of(*state.operator->(), read_memory);
     thread.is_main = thread.native_id == getpid();
-    thread.holds_lock = at == holder;
+    thread.holds_lock = layout::holds_lock(at, *state.operator->(), holder);
     thread.frames = read_frames(at);
     look_at_system(thread);
     if (!thread.frames.empty()) out.push_back(std::move(thread));
@@ -259,5 +169,14 @@ Result<std::vector<ThreadStack>> sample_stacks() {
   }
   return out;
 }
+
+#else
+
+Result<std::vector<ThreadStack>> sample_stacks() {
+  return Error{ErrorCode::kFailed, "stacks can be read of CPython 3.10 to 3.13 with the GIL only; this is " PY_VERSION
+                                   ". faulthandler.dump_traceback_later() in the program shows them too."};
+}
+
+#endif
 
 }  // namespace narke::py

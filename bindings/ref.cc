@@ -363,16 +363,11 @@ PyObject* native_actor_ref_from_parts(PyObject*, PyObject* args) {
   if (id_size != static_cast<Py_ssize_t>(ActorId::kSize))
     return PyErr_Format(PyExc_ValueError, "an actor id has 16 bytes, not %zd", id_size);
   ActorId actor = ActorId::from_bytes({id, static_cast<size_t>(id_size)});
-  ObjectPtr object;
-  if (owner_size != 0) {
-    Address address;
-    if (!unpack_address({owner, static_cast<size_t>(owner_size)}, &address))
-      return PyErr_Format(PyExc_ValueError, "damaged bytes of an actor handle");
-    object = session->engine->actor_handle(actor, address, worker::running_here().call != nullptr);
-  } else {
-    worker::Lock held = session->engine->lock();
-    session->engine->actors().get(actor);
-  }
+  if (owner_size == 0) return new_weak_actor_ref(*session, actor);
+  Address address;
+  if (!unpack_address({owner, static_cast<size_t>(owner_size)}, &address))
+    return PyErr_Format(PyExc_ValueError, "damaged bytes of an actor handle");
+  ObjectPtr object = session->engine->actor_handle(actor, address, worker::running_here().call != nullptr);
   return new_actor_ref(*session, actor, object);
 }
 
@@ -433,6 +428,14 @@ PyObject* new_ref(Session& session, ObjectPtr object, bool counted) {
   session.ref();
   ref->weakrefs = nullptr;
   return reinterpret_cast<PyObject*>(ref);
+}
+
+PyObject* new_weak_actor_ref(Session& session, const ActorId& id) {
+  {
+    worker::Lock held = session.engine->lock();
+    session.engine->actors().get(id);
+  }
+  return new_actor_ref(session, id, nullptr);
 }
 
 PyObject* new_actor_ref(Session& session, const ActorId& id, ObjectPtr object) {

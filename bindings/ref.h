@@ -29,6 +29,8 @@ extern PyTypeObject ActorRefType;
 inline bool is_actor_ref(PyObject* o) { return Py_TYPE(o) == &ActorRefType; }
 inline ActorRef* as_actor_ref(PyObject* o) { return reinterpret_cast<ActorRef*>(o); }
 PyObject* new_actor_ref(Session& session, const ActorId& id, worker::ObjectPtr object);
+// One that does not keep its actor alive, nor do its copies.
+PyObject* new_weak_actor_ref(Session& session, const ActorId& id);
 
 struct StreamRef {
   PyObject_HEAD

@@ -36,8 +36,9 @@ struct ThreadStack {
 // not let this process read itself.
 Result<std::vector<ThreadStack>> sample_stacks();
 
-// Answers the node's questions "stack" and "cpu_profile" (a FlexBuffers body, see sampler.cc); `stop` ends a profile.
-// Runs on a thread of its own, for as long as a profile takes.
+// Answers the node's questions "stack" and "cpu_profile" (a FlexBuffers body, see sampler.cc), and, with Python's help,
+// "memory_profile" and "torch_profile" (narke/_private/probes.py); `stop` ends a profile. Runs on a thread of its own,
+// for as long as a profile takes. REQUIRES: Python's lock is not held.
 struct Sampled {
   std::string error_kind, error, body;
 };

@@ -31,8 +31,8 @@ struct Session {
   std::string actor_name;
   int incarnation = 0;
   std::string actor_methods;  // what a handle must know of them
-  std::string actor_owner;    // packed address
   bool actor_exits = false;
+  bool exit_asked = false;  // exit_actor() was called; a method that catches what it raises still ends the actor
   bool has_accelerators = true;  // code that runs must be told which of them its lease holds
   bool orphaned = false;      // this process was forked from the one that is connected: nothing may be touched
 
@@ -88,6 +88,7 @@ int init_history(PyObject* module);
 int init_zygote(PyObject* module);
 int init_columns(PyObject* module);
 int init_parquet(PyObject* module);
+int init_formula(PyObject* module);
 int init_private_view(PyObject* module);
 int init_fork_hooks(PyObject* module);
 

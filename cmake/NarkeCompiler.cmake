@@ -30,6 +30,9 @@ add_compile_options(-Wall -Wextra -Werror -fcolor-diagnostics)
 if(NARKE_SANITIZE)
   add_compile_options(-fsanitize=${NARKE_SANITIZE} -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${NARKE_SANITIZE})
+  if(NARKE_SANITIZE MATCHES address AND NOT NARKE_FUZZ)
+    add_compile_options(-O0)  # its checks make optimising take longer than the tests gain by it
+  endif()
 endif()
 
 if(NARKE_FUZZ)
@@ -38,7 +41,9 @@ endif()
 
 find_program(NARKE_CCACHE ccache)
 if(NARKE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${NARKE_CCACHE})
+  # What ccache asks for where headers are precompiled.
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+    ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${NARKE_CCACHE})
 endif()
 
 find_program(NARKE_MOLD mold)

@@ -39,6 +39,7 @@ endfunction()
 function(_narke_library name sources deps)
   if(sources)
     add_library(narke_${name} STATIC ${sources})
+    narke_precompile(narke_${name})
     set(scope PUBLIC)
   else()
     add_library(narke_${name} INTERFACE)
@@ -87,6 +88,7 @@ function(_narke_unit_tests name sources testing_sources)
   add_executable(narke_${name}_test ${sources} ${testing_sources})
   target_link_libraries(narke_${name}_test PRIVATE narke_${name} GTest::gmock GTest::gtest_main)
   target_compile_options(narke_${name}_test PRIVATE -O0)  # half the time of a build is theirs otherwise
+  narke_precompile(narke_${name}_test narke_test_precompiled)
   add_dependencies(narke_tests narke_${name}_test)
   # PRE_TEST: a test program that crashes fails its tests, not the build.
   gtest_discover_tests(narke_${name}_test

@@ -76,15 +76,37 @@ def command_test(options: argparse.Namespace) -> int:
     """Build, run all tests, and close with the counts."""
     toolchain.ensure(*toolchain.TEST_PACKAGES)
     tally = Tally()
+    ahead = None
     if build_and_ctest(tally, "release", options.jobs, []):
         tally.step("sim", [SIMULATOR, "1", "--seeds", str(SIMULATED_SEEDS)], cwd=ROOT)
         try_build(tally, "release", options.jobs, ["narke_headers"])
+        ahead = None if options.fast else build_ahead(options.jobs)
         for folder in pytest_folders():
             pytest = ["-m", "pytest", "-q", folder, f"--timeout={TEST_TIMEOUT_S}"]
             tally.suite(folder, [str(PYTHON), *pytest], "--junitxml", cwd=ROOT)
     for preset in () if options.fast else SANITIZERS:
         build_and_ctest(tally, preset, options.jobs, ["narke_tests"])
+    if ahead is not None:
+        ahead.wait()
     return tally.close()
+
+
+def build_ahead(jobs: int) -> subprocess.Popen[bytes]:
+    """Begin to build what the sanitizers check, in the time that the Python tests leave the processors idle.
+
+    Whoever builds such a preset meanwhile waits for it (see build), and tells what went wrong.
+    """
+    each = [
+        f"'{sys.executable}' scripts/dev.py build --preset {preset} narke_tests -j {jobs}"
+        for preset in SANITIZERS
+    ]
+    return subprocess.Popen(
+        ["sh", "-c", "; ".join(each)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0)),
+    )
 
 
 def pytest_folders() -> list[str]:
@@ -147,7 +169,7 @@ def command_sim(options: argparse.Namespace) -> None:
 
 
 def command_chaos(options: argparse.Namespace) -> None:
-    """Hurt a real cluster under load, for minutes or hours (--minutes N), and check what came of it."""
+    """Hurt a real cluster (--serve: Serve) under load, for minutes or hours (--minutes N), and check the outcome."""
     toolchain.ensure()
     build("release", options.jobs, ["python_tree"])
     run(PYTHON, "tests/chaos/chaos_run.py", *options.arguments)

@@ -50,8 +50,17 @@ def install() -> None:
     os.environ["NARKE_AS_RAY"] = "1"
     narke.__version__ = API_VERSION  # type: ignore[attr-defined]
     sys.modules[_ALIAS] = narke
+    _name_modules_below(_REAL)
+
+
+def _name_modules_below(real: str) -> None:
+    """Give what was imported of a package its name under the alias.
+
+    Else the import system would import it once more under that name, and put the module into its package where the
+    package has something else of that name: ``serve.deployment`` is a function, too.
+    """
     for name, module in list(sys.modules.items()):
-        if name.startswith(f"{_REAL}."):
+        if name.startswith(f"{real}."):
             sys.modules.setdefault(_ALIAS + name[len(_REAL) :], module)
 
 
@@ -115,6 +124,8 @@ class _Loader:
         # A module may have replaced itself in sys.modules while it was imported.
         actual = sys.modules.get(self._real, module)
         sys.modules[self._name] = actual
+        if self._name[len(_ALIAS) :] == self._real[len(_REAL) :] and hasattr(module, "__path__"):
+            _name_modules_below(self._real)
 
     def get_code(self, fullname: str) -> Any:
         """The real module's code, for runpy."""

@@ -77,7 +77,8 @@ def init(
         proxy_server_url: accepted; no proxy is needed.
         kwargs: ``_temp_dir`` (folder for sessions), ``_token`` (the cluster's, for ``narke://``), ``_memory``,
             ``_node_ip_address``, ``object_spilling_directory``, ``_system_config`` (its ``object_spilling_config``
-            counts) and others.
+            counts) and others. Objects leave memory for a folder, or, by a URI or ``smart_open``, for storage that all
+            nodes reach, from where other nodes read them when one is lost.
 
     Returns:
         a `RayContext`: the connection's facts, and a context manager that disconnects.
@@ -141,6 +142,8 @@ def _connect(options: dict[str, Any]) -> Any:
         raise
     if node is not None and node.options.grace_ms is None and not _setup_of(job.plain_runtime_env):
         _await_first_worker()
+    if (preloads := sys.modules.get("narke._private.preloads")) is not None:  # a library was imported before
+        preloads.announce()
     _configure_logging(options)
     _install_hooks()
     return RayContext(here.address_info)
@@ -323,8 +326,8 @@ def _start_local(options: dict[str, Any]) -> tuple[Any, str]:
             labels=shape.labels,
             owner_pid=os.getpid(),
             address=ip,
-            spill_dir=sessions_dir.spill_dir(session_dir, init_options.spill_parent(hidden)),
             dashboard=_dashboard(options),
+            **init_options.spill_options(hidden, session_dir),
         ),
         meanwhile=_load_engine,
     )

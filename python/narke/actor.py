@@ -202,7 +202,7 @@ class ActorClass(Generic[T]):
         parent = parents[0].__ray_metadata__.class_name if parents else name
         raise ActorClassInheritanceException(
             f"Attempted to define subclass '{name}' of actor class '{parent}'. Inheriting from actor classes is not "
-            "supported: inherit from the plain class, and decorate both with @remote."
+            "currently supported. Inherit from the plain class, and decorate both with @remote."
         )
 
     @classmethod
@@ -224,6 +224,9 @@ class ActorClass(Generic[T]):
         raise TypeError(
             f"Actors cannot be instantiated directly. Instead of '{name}()', use '{name}.remote()'."
         )
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *dir(self.__ray_metadata__.modified_class)})
 
     def __getattr__(self, name: str) -> Any:
         if name == "__ray_metadata__":  # not set yet, while unpickling

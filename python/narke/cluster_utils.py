@@ -109,6 +109,8 @@ class Cluster:
         resources: dict[str, float] | None = None,
         labels: dict[str, str] | None = None,
         object_store_memory: int | None = None,
+        object_spilling_directory: str | None = None,
+        _system_config: dict[str, Any] | None = None,
         **ignored: Any,
     ) -> ClusterNode:
         """Start a node: the head if it is the first, else one that joins it.
@@ -121,7 +123,9 @@ class Cluster:
             resources: further resources by name.
             labels: its labels.
             object_store_memory: bytes of its object store; 256 MiB by default.
-            ignored: accepted for programs written for other versions (``dashboard_port``, ``_system_config``...).
+            object_spilling_directory: a folder or URI where objects go when its memory is short.
+            _system_config: its ``object_spilling_config`` says the same, see `narke.init`; the rest is accepted.
+            ignored: accepted for programs written for other versions (``dashboard_port``...).
 
         Returns:
             the node.
@@ -156,6 +160,13 @@ class Cluster:
                 owner_pid=self._owner_pid,
                 port=port,
                 join=join,
+                **init_options.spill_options(
+                    {
+                        "object_spilling_directory": object_spilling_directory,
+                        "_system_config": _system_config,
+                    },
+                    session_dir,
+                ),
             )
         )
         node = ClusterNode(process, session_dir, address, _node_id(session_dir))

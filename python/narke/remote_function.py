@@ -108,7 +108,7 @@ class RemoteFunction:
             "resources": resources,
             "max_retries": _max_retries(options),
             "retry_exceptions": retry if isinstance(retry, bool) else retry_types(retry),
-            "runtime_env": inherited_env(options.get("runtime_env")),
+            "runtime_env": inherited_env(options.get("runtime_env"), options.get("_preload")),
             "max_calls": _max_calls(options),
             "backpressure": options.get("_generator_backpressure_num_objects") or -1,
             "arity": signature.arity if signature else (0, -1, True),
@@ -187,8 +187,19 @@ def _max_retries(options: dict[str, Any]) -> int:
     return retries
 
 
-def inherited_env(runtime_env: Any) -> str:
-    """The JSON of the runtime environment of a task or actor: its own over what this program runs in."""
+def inherited_env(runtime_env: Any, modules: tuple[str, ...] | None = None) -> str:
+    """What the node is told of the workers for a task or actor.
+
+    Args:
+        runtime_env: its runtime environment, over what this program runs in.
+        modules: what such workers had better have imported (`narke._private.preloads`).
+    """
     from narke._private.runtime_envs import inherit, text_of
 
-    return text_of(inherit(runtime_env))
+    env = inherit(runtime_env)
+    text = text_of(env)
+    if not modules:
+        return text
+    from narke._private import preloads, session
+
+    return preloads.worker_kind(modules, env or session.connected().runtime_env, text)

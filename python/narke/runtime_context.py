@@ -93,7 +93,13 @@ class RuntimeContext:
 
     def get_task_function_name(self) -> str | None:
         """The running function with its module; None in drivers."""
-        return self._now().get("function_name") or None if self._own_task() else None
+        if not self._own_task():
+            return None
+        now = self._now()
+        name, module = now.get("function_name"), now.get("module")
+        if not name or not module or name.startswith(f"{module}."):
+            return name or None
+        return f"{module}.{name}"
 
     @property
     def actor_id(self) -> Any:
@@ -216,8 +222,13 @@ class RuntimeContext:
         """Whether someone cancelled the running task.
 
         Raises:
-            RuntimeError: the caller is a driver.
+            RuntimeError: the caller is a driver, or runs on the event loop of an async actor: a cancelled coroutine
+                gets an `asyncio.CancelledError`.
         """
+        from narke._private import async_actor
+
+        if async_actor.is_running():
+            raise RuntimeError("This method is not supported in an async actor.")
         return bool(self._check_worker(RuntimeError).get("cancelled", False))
 
 

@@ -43,7 +43,7 @@ static std::string stamp_of(int64_t epoch_ms) {
 }
 
 // A JSON string (RFC 8259, section 7); bytes beyond ASCII stay as they are.
-static std::string quoted(std::string_view text) {
+static std::string json_text(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
     if (c == '"' || c == '\\') {
@@ -62,8 +62,8 @@ static std::string quoted(std::string_view text) {
 
 std::string log_line(std::string_view component, std::string_view message, int64_t epoch_ms, bool as_json) {
   if (!as_json) return stamp_of(epoch_ms) + " " + std::string(message);
-  return "{\"asctime\": " + quoted(stamp_of(epoch_ms)) + R"(, "levelname": "I", "component": )" + quoted(component) +
-         ", \"pid\": " + std::to_string(getpid()) + ", \"message\": " + quoted(message) + "}";
+  return "{\"asctime\": " + json_text(stamp_of(epoch_ms)) + R"(, "levelname": "I", "component": )" +
+         json_text(component) + ", \"pid\": " + std::to_string(getpid()) + ", \"message\": " + json_text(message) + "}";
 }
 
 static int64_t epoch_now_ms() {

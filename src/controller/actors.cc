@@ -17,6 +17,10 @@ static constexpr size_t kMaxDeadRecords = 10'000;
 
 static std::string name_key(const std::string& name_space, const std::string& name) { return name_space + '\0' + name; }
 
+// The words in front are Ray's: programs look for them.
+static constexpr const char* kWorkerDied = "The actor is dead because its worker process has died.";
+static constexpr const char* kKilled = "The actor is dead because it was killed by `ray.kill`.";
+
 std::string actor_text(const Actor& actor) {
   std::string text = "actor " + actor.spec.class_name + " (id " + actor.spec.id.hex();
   if (!actor.spec.name.empty()) text += ", name '" + actor.spec.name + "'";
@@ -196,6 +200,7 @@ std::vector<ActorId> Actors::living_at(const NodeId& node) const {
 void Actors::on_node_gone(const NodeId& node, const std::string& why, bool drained) {
   Fate fate;
   fate.message = "Its node " + node.hex() + " is gone: " + why;
+  fate.node_died = true;
   for (const ActorId& id : living_at(node)) {
     Actor& actor = *get(id);
     if (actor.spec.pg.is_nil() && waits(actor)) {
@@ -325,7 +330,8 @@ void Actors::on_gone(const ActorId& id, int incarnation, const Fate& fate) {
     return;
   }
   const bool oom = fate.cause == Fate::Cause::kOutOfMemory;
-  std::string message = "The " + actor_text(*actor) + " died because its worker process ended. " + fate.message;
+  std::string message = fate.node_died ? "The actor died because its node has died." : kWorkerDied;
+  message += " It was " + actor_text(*actor) + ". " + fate.message;
   if (allowed > 0) message += " It had been restarted " + std::to_string(actor->restarts) + " times, the most allowed.";
   die(*actor, oom ? DeathCause::OutOfMemory : DeathCause::WorkerDied, message);
 }
@@ -361,7 +367,7 @@ void Actors::kill(const ActorId& id, bool no_restart, uint64_t key) {
     if (actor->state == ActorState::Alive) out_.end_actor(actor->node, id, EndKind::AtOnce);
     return;  // one that is not alive yet will begin afresh anyway
   }
-  end(*actor, DeathCause::Killed, "The " + actor_text(*actor) + " was killed by ray.kill.", EndKind::AtOnce);
+  end(*actor, DeathCause::Killed, std::string(kKilled) + " It was " + actor_text(*actor) + ".", EndKind::AtOnce);
   die(*actor, actor->cause, actor->message);
 }
 
@@ -378,7 +384,7 @@ void Actors::exiting(const ActorId& id) {
   if (!actor || actor->state == ActorState::Dead || actor->ending) return;
   actor->ending = true;
   actor->cause = DeathCause::Exited;
-  actor->message = "The " + actor_text(*actor) + " left by itself (exit_actor or sys.exit).";
+  actor->message = "The " + actor_text(*actor) + " left by itself: exit_actor() or sys.exit().";
   touch(*actor);
   free_name(*actor);
 }
@@ -466,7 +472,7 @@ void Actors::on_program_gone(const WorkerId& program, DeathCause cause, const st
   for (const ActorId& id : orphans) {
     Actor* actor = get(id);
     if (!actor || actor->state == ActorState::Dead) continue;
-    end(*actor, cause, "The " + actor_text(*actor) + " ended because " + message, EndKind::AtOnce);
+    end(*actor, cause, "The actor is dead because " + message + " It was " + actor_text(*actor) + ".", EndKind::AtOnce);
     die(*actor, actor->cause, actor->message);
   }
 }

@@ -24,7 +24,7 @@ void Controller::finish_job(const JobId& id, const std::string& why) {
 }
 
 void Controller::on_worker_gone(const WorkerId& worker, const std::string& who) {
-  actors.on_program_gone(worker, wire::DeathCause::OwnerDied, "its owner died. " + who);
+  actors.on_program_gone(worker, wire::DeathCause::OwnerDied, "its owner has died. " + who);
 }
 
 void Controller::add_node(Node node) {

@@ -13,6 +13,7 @@ struct Fate {
   int exit_code = 0;  // kExit
   int signal = 0;     // kKilled
   std::string message;
+  bool node_died = false;  // and the process with it
   bool intended = false;  // the node ended it, for it was of no more use
 };
 

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <map>
 #include <memory>
+#include <vector>
 
 namespace narke::gateway {
 namespace {
@@ -85,13 +86,14 @@ struct Drawing {
   std::string svg;
   double height;
   int64_t total;
+  const char* unit;
 
   void box(const std::string& name, int64_t count, double x, double width, size_t depth) {
     const double y = height - kRow * static_cast<double>(depth + 1);
     char text[256];
     std::snprintf(text, sizeof(text), "<rect x='%.2f' y='%.1f' width='%.2f' height='%.1f' fill='%s' rx='2'/>", x, y,
                   std::max(width - 0.5, 0.1), kRow - 1, colour_of(name).c_str());
-    svg += "<g>" + std::string(text) + "<title>" + escaped(name) + ": " + std::to_string(count) + " samples";
+    svg += "<g>" + std::string(text) + "<title>" + escaped(name) + ": " + std::to_string(count) + " " + unit;
     std::snprintf(text, sizeof(text), ", %.1f%%</title>",
                   100.0 * static_cast<double>(count) / static_cast<double>(total));
     svg += text;
@@ -159,9 +161,10 @@ json::object speedscope(const json::object& profile, const std::string& name) {
           {"profiles", json::array{std::move(sampled)}}};
 }
 
-std::string flame_svg(const json::object& profile, const std::string& title) {
+std::string flame_svg(const json::object& profile, const std::string& title, const char* unit) {
   const Node root = tree_of(profile);
-  Drawing drawing{"", kTop + kRow * static_cast<double>(depth_of(root) + 1) + 8, std::max<int64_t>(root.count, 1)};
+  Drawing drawing{"", kTop + kRow * static_cast<double>(depth_of(root) + 1) + 8, std::max<int64_t>(root.count, 1),
+                  unit};
   if (root.count > 0) drawing.draw(root, 0, kWidth, 0);
   char head[512];
   std::snprintf(head, sizeof(head),
@@ -169,9 +172,42 @@ std::string flame_svg(const json::object& profile, const std::string& title) {
                 "font-family='monospace' font-size='11'><rect width='100%%' height='100%%' fill='#fdfaf5'/>"
                 "<text x='8' y='20' font-size='14'>",
                 kWidth, drawing.height, kWidth, drawing.height);
-  const std::string note = root.count > 0 ? "" : " (nothing ran while it was looked at)";
-  return head + escaped(title) + ", " + std::to_string(root.count) + " samples" + note + "</text>\n" + drawing.svg +
+  const std::string note = root.count > 0 ? "" : " (nothing was met while it was looked at)";
+  return head + escaped(title) + ", " + std::to_string(root.count) + " " + unit + note + "</text>\n" + drawing.svg +
          "</svg>\n";
+}
+
+std::string memory_table(const json::object& profile, const std::string& title) {
+  struct Place {
+    int64_t bytes = 0, blocks = 0;
+  };
+  std::map<std::string, Place> places;
+  for (const json::value& value : array_in(profile, "stacks")) {
+    const json::object& stack = value.get_object();
+    const json::array& frames = array_in(stack, "frames");
+    if (frames.empty()) continue;
+    const json::object& innermost = frames.back().get_object();
+    Place& place = places[text_at(innermost, "function") + " (" + text_at(innermost, "file") + ":" +
+                          std::to_string(number_at(innermost, "line", 0)) + ")"];
+    place.bytes += number_at(stack, "count", 0);
+    place.blocks += number_at(stack, "blocks", 0);
+  }
+  std::vector<std::pair<std::string, Place>> sorted(places.begin(), places.end());
+  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) {
+    return std::pair(-a.second.bytes, a.first) < std::pair(-b.second.bytes, b.first);
+  });
+  std::string rows;
+  for (const auto& [name, place] : sorted)
+    rows += "<tr><td>" + std::to_string(place.bytes) + "</td><td>" + std::to_string(place.blocks) + "</td><td>" +
+            escaped(name) + "</td></tr>\n";
+  return "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>" + escaped(title) +
+         "</title><style>body{font:14px sans-serif}td{padding:2px 12px}td:not(:last-child){text-align:right}"
+         "</style></head><body><h1>" +
+         escaped(title) + "</h1><p>Traced at the end " + std::to_string(number_at(profile, "traced_bytes", 0)) +
+         " bytes, at the peak " + std::to_string(number_at(profile, "peak_bytes", 0)) + "; resident " +
+         std::to_string(number_at(profile, "resident_bytes", 0)) +
+         ".</p><table><thead><tr><th>Bytes</th><th>Blocks</th><th>Allocated at</th></tr></thead><tbody>\n" + rows +
+         "</tbody></table></body></html>\n";
 }
 
 std::string stack_text(const json::object& answer) {

@@ -33,8 +33,22 @@ TEST(FlameTest, the_graph_shows_shares_and_escapes_names) {
   EXPECT_EQ(svg.find("<lambda>"), std::string::npos);
 }
 
+TEST(FlameTest, a_table_sums_up_places_and_escapes_names) {
+  json::array stacks;
+  for (const int bytes : {100, 28})
+    stacks.push_back({{"count", bytes}, {"blocks", 2}, {"frames", {frame("main", 9), frame("<lambda>", 2)}}});
+  stacks.push_back({{"count", 500}, {"blocks", 1}, {"frames", json::array{frame("main", 9)}}});
+  const std::string page = memory_table({{"peak_bytes", 777}, {"stacks", std::move(stacks)}}, "a < b");
+  const size_t larger = page.find("<td>500</td><td>1</td><td>main (/srv/program.py:9)</td>");
+  const size_t smaller = page.find("<td>128</td><td>4</td><td>&lt;lambda&gt; (/srv/program.py:2)</td>");
+  EXPECT_LT(larger, smaller);
+  EXPECT_LT(smaller, page.size());
+  EXPECT_THAT(page, HasSubstr("a &lt; b"));
+  EXPECT_THAT(page, HasSubstr("at the peak 777"));
+}
+
 TEST(FlameTest, a_profile_of_nothing_says_so) {
-  EXPECT_THAT(flame_svg({}, "process 7"), HasSubstr("nothing ran"));
+  EXPECT_THAT(flame_svg({}, "process 7"), HasSubstr("nothing was met"));
   EXPECT_EQ(collapsed({}), "");
 }
 

@@ -15,6 +15,7 @@
 #include "base/own_log.h"
 #include "gateway/http_server.h"
 #include "gateway/job_routes.h"
+#include "gateway/library_routes.h"
 #include "gateway/log_keeper.h"
 #include "gateway/log_routes.h"
 #include "gateway/metric_routes.h"
@@ -86,7 +87,8 @@ class Program {
         log_keeper_(link_, session_),
         probe_routes_(link_),
         commands_(io_),
-        serve_routes_(link_, commands_, {options_["python"], options_["python-path"], session_}),
+        serve_routes_(link_, commands_, python()),
+        library_routes_(link_, job_routes_, gateway_.guard(), commands_, python()),
         pages_({files_dir(), fs::path(session_).filename(), is_member()}, gateway_.guard(), link_),
         server_(io_, gateway_),
         signals_(io_, SIGTERM, SIGINT),
@@ -126,6 +128,7 @@ class Program {
     job_routes_.add_to(router);
     state_routes_.add_to(router);
     serve_routes_.add_to(router);
+    library_routes_.add_to(router);
     learn_session();
   }
 
@@ -150,6 +153,8 @@ class Program {
     front_ = std::move(made).value();
     return narke::ok_status();
   }
+
+  ServeConfig python() { return {options_["python"], options_["python-path"], session_}; }
 
   JobsConfig jobs_config() {
     JobsConfig out;
@@ -226,6 +231,7 @@ class Program {
   ProbeRoutes probe_routes_;
   Commands commands_;
   ServeRoutes serve_routes_;
+  LibraryRoutes library_routes_;
   Pages pages_;
   std::unique_ptr<TlsFront> front_;  // null: clients talk in the clear
   HttpServer server_;

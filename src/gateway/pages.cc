@@ -31,6 +31,11 @@ static const char kPlainPage[] =
     "<p>The dashboard's files are not built in this tree; the REST interface is served. See /api/openapi.json.</p>"
     "</body></html>";
 
+// What browsers ask for by themselves (dashboard/public/favicon.svg), also where no dashboard is built.
+static const char kIcon[] =
+    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'><rect width='32' height='32' rx='8' fill='#2563eb'/>"
+    "<path d='M18 4 8 18h7l-2 10 11-15h-8z' fill='#fff'/></svg>";
+
 // A file of the dashboard. Every path that is no file and has no extension is the page itself: it routes by itself.
 Response Pages::file(const Request& request) const {
   std::error_code error;
@@ -92,6 +97,11 @@ void Pages::add_to(Gateway& gateway) {
       [](Call call) { call.reply(json_response(200, {{"authentication_mode", "token"}})); });
   add("POST", "/api/authenticate", "Exchange the token for a cookie.",
       [this](Call call) { call.reply(guard_.login(call.request)); });
+  add("GET", "/favicon.ico", "The page's icon.", [](Call call) {
+    Response icon = text_response(200, kIcon);
+    icon.content_type = "image/svg+xml";
+    call.reply(std::move(icon));
+  });
   add("GET", "/api/openapi.json", "This interface, described.",
       [&router](Call call) { call.reply(json_response(200, router.openapi())); });
   if (config_.is_member)

@@ -1,12 +1,17 @@
 #include "gateway/probe_routes.h"
 
 #include <charconv>
+#include <map>
+#include <string_view>
 
 #include "gateway/flame.h"
+#include "gateway/tables.h"
 
 namespace narke::gateway {
 
 static constexpr int64_t kDefaultSeconds = 5, kMostSeconds = 60;  // Ray's
+static constexpr int64_t kMemorySeconds = 10;                     // Ray's, of a memory profile
+static constexpr int64_t kMostIterations = 1000;
 static constexpr int64_t kMostRate = 1000;                        // samples a second
 
 // Absent: 0. False: no whole number from `least` to `most`; the request has been answered.
@@ -22,15 +27,20 @@ static bool read_number(const Call& call, const char* name, int64_t least, int64
 }
 
 bool ProbeRoutes::read_aim(const Call& call, const char* what, Aim* out) {
-  const bool is_profile = std::string_view(what) == "cpu_profile";
+  static const std::map<std::string_view, int64_t> kSeconds = {{"stack", 0},
+                                                               {"cpu_profile", kDefaultSeconds},
+                                                               {"memory_profile", kMemorySeconds},
+                                                               {"torch_profile", kMostSeconds}};
   out->what = what;
   out->worker_id = call.request.argument("worker_id");
   out->node_id = call.request.argument("node_id");
   out->idle = call.request.argument("idle") == "1";
+  out->leaks = call.request.argument("leaks") == "1";
   if (!read_number(call, "pid", 1, INT32_MAX, &out->pid)) return false;
   if (!read_number(call, "duration", 1, kMostSeconds, &out->duration_s)) return false;
   if (!read_number(call, "rate", 1, kMostRate, &out->rate)) return false;
-  if (is_profile && out->duration_s == 0) out->duration_s = kDefaultSeconds;
+  if (!read_number(call, "num_iterations", 1, kMostIterations, &out->iterations)) return false;
+  if (out->duration_s == 0) out->duration_s = kSeconds.at(what);
   return true;
 }
 
@@ -44,12 +54,16 @@ void ProbeRoutes::ask(const Aim& aim, Reply reply, Then then) {
     out.Int("pid", aim.pid);
     out.Int("duration", aim.duration_s);
     out.Int("rate", aim.rate);
+    out.Int("num_iterations", aim.iterations);
     out.Bool("idle", aim.idle);
+    out.Bool("leaks", aim.leaks);
   });
   cluster_.call("probe", std::move(body), [reply, then = std::move(then)](const ControlAnswer& answer) {
     if (answer.ok()) return then(json_of(answer.map()));
-    const int status = answer.error_kind == "ValueError" ? 404 : answer.error_kind == "GetTimeoutError" ? 504 : 500;
-    reply(text_response(status, answer.error));
+    static const std::map<std::string, int> kStatus = {
+        {"ValueError", 404}, {"NotImplementedError", 400}, {"GetTimeoutError", 504}};
+    const auto status = kStatus.find(answer.error_kind);
+    reply(text_response(status == kStatus.end() ? 500 : status->second, answer.error));
   });
 }
 
@@ -61,33 +75,51 @@ void ProbeRoutes::worker_traceback(Call call) {
 }
 
 static void reply_profile(const Reply& reply, const std::string& format, const json::object& profile) {
-  const std::string title = "process " + std::to_string(number_at(profile, "pid", 0));
+  const bool is_memory = profile.contains("traced_bytes");
+  const std::string title =
+      std::string(is_memory ? "memory of process " : "process ") + std::to_string(number_at(profile, "pid", 0));
   Response out = text_response(200, "");
-  if (format == "raw") {
+  if (format == "table") {
+    out.body = memory_table(profile, title);
+    out.content_type = "text/html; charset=utf-8";
+  } else if (format == "raw") {
     out.body = collapsed(profile);
   } else if (format == "speedscope") {
     out.body = json::serialize(speedscope(profile, title));
   } else {
-    out.body = flame_svg(profile, title);
+    out.body = flame_svg(profile, title, is_memory ? "bytes" : "samples");
     out.content_type = "image/svg+xml";
   }
   reply(std::move(out));
 }
 
 // False: there is no such format; the request has been answered.
-static bool read_format(const Call& call, std::string* out) {
+static bool read_format(const Call& call, bool has_table, std::string* out) {
   *out = call.request.has_argument("format") ? call.request.argument("format") : "flamegraph";
-  if (*out == "flamegraph" || *out == "raw" || *out == "speedscope") return true;
-  call.reply(text_response(400, "There is no format '" + *out + "'; choose flamegraph, raw or speedscope."));
+  if (*out == "flamegraph" || *out == "raw" || *out == "speedscope" || (has_table && *out == "table")) return true;
+  call.reply(text_response(400, "There is no format '" + *out + "'; choose flamegraph, " +
+                                    (has_table ? "table, " : "") + "raw or speedscope."));
   return false;
 }
 
 void ProbeRoutes::worker_profile(Call call) {
   Aim aim;
   std::string format;
-  if (!read_aim(call, "cpu_profile", &aim) || !read_format(call, &format)) return;
+  if (!read_aim(call, "cpu_profile", &aim) || !read_format(call, false, &format)) return;
   ask(aim, call.reply,
       [reply = call.reply, format](const json::object& profile) { reply_profile(reply, format, profile); });
+}
+
+void ProbeRoutes::gpu_profile(Call call) {
+  Aim aim;
+  if (!read_aim(call, "torch_profile", &aim)) return;
+  ask(aim, call.reply, [reply = call.reply](const json::object& answer) {
+    const std::string file = text_at(answer, "file");
+    Response out = text_response(302, "The trace is in the log file " + file + ".");
+    out.headers.emplace_back("Location", "/api/v0/logs/file?node_id=" + text_at(answer, "node_id") +
+                                             "&filename=" + file + "&download_filename=" + file + "&lines=-1");
+    reply(std::move(out));
+  });
 }
 
 // ---- by task -----------------------------------------------------------------------------------------------
@@ -128,10 +160,21 @@ void ProbeRoutes::task_traceback(Call call) {
 void ProbeRoutes::task_profile(Call call) {
   Aim aim;
   std::string format;
-  if (!read_aim(call, "cpu_profile", &aim) || !read_format(call, &format)) return;
+  if (!read_aim(call, "cpu_profile", &aim) || !read_format(call, false, &format)) return;
   with_worker_of_task(call, aim, [this, reply = call.reply, format](const Aim& found) {
     ask(found, reply, [reply, format](const json::object& profile) { reply_profile(reply, format, profile); });
   });
+}
+
+void ProbeRoutes::memory_profile(Call call) {
+  Aim aim;
+  std::string format;
+  if (!read_aim(call, "memory_profile", &aim) || !read_format(call, true, &format)) return;
+  const auto record = [this, reply = call.reply, format](const Aim& found) {
+    ask(found, reply, [reply, format](const json::object& profile) { reply_profile(reply, format, profile); });
+  };
+  if (call.request.has_argument("task_id")) return with_worker_of_task(call, aim, record);
+  record(aim);
 }
 
 // ---- for the pages -----------------------------------------------------------------------------------------
@@ -140,6 +183,22 @@ void ProbeRoutes::raw(Call call, const char* what) {
   Aim aim;
   if (!read_aim(call, what, &aim)) return;
   ask(aim, call.reply, [reply = call.reply](const json::object& answer) { reply(json_response(200, answer)); });
+}
+
+// Profiles are recorded inside the programs, of Python's frames: no frames of C, no other processes.
+static json::object profiling_defaults() {
+  json::object defaults = {{"native", false},
+                           {"subprocesses", false},
+                           {"idle", false},
+                           {"leaks", false},
+                           {"tracePythonAllocators", true},
+                           {"cpuDuration", kDefaultSeconds},
+                           {"memoryDuration", kMemorySeconds},
+                           {"maxDuration", kMostSeconds},
+                           {"cpuFormat", "flamegraph"},
+                           {"memoryFormat", "flamegraph"},
+                           {"pyspyNativeSupported", false}};
+  return enveloped(true, "", {{"profilingEnabled", true}, {"profilingDefaults", std::move(defaults)}});
 }
 
 void ProbeRoutes::add_to(Router& router) {
@@ -173,6 +232,29 @@ void ProbeRoutes::add_to(Router& router) {
   add(
       "/task/cpu_profile", "Where the worker that runs a task spends its time.",
       [this](Call call) { task_profile(std::move(call)); }, with(task));
+  auto memory = with(whom);
+  memory.back() = {"format", "string", "flamegraph, table, raw or speedscope"};
+  memory.push_back({"leaks", "string", "1: only what is still allocated at the end; else what was at the peak"});
+  const auto memory_of_task = [&] {
+    auto all = memory;
+    all.insert(all.end(), {{"task_id"}, {"attempt_number", "integer"}});
+    return all;
+  };
+  add(
+      "/memory_profile", "What a program, or the worker that runs a task, allocates, by the calls that do so.",
+      [this](Call call) { memory_profile(std::move(call)); }, memory_of_task());
+  add("/worker/gpu_profile", "A trace of what PyTorch does in a program, kernels included, for some optimizer steps.",
+      [this](Call call) { gpu_profile(std::move(call)); },
+      {{"pid", "integer"},
+       {"node_id"},
+       {"ip"},
+       {"num_iterations", "integer", "steps, 4 by default"},
+       {"duration", "integer", "seconds at most"}});
+  add(
+      "/api/narke/memory_profile", "What a program allocates, as data.",
+      [this](Call call) { raw(std::move(call), "memory_profile"); }, memory);
+  add("/api/profiling_enabled", "Whether programs can be profiled, and how they are unless a request says otherwise.",
+      [](Call call) { call.reply(json_response(200, profiling_defaults())); }, {});
   add(
       "/api/narke/stack", "The Python stacks of a program, as data.",
       [this](Call call) { raw(std::move(call), "stack"); }, whom);

@@ -1,4 +1,5 @@
-// What running programs do, over HTTP: stack dumps and CPU profiles, by Ray's paths and for the dashboard's own pages.
+// What running programs do, over HTTP: stack dumps and profiles of time and memory, by Ray's paths and for the
+// dashboard's own pages.
 #pragma once
 
 #include <functional>
@@ -17,8 +18,8 @@ class ProbeRoutes {
  private:
   struct Aim {
     std::string what, worker_id, node_id;
-    int64_t pid = 0, duration_s = 0, rate = 0;
-    bool idle = false;
+    int64_t pid = 0, duration_s = 0, rate = 0, iterations = 0;
+    bool idle = false, leaks = false;
   };
   using Then = std::function<void(const json::object&)>;
   // The question that a request puts; replies by itself and returns false when it makes no sense.
@@ -30,6 +31,8 @@ class ProbeRoutes {
   void worker_profile(Call call);
   void task_traceback(Call call);
   void task_profile(Call call);
+  void memory_profile(Call call);
+  void gpu_profile(Call call);
   void raw(Call call, const char* what);
 
   Cluster& cluster_;

@@ -76,6 +76,7 @@ static json::array parameters_of(const Route& route) {
 
 static json::object operation_of(const Route& route) {
   json::object answers = {{"200", {{"description", "The answer."}}},
+                          {"302", text_answer("The answer is elsewhere.")},
                           {"400", text_answer("The request is wrong; the text says how.")},
                           {"401", text_answer("No token was given.")},
                           {"403", text_answer("The token, host or origin is wrong.")},

@@ -69,16 +69,16 @@ void ServeRoutes::change(Call call) {
       call.request.path,
       config_.session_dir};
   commands_.run(std::move(words), call.request.body, kChangeLimit,
-                [reply = call.reply](CommandOutcome outcome) { reply(serve_response(outcome)); });
+                [reply = call.reply](CommandOutcome outcome) { reply(program_response(outcome, "Serve")); });
 }
 
-Response serve_response(const CommandOutcome& outcome) {
+Response program_response(const CommandOutcome& outcome, const std::string& who) {
   const std::string& text = outcome.output;
   const size_t end = text.find('\n');
   int status = 0;
   if (end != text.npos) std::from_chars(text.data(), text.data() + end, status);
   if (!outcome.was_in_time || status < 200 || status > 599)
-    return text_response(500, "Serve could not be asked; the gateway's log (logs/gateway.err) says why.");
+    return text_response(500, who + " could not be asked; the gateway's log (logs/gateway.err) says why.");
   Response response = text_response(status, text.substr(end + 1));
   if (response.body.starts_with('{')) response.content_type = "application/json";
   return response;

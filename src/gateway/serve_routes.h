@@ -31,7 +31,7 @@ class ServeRoutes {
   const ServeConfig config_;
 };
 
-// What the program answered: a line with the status, then the body.
-Response serve_response(const CommandOutcome& outcome);
+// What a program answered: a line with the status, then the body. who: for the error that it did not.
+Response program_response(const CommandOutcome& outcome, const std::string& who);
 
 }  // namespace narke::gateway

@@ -6,9 +6,9 @@
 #include <map>
 #include <set>
 
-namespace narke::gateway {
+#include "gateway/records.h"
 
-static constexpr size_t kMostKeys = 1'000;
+namespace narke::gateway {
 
 static Response refused(int status, const std::string& message) {
   return json_response(status, enveloped(false, message, nullptr));
@@ -471,43 +471,16 @@ void StateRoutes::kv(Call call) {
                                               "narke_train", "narke_tune", "debugger"};
   const std::string space = call.parts[0];
   if (!kOpen.contains(space)) return call.reply(refused(404, "There is no namespace '" + space + "' to look into."));
-  auto body = map_body([&](flexbuffers::Builder& out) {
-    out.String("namespace", space);
-    out.String("prefix", call.request.argument("prefix"));
-  });
-  cluster_.call("kv_keys", std::move(body), [this, space, reply = call.reply](const ControlAnswer& answer) {
-    if (!answer.ok()) return reply(refused(500, answer.error));
-    struct Gathered {
-      json::object values;
-      size_t open = 0;
-    };
-    const auto gathered = std::make_shared<Gathered>();  // shared by the answers to come
-    const flexbuffers::Vector keys = answer.map()["keys"].AsVector();
-    gathered->open = std::min<size_t>(keys.size(), kMostKeys);
-    if (gathered->open == 0) return reply(json_response(200, json::object()));
-    for (size_t i = 0, count = gathered->open; i < count; ++i) {
-      const flexbuffers::Reference raw = keys[i];
-      const std::string key = raw.IsBlob()
-                                  ? std::string(reinterpret_cast<const char*>(raw.AsBlob().data()), raw.AsBlob().size())
-                                  : raw.AsString().str();
-      auto wanted = map_body([&](flexbuffers::Builder& out) {
-        out.String("namespace", space);
-        out.Blob("key", key.data(), key.size());
-      });
-      cluster_.call("kv_get", std::move(wanted), [gathered, key, reply](const ControlAnswer& got) {
-        const flexbuffers::Reference value = got.map()["value"];
-        if (got.ok() && value.IsBlob()) {
-          const flexbuffers::Blob bytes = value.AsBlob();
-          const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-          if (auto parsed = parse_json(text); parsed && parsed->is_object()) {
-            parsed->get_object().erase("code");  // what lets a person into a breakpoint
-            gathered->values[key] = std::move(*parsed);
-          }
-        }
-        if (--gathered->open == 0) reply(json_response(200, gathered->values));
-      });
-    }
-  });
+  read_records(cluster_, space, call.request.argument("prefix"),
+               [reply = call.reply](const std::string& error, Records records) {
+                 if (!error.empty()) return reply(refused(500, error));
+                 json::object shown;
+                 for (auto& [key, record] : records) {
+                   record.erase("code");  // what lets a person into a breakpoint
+                   shown[key] = std::move(record);
+                 }
+                 reply(json_response(200, std::move(shown)));
+               });
 }
 
 // ---- routes ------------------------------------------------------------------------------------------------

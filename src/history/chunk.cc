@@ -4,7 +4,7 @@
 namespace narke::history {
 namespace {
 
-constexpr uint32_t kBlockVersion = 2;
+constexpr uint32_t kBlockVersion = 3;
 
 void put(std::string& out, const void* data, size_t size) { out.append(static_cast<const char*>(data), size); }
 void put_number(std::string& out, uint32_t number) { put(out, &number, sizeof(number)); }
@@ -116,101 +116,95 @@ struct Chunk::Index {
 };
 
 Chunk::Index& Chunk::index() {
-  if (!index_) {
-    index_ = std::make_shared<Index>();
-    rows_.reserve(kFewRows);
-  }
+  if (!index_) index_ = std::make_shared<Index>();
   return *index_;
 }
 
-Chunk::Row Chunk::like(const TaskView& task) {
+Chunk::Like Chunk::like(const TaskView& task) {
   Index& at = index();
-  Row row{};
+  Like like{};
   const Suffix suffix = Suffix::from_bytes(task.task.view().substr(8));
-  row.task_suffix = at.suffixes.of(suffix, suffixes_, [&] { return suffix; });
-  row.parent = at.parents.of(task.parent, parents_, [&] { return task.parent; });
-  row.actor = at.actors.of(task.actor, actors_, [&] { return task.actor; });
-  row.origin = at.origins.of(task.origin->get(), origins_, [&] { return *task.origin; });
-  row.name = at.names.of(task.name->get(), names_, [&] { return *task.name; });
+  like.task_suffix = at.suffixes.of(suffix, suffixes_, [&] { return suffix; });
+  like.parent = at.parents.of(task.parent, parents_, [&] { return task.parent; });
+  like.actor = at.actors.of(task.actor, actors_, [&] { return task.actor; });
+  like.origin = at.origins.of(task.origin->get(), origins_, [&] { return *task.origin; });
+  like.name = at.names.of(task.name->get(), names_, [&] { return *task.name; });
   if (task.failure != nullptr && *task.failure) {
     if (failures_.back() != *task.failure) failures_.push_back(*task.failure);
-    row.failure = static_cast<uint16_t>(failures_.size() - 1);
+    like.failure = static_cast<uint16_t>(failures_.size() - 1);
   }
-  row.attempt = static_cast<uint16_t>(task.attempt < 0 ? 0 : task.attempt > 0xffff ? 0xffff : task.attempt);
-  row.kind = task.kind;
-  row.state = task.state;
-  row.placed = task.placed;
-  return row;
+  like.attempt = static_cast<uint16_t>(task.attempt < 0 ? 0 : task.attempt > 0xffff ? 0xffff : task.attempt);
+  like.kind = task.kind;
+  like.state = task.state;
+  like.placed = task.placed;
+  return like;
 }
 
-// A chunk that grows beyond a few rows will mostly be filled.
-void Chunk::add_row(const Row& row) {
-  if (rows_.size() == kFewRows) rows_.reserve(kMostRows);
-  rows_.push_back(row);
-}
-
-void Chunk::add_like(Row row, const BatchRow& times, int64_t base_us) {
-  row.task = times.number;
-  row.ended_us = time_of(base_us, times.ended_us);
-  row.created_us = times.created_us;
-  row.ready_us = times.ready_us;
-  row.pushed_us = times.pushed_us;
-  row.began_us = times.began_us;
-  add_row(row);
-}
-
-void Chunk::put_times(Row& row, const TaskView& task) {
-  row.ended_us = task.ended_us;
-  const bool fits =
-      ago_of(task.ended_us, task.created_us, &row.created_us) && ago_of(task.ended_us, task.ready_us, &row.ready_us) &&
-      ago_of(task.ended_us, task.pushed_us, &row.pushed_us) && ago_of(task.ended_us, task.began_us, &row.began_us);
-  if (fits) return;
-  row.is_long = true;
-  row.created_us = static_cast<Ago>(long_times_.size());
-  long_times_.push_back({task.created_us, task.ready_us, task.pushed_us, task.began_us});
+uint64_t Chunk::place_of(const TaskView& task) {
+  constexpr size_t kLookBack = 8;
+  const Like like = this->like(task);
+  const size_t stop = likes_.size() > kLookBack ? likes_.size() - kLookBack : 0;
+  for (size_t place = likes_.size(); place > stop; --place)
+    if (likes_[place - 1] == like) return place - 1;
+  likes_.push_back(like);
+  return likes_.size() - 1;
 }
 
 void Chunk::add(const TaskView& task) {
-  Row row = like(task);
-  std::memcpy(&row.task, task.task.data(), sizeof(row.task));
-  put_times(row, task);
-  add_row(row);
+  Row row{.place = place_of(task),
+          .ended_us = task.ended_us,
+          .began_us = task.began_us,
+          .pushed_us = task.pushed_us,
+          .created_us = task.created_us,
+          .ready_us = task.ready_us};
+  std::memcpy(&row.number, task.task.data(), sizeof(row.number));
+  rows_.add(row);
 }
 
-TaskView Chunk::at(size_t i) const {
-  const Row& row = rows_[i];
+void Chunk::append(const Batch& batch, const std::vector<TaskView>& places) {
+  const bool is_one = places.size() == 1;
+  const uint64_t first = is_one ? place_of(places[0]) : likes_.size();
+  if (!is_one)
+    for (const TaskView& place : places) likes_.push_back(like(place));
+  rows_.append(batch.row_bytes(), batch.row_count(), static_cast<uint32_t>(first));
+}
+
+void Chunk::read(std::vector<Row>* out) const {
+  out->resize(size());
+  RowReader rows(rows_.bytes(), size());
+  for (Row& row : *out) rows.next(&row);
+}
+
+TaskView Chunk::view_of(const Row& row) const {
+  const Like& like = likes_[row.place];
   TaskView view;
-  std::memcpy(view.task.data(), &row.task, 8);
-  std::memcpy(view.task.data() + 8, suffixes_[row.task_suffix].data(), 16);
-  view.parent = parents_[row.parent];
-  view.actor = actors_[row.actor];
-  view.origin = &origins_[row.origin];
-  view.placed = row.placed;
-  view.name = &names_[row.name];
-  view.failure = &failures_[row.failure];
+  std::memcpy(view.task.data(), &row.number, 8);
+  std::memcpy(view.task.data() + 8, suffixes_[like.task_suffix].data(), 16);
+  view.parent = parents_[like.parent];
+  view.actor = actors_[like.actor];
+  view.origin = &origins_[like.origin];
+  view.placed = like.placed;
+  view.name = &names_[like.name];
+  view.failure = &failures_[like.failure];
   view.ended_us = row.ended_us;
-  const auto time = [&row](Ago ago) { return time_of(row.ended_us, ago); };
-  const Times times = row.is_long
-                          ? long_times_[static_cast<size_t>(row.created_us)]
-                          : Times{time(row.created_us), time(row.ready_us), time(row.pushed_us), time(row.began_us)};
-  view.created_us = times[0];
-  view.ready_us = times[1];
-  view.pushed_us = times[2];
-  view.began_us = times[3];
-  view.attempt = row.attempt;
-  view.kind = row.kind;
-  view.state = row.state;
+  view.created_us = row.created_us;
+  view.ready_us = row.ready_us;
+  view.pushed_us = row.pushed_us;
+  view.began_us = row.began_us;
+  view.attempt = like.attempt;
+  view.kind = like.kind;
+  view.state = like.state;
   return view;
 }
 
 void Chunk::seal() {
   index_.reset();
-  rows_.shrink_to_fit();
+  rows_.seal();
 }
 
 size_t Chunk::bytes() const {
-  size_t total = sizeof(Chunk) + rows_.capacity() * sizeof(Row) + suffixes_.size() * Suffix::kSize +
-                 parents_.size() * sizeof(TaskId) + long_times_.size() * sizeof(Times) +
+  size_t total = sizeof(Chunk) + rows_.capacity_bytes() + likes_.size() * sizeof(Like) +
+                 suffixes_.size() * Suffix::kSize + parents_.size() * sizeof(TaskId) +
                  actors_.size() * sizeof(ActorId) + (origins_.size() + names_.size()) * 160;
   for (const FailurePtr& failure : failures_)
     if (failure) total += sizeof(Failure) + failure->message.size() + 32;
@@ -220,11 +214,14 @@ size_t Chunk::bytes() const {
 std::string Chunk::encode(size_t first) const {
   if (first > 0) {  // only the words that these rows need
     Chunk part;
-    for (size_t i = first; i < rows_.size(); ++i) part.add(at(i));
+    std::vector<Row> rows;
+    read(&rows);
+    for (size_t i = first; i < rows.size(); ++i) part.add(view_of(rows[i]));
     return part.encode(0);
   }
+  const std::span<const uint8_t> rows = rows_.bytes();
   std::string out;
-  out.reserve(rows_.size() * sizeof(Row) + 4096);
+  out.reserve(rows.size() + likes_.size() * sizeof(Like) + 4096);
   put_number(out, kBlockVersion);
   put_number(out, static_cast<uint32_t>(suffixes_.size()));
   for (const Suffix& suffix : suffixes_) put(out, suffix.data(), Suffix::kSize);
@@ -246,22 +243,27 @@ std::string Chunk::encode(size_t first) const {
     put_text(out, failures_[i]->type);
     put_text(out, failures_[i]->message);
   }
-  put_number(out, static_cast<uint32_t>(long_times_.size()));
-  put(out, long_times_.data(), long_times_.size() * sizeof(Times));
+  put_number(out, static_cast<uint32_t>(likes_.size()));
+  put(out, likes_.data(), likes_.size() * sizeof(Like));
   put_number(out, static_cast<uint32_t>(rows_.size()));
-  put(out, rows_.data(), rows_.size() * sizeof(Row));
+  put_number(out, static_cast<uint32_t>(rows.size()));
+  put(out, rows.data(), rows.size());
   return out;
 }
 
-// Whether every row points at words that are there.
+// Whether every row and what it shares point at words that are there.
 bool Chunk::is_sound() const {
-  for (const Row& row : rows_) {
-    if (row.task_suffix >= suffixes_.size() || row.parent >= parents_.size()) return false;
-    if (row.is_long && static_cast<uint32_t>(row.created_us) >= long_times_.size()) return false;
-    if (row.actor >= actors_.size() || row.origin >= origins_.size() || row.name >= names_.size()) return false;
-    if (row.failure >= failures_.size() || row.kind > Kind::kProfile || row.state > State::kFailed) return false;
+  for (const Like& like : likes_) {
+    if (like.task_suffix >= suffixes_.size() || like.parent >= parents_.size() || like.actor >= actors_.size())
+      return false;
+    if (like.origin >= origins_.size() || like.name >= names_.size() || like.failure >= failures_.size()) return false;
+    if (like.kind > Kind::kProfile || like.state > State::kFailed) return false;
   }
-  return true;
+  Row row;
+  RowReader rows(rows_.bytes(), rows_.size());
+  while (rows.next(&row))
+    if (row.place >= likes_.size()) return false;
+  return rows.is_done();
 }
 
 bool Chunk::decode(std::string_view bytes, Chunk* out) {
@@ -279,11 +281,12 @@ bool Chunk::decode(std::string_view bytes, Chunk* out) {
     failure->message = in.text();
     chunk.failures_.push_back(std::move(failure));
   }
-  chunk.long_times_.resize(in.count(sizeof(Times)));
-  in.take(chunk.long_times_.data(), chunk.long_times_.size() * sizeof(Times));
-  chunk.rows_.resize(in.count(sizeof(Row)));
-  in.take(chunk.rows_.data(), chunk.rows_.size() * sizeof(Row));
-  if (!in.good || !in.left.empty() || !chunk.is_sound()) return false;
+  chunk.likes_.resize(in.count(sizeof(Like)));
+  in.take(chunk.likes_.data(), chunk.likes_.size() * sizeof(Like));
+  const uint32_t rows = in.number(), row_bytes = in.number();
+  if (!in.good || row_bytes != in.left.size()) return false;
+  if (!chunk.rows_.assign({reinterpret_cast<const uint8_t*>(in.left.data()), row_bytes}, rows)) return false;
+  if (!chunk.is_sound()) return false;
   *out = std::move(chunk);
   return true;
 }

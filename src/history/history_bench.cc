@@ -55,6 +55,41 @@ void add_record_and_encode(benchmark::State& state) {
 }
 BENCHMARK(add_record_and_encode);
 
+// As a worker tells of short tasks of one function; time a task.
+BatchWriter batch_of(uint64_t first, uint64_t count) {
+  BatchWriter batch;
+  Record common = blank_record();
+  common.state = State::kFinished;
+  const uint32_t place = batch.place_of(common);
+  for (uint64_t number = first; number < first + count; ++number) {
+    const auto now = 1'700'000'000'000'000 + static_cast<int64_t>(number) * 3;
+    batch.add(Row{number, place, now, now - 1, now - 2'000, now - 2'000, 0});
+  }
+  return batch;
+}
+
+void write_rows(benchmark::State& state) {
+  for (auto _ : state) benchmark::DoNotOptimize(batch_of(0, 8192).encoded_bytes());
+  state.SetItemsProcessed(state.iterations() * 8192);
+}
+BENCHMARK(write_rows);
+
+void take_batches_and_encode(benchmark::State& state) {
+  Source source;
+  TaskTable table;
+  const BatchWriter batch = batch_of(0, 8192);
+  std::vector<uint8_t> bytes(batch.encoded_bytes());
+  batch.encode(bytes.data());
+  Batch taken;
+  for (auto _ : state) {
+    if (!Batch::decode(bytes, &taken)) state.SkipWithError("no batch");
+    table.add(source.origins[0], taken, {source.names[0]}, {nullptr});
+    benchmark::DoNotOptimize(table.take_unwritten());
+  }
+  state.SetItemsProcessed(state.iterations() * 8192);
+}
+BENCHMARK(take_batches_and_encode);
+
 constexpr uint64_t kMillion = 1'000'000;
 
 Query query_of(const char* column, const char* value) {

@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include <fcntl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 namespace narke::history {
@@ -88,12 +89,11 @@ Status SegmentWriter::append(const std::string& block) {
   }
   if (fd_ < 0)
     if (Status begun = begin(); !begun) return begun;
-  const auto block_size = static_cast<uint32_t>(block.size());
-  std::string bytes(reinterpret_cast<const char*>(&block_size), sizeof(block_size));
-  bytes += block;
-  const ssize_t written = write(fd_, bytes.data(), bytes.size());
-  if (written == static_cast<ssize_t>(bytes.size())) {
-    size_ += bytes.size();
+  auto block_size = static_cast<uint32_t>(block.size());
+  const iovec parts[] = {{&block_size, sizeof(block_size)}, {const_cast<char*>(block.data()), block.size()}};
+  const size_t size = sizeof(block_size) + block.size();
+  if (writev(fd_, parts, 2) == static_cast<ssize_t>(size)) {
+    size_ += size;
     return ok_status();
   }
   const Error error = failed("cannot write the task history in " + folder_);

@@ -7,8 +7,7 @@ namespace narke::history {
 // ---- rows under way ----------------------------------------------------------------------------------------
 
 TaskView TaskTable::view_of(const Live& live) {
-  return view_of(live.record, live.runner ? live.runner : live.submitter, live.runner != nullptr, live.name,
-                 live.failure);
+  return view_of(live.record, live.origin(), live.runner != nullptr, live.name, live.failure);
 }
 
 TaskView TaskTable::view_of(const Record& record, const OriginPtr& origin, bool placed, const NamePtr& name,
@@ -49,6 +48,27 @@ void TaskTable::merge(Live& live, const OriginPtr& origin, const Record& record,
   if (failure) live.failure = failure;
 }
 
+static uint64_t number_of(const TaskId& task) {
+  uint64_t number;
+  std::memcpy(&number, task.data(), sizeof(number));
+  return number;
+}
+
+void TaskTable::unindex(const Key& key, const Live& live) {
+  const auto at = live.origin() ? of_program_.find(live.program()) : of_program_.end();
+  if (at == of_program_.end()) return;
+  at->second.erase(key);
+  if (at->second.empty()) of_program_.erase(at);
+}
+
+TaskTable::Live TaskTable::take(UnderWay::iterator at) {
+  unindex(at->first, at->second);
+  Live live = std::move(at->second);
+  --numbers_[number_of(at->first.task) % kNumbers];
+  under_way_.erase(at);
+  return live;
+}
+
 static uint64_t mixed(size_t hash) { return hash * 0x9e3779b97f4a7c15ull | 1; }
 
 bool TaskTable::failed_lately(const Key& key) const {
@@ -64,48 +84,45 @@ void TaskTable::add(const OriginPtr& origin, const Record& record, const NamePtr
   if (is_submitters && record.state == State::kFinished) return forget_waiting(key);
   if (!is_profile && !is_final(record.state)) {
     const auto [at, is_new] = under_way_.try_emplace(key);
+    if (is_new) ++numbers_[number_of(key.task) % kNumbers];
+    unindex(key, at->second);
     merge(at->second, origin, record, name, failure);
+    of_program_[at->second.program()].insert(key);
     if (under_way_.size() <= limits_.under_way) return;
-    under_way_.erase(at);
+    take(at);
     ++lost_;
     return;
   }
   // Most have begun and ended between two batches: nothing to merge.
   const auto at = is_profile || under_way_.empty() ? under_way_.end() : under_way_.find(key);
   if (at == under_way_.end()) return end(view_of(record, origin, record.began_us != 0, name, failure));
-  Live live = std::move(at->second);
-  under_way_.erase(at);
+  Live live = take(at);
   merge(live, origin, record, name, failure);
   end(view_of(live));
 }
 
+// Nothing of it needs a look at what others have said.
+bool TaskTable::can_be_taken_over(const Batch& batch) const {
+  if (!batch.is_plain() || batch.row_count() < kFewRows) return false;
+  return under_way_.empty() || skim(batch.row_bytes(), batch.row_count(),
+                                    [&](uint64_t number, uint64_t, bool) { return !may_be_under_way(number); });
+}
+
 void TaskTable::add(const OriginPtr& origin, const Batch& batch, const std::vector<NamePtr>& names,
                     const std::vector<FailurePtr>& failures) {
-  struct Like {
-    uint64_t chunk = 0;  // whose row it is, counted from 1
-    Chunk::Row row;
-  };
-  std::vector<Like> likes(batch.common().size());
-  Key key;
-  for (const BatchRow& each : batch.rows()) {
-    const Record& common = batch.common()[each.common];
-    bool is_plain = common.state == State::kFinished && each.began_us != kUnknownAgo;
-    if (is_plain && !under_way_.empty()) {
-      key = {TaskId::from_bytes({reinterpret_cast<const char*>(common.task), TaskId::kSize}), common.attempt};
-      std::memcpy(key.task.data(), &each.number, sizeof(each.number));
-      is_plain = !under_way_.contains(key);
-    }
-    if (!is_plain) {
-      add(origin, batch.record_of(each), names[common.name], failures[common.failure]);
-      continue;
-    }
-    Chunk& chunk = room();
-    Like& like = likes[each.common];
-    if (like.chunk != begun_chunks_)
-      like = {begun_chunks_, chunk.like(view_of(common, origin, true, names[common.name], failures[common.failure]))};
-    chunk.add_like(like.row, each, batch.base_us());
-    ++ended_;
+  if (can_be_taken_over(batch)) {
+    std::vector<TaskView> places;
+    for (const Record& common : batch.common())
+      places.push_back(view_of(common, origin, true, names[common.name], failures[common.failure]));
+    room().append(batch, places);
+    ended_ += batch.row_count();
     forget_oldest();
+  } else {
+    RowReader rows = batch.rows();
+    for (Row row; rows.next(&row);) {
+      const Record& common = batch.common()[row.place];
+      add(origin, batch.record_of(row), names[common.name], failures[common.failure]);
+    }
   }
   for (const Record& record : batch.whole()) add(origin, record, names[record.name], failures[record.failure]);
 }
@@ -113,7 +130,7 @@ void TaskTable::add(const OriginPtr& origin, const Batch& batch, const std::vect
 // It may have been told of as waiting after the worker had told of its end.
 void TaskTable::forget_waiting(const Key& key) {
   const auto at = under_way_.find(key);
-  if (at != under_way_.end() && !at->second.runner) under_way_.erase(at);
+  if (at != under_way_.end() && !at->second.runner) take(at);
 }
 
 void TaskTable::end(const TaskView& view) {
@@ -124,11 +141,9 @@ void TaskTable::end(const TaskView& view) {
 }
 
 void TaskTable::end_program(const WorkerId& program, int64_t now_us, const FailurePtr& failure) {
-  std::vector<Key> gone;
-  for (const auto& [key, live] : under_way_) {
-    const Origin& origin = live.runner ? *live.runner : *live.submitter;
-    if (origin.worker == program) gone.push_back(key);
-  }
+  const auto at = of_program_.find(program);
+  if (at == of_program_.end()) return;
+  const std::unordered_set<Key, KeyHash> gone = at->second;
   for (const Key& key : gone) fail(key, now_us, failure);
 }
 
@@ -139,8 +154,7 @@ void TaskTable::end_attempt(const TaskId& task, int attempt, int64_t now_us, con
 void TaskTable::fail(const Key& key, int64_t now_us, const FailurePtr& failure) {
   const auto at = under_way_.find(key);
   if (at == under_way_.end()) return;
-  Live live = std::move(at->second);
-  under_way_.erase(at);
+  Live live = take(at);
   live.record.state = State::kFailed;
   live.record.ended_us = now_us;
   live.failure = failure;
@@ -156,7 +170,6 @@ Chunk& TaskTable::room() {
     chunks_.back().seal();
   }
   written_rows_ = 0;
-  ++begun_chunks_;
   return chunks_.emplace_back();
 }
 
@@ -198,9 +211,12 @@ void TaskTable::visit(const std::function<bool(const TaskView&)>& use) const {
   });
   for (const Live* each : live)
     if (!use(view_of(*each))) return;
-  for (auto chunk = chunks_.rbegin(); chunk != chunks_.rend(); ++chunk)
-    for (size_t row = chunk->size(); row-- > 0;)
-      if (!use(chunk->at(row))) return;
+  std::vector<Row> rows;
+  for (auto chunk = chunks_.rbegin(); chunk != chunks_.rend(); ++chunk) {
+    chunk->read(&rows);
+    for (auto row = rows.rbegin(); row != rows.rend(); ++row)
+      if (!use(chunk->view_of(*row))) return;
+  }
 }
 
 size_t TaskTable::bytes() const {

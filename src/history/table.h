@@ -1,7 +1,7 @@
 // The tasks of a node: those that are under way, and as many of those that have ended as fit.
 //
-// Problem: a million ended tasks must be kept in some 80 MB and looked through in a fraction of a second. So ended
-// ones lie in chunks of fixed rows that point into small dictionaries of their own: forgetting a chunk forgets its
+// Problem: a million ended tasks must be kept in little memory and looked through in a fraction of a second. So ended
+// ones lie in chunks of rows (rows.h) that point into small dictionaries of their own: forgetting a chunk forgets its
 // words, and a chunk written out is a block that can be read alone (segments.h). Those under way are few and are
 // merged from what several programs say of them.
 // Pure: no clock, no file. One owner at a time.
@@ -15,6 +15,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -61,29 +62,15 @@ struct TaskView {
 class Chunk {
  public:
   static constexpr size_t kMostRows = 4096;
-  static constexpr size_t kFewRows = 64;
-
-  // One attempt. Words stand in the chunk's dictionaries; times count backwards from the end in microseconds.
-  struct Row {
-    uint64_t task;
-    int64_t ended_us;
-    Ago created_us, ready_us, pushed_us, began_us;  // is_long: created_us is the place of all four in long_times_
-    uint16_t task_suffix, parent, actor, origin, name, failure, attempt;
-    Kind kind;
-    State state : 6;
-    bool placed : 1;
-    bool is_long : 1;
-  };
-  static_assert(sizeof(Row) == 48);
 
   size_t size() const { return rows_.size(); }
   bool is_full() const { return rows_.size() >= kMostRows; }
   void add(const TaskView& task);
-  // A row of this chunk in which `task` stands without its number and times; for add_like().
-  Row like(const TaskView& task);
-  // `row`, which like() of this chunk made, with the number and the times of `times`.
-  void add_like(Row row, const BatchRow& times, int64_t base_us);
-  TaskView at(size_t row) const;
+  // All rows of a batch; what each place of it stands for.
+  void append(const Batch& batch, const std::vector<TaskView>& places);
+  // All rows in their order; what they point to lives as long as the chunk.
+  void read(std::vector<Row>* out) const;
+  TaskView view_of(const Row& row) const;
   // No row follows: what only adding needs is freed.
   void seal();
   size_t bytes() const;  // of memory, roughly
@@ -95,16 +82,24 @@ class Chunk {
 
  private:
   using Suffix = Id<struct SuffixTag, 16>;  // of task ids: they begin with a count and end with who counted
-  using Times = std::array<int64_t, 4>;     // created, ready, pushed, began: since 1970
+  // What rows share: places in the dictionaries, and small things.
+  struct Like {
+    uint16_t task_suffix, parent, actor, origin, name, failure, attempt;
+    Kind kind;
+    State state : 6;
+    bool placed : 1;
+    bool operator==(const Like&) const = default;
+  };
+  static_assert(sizeof(Like) == 16);
   struct Index;  // from words to their places in the dictionaries, while rows are added
 
   Index& index();
+  Like like(const TaskView& task);
+  uint64_t place_of(const TaskView& task);
   bool is_sound() const;
-  void put_times(Row& row, const TaskView& task);
-  void add_row(const Row& row);
 
-  std::vector<Row> rows_;
-  std::vector<Times> long_times_;
+  RowWriter rows_;
+  std::vector<Like> likes_;
   std::vector<Suffix> suffixes_;
   std::vector<TaskId> parents_;
   std::vector<ActorId> actors_;
@@ -148,7 +143,8 @@ class TaskTable {
   size_t bytes() const;
 
  private:
-  static constexpr size_t kRecent = 1 << 14;
+  static constexpr size_t kRecent = 1 << 14, kNumbers = 1 << 12;
+  static constexpr size_t kFewRows = 16;  // such batches become rows one by one, in less memory
   struct Key {
     TaskId task;
     int attempt;
@@ -164,14 +160,21 @@ class TaskTable {
     OriginPtr submitter, runner;
     NamePtr name;
     FailurePtr failure;
+    const OriginPtr& origin() const { return runner ? runner : submitter; }
+    const WorkerId& program() const { return origin()->worker; }
   };
+  using UnderWay = std::unordered_map<Key, Live, KeyHash>;
   static TaskView view_of(const Record& record, const OriginPtr& origin, bool placed, const NamePtr& name,
                           const FailurePtr& failure);
   static TaskView view_of(const Live& live);
+  bool may_be_under_way(uint64_t number) const { return numbers_[number % kNumbers] != 0; }
+  bool can_be_taken_over(const Batch& batch) const;
   static void merge(Live& live, const OriginPtr& origin, const Record& record, const NamePtr& name,
                     const FailurePtr& failure);
   void end(const TaskView& view);
   void forget_waiting(const Key& key);
+  Live take(UnderWay::iterator at);
+  void unindex(const Key& key, const Live& live);
   void fail(const Key& key, int64_t now_us, const FailurePtr& failure);
   void append(const TaskView& task);
   // The chunk that the next row goes to.
@@ -180,13 +183,14 @@ class TaskTable {
   bool failed_lately(const Key& key) const;
 
   Limits limits_;
-  std::unordered_map<Key, Live, KeyHash> under_way_;
+  UnderWay under_way_;
+  std::array<uint32_t, kNumbers> numbers_{};  // of those under way, how many have a number like this
+  std::unordered_map<WorkerId, std::unordered_set<Key, KeyHash>> of_program_;  // who runs or else submitted it
   std::vector<uint64_t> recent_;  // hashes of attempts that failed lately, by their lower bits
   std::deque<Chunk> chunks_;      // oldest first; the last one grows
   size_t ended_ = 0;
   std::vector<std::string> unwritten_;
   size_t written_rows_ = 0;  // of the last chunk
-  uint64_t begun_chunks_ = 0;
   uint64_t lost_ = 0;
 };
 

@@ -46,7 +46,7 @@ class Ageing {
     if (!active_ || &cls == cls_.get()) return false;
     for (const ResourceSet::Entry& entry : cls.fit.entries()) {
       const sched::Amount kept = cls_->fit.get(entry.name);
-      if (kept > 0 && pool.available().get(entry.name) - kept < entry.amount) return true;
+      if (kept > 0 && pool.available().on_hand(entry.name) - kept < entry.amount) return true;
     }
     return false;
   }

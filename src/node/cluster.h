@@ -179,6 +179,9 @@ class Cluster : private controller::Out, private node::Out {
   // a program has not ended.
   std::string leftovers(const std::function<bool(const WorkerId&)>& lives) const;
 
+  // What is lent, what waits and for what, a line each, for people.
+  std::string describe() const;
+
   // Carries out what the last stimuli caused.
   void settle();
   void tick();

@@ -46,7 +46,7 @@ void Cluster::look_for_moved_groups() {
 // Another node that has the request ignores that it is asked again; one that has answered lately may grant twice, and
 // gets the second lease back. A node that is not known to live is not waited for.
 void Cluster::ask_again() {
-  constexpr int64_t kRarestMs = 60'000;
+  constexpr int64_t kRarestMs = 15'000;
   constexpr int kMostAtOnce = 256;
   const int64_t now = out_.now_ms();
   std::vector<LeaseRequest> astray;

@@ -9,6 +9,7 @@
 namespace narke::node {
 
 static constexpr int64_t kFateWaitMs = 1'000;  // the link of a dying worker breaks before its process is seen to end
+static constexpr size_t kMaxEnvironmentBytes = 1 << 20;
 
 Control::Control(Cluster& cluster, ControlConfig config, const History& history, const history::TaskTable& tasks,
                  PackageFiles& packages, StoreOf store, ControlOut& out, Reply reply)
@@ -65,6 +66,7 @@ const std::unordered_map<std::string, Control::Method>& Control::methods() {
       {"get_actor", &Control::get_actor},
       {"named_actors", &Control::named_actors},
       {"worker_fate", &Control::worker_fate},
+      {"prestart", &Control::prestart},
       {"job_info", &Control::job_info},
       {"list_actors", &Control::list_actors},
       {"summarize_actors", &Control::summarize_actors},
@@ -73,6 +75,7 @@ const std::unordered_map<std::string, Control::Method>& Control::methods() {
       {"list_placement_groups", &Control::list_groups},
       {"list_objects", &Control::list_objects},
       {"probe", &Control::probe},
+      {"describe_nodes", &Control::describe_nodes},
       {"list_hosts", &Control::list_hosts},
       {"list_logs", &Control::list_logs},
       {"read_log", &Control::read_log},
@@ -168,6 +171,14 @@ void Control::tick() {
     answer_fate(at->second, fate);
     at = fate_waiters_.erase(at);
   }
+}
+
+Control::Failure Control::prestart(Call& call) {
+  const std::string runtime_env = call.text("runtime_env");
+  if (runtime_env.size() > kMaxEnvironmentBytes)
+    return {"ValueError", "prestart takes a runtime_env of " + std::to_string(kMaxEnvironmentBytes) + " bytes at most"};
+  cluster_.core().prestart(call.caller.job, runtime_env);
+  return {};
 }
 
 Control::Failure Control::worker_fate(Call& call) {

@@ -118,6 +118,7 @@ class Control {
   Failure get_actor(Call& call);
   Failure named_actors(Call& call);
   Failure worker_fate(Call& call);
+  Failure prestart(Call& call);
   Failure job_info(Call& call);
   // tables
   Failure list_actors(Call& call);
@@ -127,6 +128,7 @@ class Control {
   Failure list_groups(Call& call);
   Failure list_objects(Call& call);
   Failure probe(Call& call);
+  Failure describe_nodes(Call& call);
   Failure list_hosts(Call& call);
   Failure list_logs(Call& call);
   Failure read_log(Call& call);

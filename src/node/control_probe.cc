@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <unordered_set>
 
 #include "node/control.h"
@@ -97,8 +98,14 @@ Control::Failure Control::probe(Call& call) {
   }
   target.pid = static_cast<int>(call.number("pid", 0));
   const std::string what = call.text("what");
-  if (what != "stack" && what != "cpu_profile" && what != "references")
-    return {"ValueError", "A program can be asked for its stack, cpu_profile or references, not for '" + what + "'."};
+  static const std::set<std::string> kKnown = {"stack",         "cpu_profile", "memory_profile",
+                                               "torch_profile", "references",  "engine"};
+  if (!kKnown.contains(what))
+    return {
+        "ValueError",
+        "A program can be asked for its stack, cpu_profile, memory_profile, torch_profile, references or engine, not "
+        "for '" +
+            what + "'."};
   if (target.worker.is_nil() && target.pid <= 0) return {"ValueError", "Say which process is meant: pid or worker_id."};
   const int64_t seconds = call.number("duration", 0);
   if (seconds < 0 || seconds > kMostSeconds)
@@ -258,6 +265,20 @@ Control::Failure Control::list_workers(Call& call) {
                  for (const WorkerId& id : out_.programs())
                    if (const Program* program = out_.program_of({id, 0}); program->kind == wire::ProgramKind::Driver)
                      add([&](MapBuilder& out) { put_driver(out, *program); });
+               }));
+             });
+  return {};
+}
+
+// What each node does and what waits there, as text.
+Control::Failure Control::describe_nodes(Call& call) {
+  everywhere(later(call), "describe_nodes", "nodes",
+             [this](const std::vector<uint8_t>& body, const Asking::Then& then) {
+               then(page_of(body, "nodes", [this](const AddRow& add) {
+                 add([this](MapBuilder& out) {
+                   out.String("node_id", cluster_.self().hex());
+                   out.String("text", cluster_.describe());
+                 });
                }));
              });
   return {};

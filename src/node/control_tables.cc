@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "node/control.h"
+#include "node/environments.h"
 #include "node/rows.h"
 #include "node/wire.h"
 
@@ -235,11 +236,6 @@ Control::Failure Control::get_actor(Call& call) {
   put_bytes(out, "methods", actor->spec.methods);
   out.String("class_name", actor->spec.class_name);
   out.Int("max_task_retries", actor->spec.max_task_retries);
-  out.Map("owner", [&] {
-    put_bytes(out, "worker", actor->spec.owner.worker.view());
-    put_bytes(out, "node", actor->spec.owner.node.view());
-    out.String("endpoint", actor->spec.owner.endpoint);
-  });
   return {};
 }
 
@@ -349,7 +345,7 @@ void Control::put_worker(MapBuilder& out, const Worker& worker, const char* type
   out.String("actor_id", worker.actor.is_nil() ? "" : worker.actor.hex());
   out.String("task_name", worker.lease ? worker.lease->task_name : "");
   out.String("holder", worker.lease && !worker.lease->holder.is_nil() ? worker.lease->holder.hex() : "");
-  out.String("runtime_env", worker.runtime_env);
+  out.String("runtime_env", std::string(kind_of(worker.runtime_env).environment));
   out.String("worker_type", type);
   out.String("ip", config_.address);
   out.Null("exit_type");

@@ -62,7 +62,8 @@ class Core {
   Core(NodeConfig config, Out& out);
 
   // ---- jobs and programs
-  void prestart(const JobId& job);
+  // Begins workers for a job before anybody waits for one.
+  void prestart(const JobId& job, const std::string& runtime_env = "");
   // No more workers for it, except for what its detached actors still ask.
   void end_job(const JobId& job);
   // A driver or worker is gone: its requests are forgotten, the workers it leased are ended.
@@ -162,6 +163,7 @@ class Core {
     size_t waiting = 0;  // requests that wait for a worker with resources of a bundle
   };
   const std::unordered_map<PgId, Group>& groups() const { return groups_; }
+  std::string describe() const;  // workers, leases and what waits, a line each, for people
   void check_invariants() const;  // aborts when the books do not balance
 
  private:
@@ -187,6 +189,7 @@ class Core {
   void untrack(const Lease& lease);
   bool try_allocate(Request& request);
   bool feasible(const SchedClass& cls) const;
+  bool may_run(const Worker& worker, const Request& request) const;
   void accept(Requests request);
   void enqueue(Request request);
   void grant(Worker& worker, Request request);

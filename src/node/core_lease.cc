@@ -278,12 +278,22 @@ bool Core::is_known(const WorkerId& holder, uint32_t call_id) const {
   return at != requests_.end() && at->second.contains(call_id);
 }
 
+static bool wants_gpus(const SchedClass& cls) { return cls.fit.get("GPU") > 0; }
+
+// CUDA reads which GPUs there are once: a process that has run without any, or with others, may not see those of the
+// next.
+bool Core::may_run(const Worker& worker, const Request& request) const {
+  return worker.sees_gpus.value_or(wants_gpus(*request.cls)) == wants_gpus(*request.cls);
+}
+
 // It has its resources; now it needs a worker.
 void Core::accept(Requests request) {
   Family& family = this->family(request.front().cls->job, request.front().cls->runtime_env);
-  if (!family.idle.empty()) {
-    Worker& worker = workers_.at(family.idle.back());
-    family.idle.pop_back();
+  const auto fitting = std::find_if(family.idle.rbegin(), family.idle.rend(),
+                                    [&](const WorkerId& id) { return may_run(workers_.at(id), request.front()); });
+  if (fitting != family.idle.rend()) {
+    Worker& worker = workers_.at(*fitting);
+    family.idle.erase(std::next(fitting).base());
     unindex(request.front());
     grant(worker, std::move(request.front()));
     return;
@@ -304,6 +314,7 @@ void Core::grant(Worker& worker, Request request) {
   lease.retriable = request.retriable;
   lease.task_name = std::move(request.task_name);
   worker.lease = std::move(lease);
+  worker.sees_gpus = wants_gpus(*request.cls);
   worker.actor = request.actor;
   track(worker);
   if (!request.actor.is_nil()) {
@@ -556,7 +567,7 @@ std::string Core::why_infeasible(const SchedClass& cls) const {
   std::string_view name = pool->total().lacking(cls.fit);
   if (name.empty()) return "its devices are too small for it";
   return std::string(name) + ": " + sched::amount_text(cls.fit.get(name)) + " asked for, " +
-         sched::amount_text(pool->total().get(name)) + " in all";
+         sched::amount_text(pool->total().on_hand(name)) + " in all";
 }
 
 const ResourcePool* Core::any_pool_of(const SchedClass& cls) const {

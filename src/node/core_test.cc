@@ -178,6 +178,22 @@ TEST_F(CoreTest, PrestartsWorkersAndServesFromThem) {
   EXPECT_EQ(core_.pool().available(), core_.pool().total());
 }
 
+TEST_F(CoreTest, PrestartsWorkersOfAnotherKindButOnce) {
+  core_.prestart(job_, "+pyarrow\n");
+  settle();
+  out_.expect({"start", "start"});
+  core_.prestart(job_, "+pyarrow\n");
+  settle();
+  out_.expect({});
+}
+
+TEST_F(CoreTest, PrestartsNothingForAJobThatHasEnded) {
+  core_.end_job(job_);
+  core_.prestart(job_, "+pyarrow\n");
+  settle();
+  out_.expect({});
+}
+
 TEST_F(CoreTest, StartsAWorkerPerWaitingRequestWithinTheBound) {
   for (uint32_t call = 1; call <= 5; ++call) {
     LeaseRequest request;

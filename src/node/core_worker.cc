@@ -48,11 +48,13 @@ void Core::set_state(Worker& worker, WorkerState state) {
 
 // ---- starting ----------------------------------------------------------------------------------------------
 
-void Core::prestart(const JobId& job) {
-  if (draining_) return;
-  Family& family = this->family(job, "");
-  family.prestart = static_cast<size_t>(config_.prestart_limit);
-  wanting_.insert({job, ""});
+void Core::prestart(const JobId& job, const std::string& runtime_env) {
+  if (draining_ || ended_jobs_.contains(job)) return;
+  Family& family = this->family(job, runtime_env);
+  const size_t there = family.idle.size() + family.starting;
+  const size_t wanted = static_cast<size_t>(config_.prestart_limit);
+  family.prestart = wanted - std::min(wanted, there);
+  wanting_.insert({job, runtime_env});
 }
 
 void Core::start_workers() {
@@ -100,11 +102,12 @@ bool Core::start_one(Family& family) {
   return true;
 }
 
-// At the limit an idle worker of another family makes place; without one, the requests wait and a person is told.
+// At the limit an idle worker that the waiting ones cannot use makes place; without one, the requests wait and a person
+// is told.
 bool Core::make_room(const Family& wanting) {
   for (auto& [key, family] : families_) {
     if (evicting_.size() >= wanting.waiting.size()) return false;
-    if (&family == &wanting || family.idle.empty()) continue;
+    if (family.idle.empty()) continue;
     evicting_.insert(family.idle.front());
     leave(workers_.at(family.idle.front()), "its place is needed");
     return false;  // there is room once it is gone
@@ -186,10 +189,12 @@ void Core::fail_waiting(Family& family, const std::string& message) {
 void Core::make_idle(Worker& worker) {
   evicting_.erase(worker.id);
   Family& family = this->family(worker.job, worker.runtime_env);
-  if (!family.waiting.empty()) {
-    Request request = std::move(family.waiting.front());
+  const auto fitting = std::find_if(family.waiting.begin(), family.waiting.end(),
+                                    [&](const Request& request) { return may_run(worker, request); });
+  if (fitting != family.waiting.end()) {
+    Request request = std::move(*fitting);
     unindex(request);
-    family.waiting.pop_front();
+    family.waiting.erase(fitting);
     if (Group* group = group_of(*request.cls)) --group->waiting;
     grant(worker, std::move(request));
     return;

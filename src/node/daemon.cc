@@ -19,6 +19,7 @@
 
 #include "node/host_limits.h"
 #include "node/memory_guard.h"
+#include "node/shared_spill.h"
 
 namespace narke::node {
 
@@ -81,6 +82,9 @@ Status Daemon::start() {
     if (Status started = processes_->start(); !started.ok()) return started;
   if (Status made = make_store(); !made.ok()) return made;
   service_->attach(*processes_, *store_);
+  if (!options_.spill_storage.empty()) share_spill(options_.spill_storage);
+  if (!options_.join.empty() && options_.spill_dir.empty() && !options_.outside)
+    service_->on_spill_storage([this](const std::string& storage) { share_spill(storage); });
   if (Status listening = reactor_->listen(path("sockets/node"), [this](rpc::Connection&) { return service_.get(); });
       !listening.ok())
     return listening;
@@ -220,6 +224,24 @@ Status Daemon::make_store() {
   return ok_status();
 }
 
+// Objects go to storage that all nodes reach.
+void Daemon::share_spill(const std::string& storage) {
+  SharedSpillConfig config;
+  config.storage = storage;
+  config.self = node_;
+  config.command = {options_.python, "-c",
+                    "import sys; sys.path.insert(0, sys.argv[1]); from narke._private import spiller; spiller.main()",
+                    options_.python_path};
+  config.error_path = path("logs/spiller.err");
+  config.is_head = options_.join.empty();
+  config.spare = [this](int pid, bool on) { processes_->spare(pid, on); };
+  config.clears_on_crash = config.is_head && options_.journal.empty();
+  auto spill = std::make_unique<SharedSpill>(*reactor_, std::move(config), [this](const std::string& m) { log(m); });
+  spill->attach(*store_);
+  service_->attach_spill(*spill);
+  store_->spill_to(std::move(spill));
+}
+
 Status Daemon::start_gateway() {
   GatewayConfig config;
   config.host = options_.dashboard_host;
@@ -288,6 +310,7 @@ ServiceConfig Daemon::service_config() {
   config.node.max_workers = options_.max_workers == 0 ? bound.count : options_.max_workers;
   config.node.max_workers_reason = options_.max_workers == 0 ? bound.reason : "option --max-workers";
   config.node.idle_keep = cpus;
+  config.spill_storage = options_.spill_storage;
   config.session_dir = options_.session_dir;
   config.socket_path = path("sockets/node");
   config.token_path = path("token");
@@ -410,8 +433,8 @@ Daemon::~Daemon() {
   transfers_.reset();
   gateway_.reset();
   service_.reset();
+  store_.reset();  // before processes_: its spill process may be started once more, to clear up
   processes_.reset();
-  store_.reset();
   reactor_.reset();
   std::error_code ignored;
   fs::remove_all(path("spill"), ignored);

@@ -32,6 +32,7 @@ class Daemon {
   Status start();
   Status prepare_session();
   Status make_store();
+  void share_spill(const std::string& storage);
   Status start_gateway();
   // Where others find this node's metrics; "" when they are served to this host alone, or not at all.
   std::string metrics_target() const;

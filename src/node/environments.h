@@ -2,13 +2,15 @@
 // (narke._private.runtime_env.setup) and held while it is used.
 //
 // Lifecycle of one: asked for -> its process runs -> ready or failed -> forgotten when nobody has used it for a while,
-// or a few seconds after it failed. One thread, the reactor's.
+// or a few seconds after it failed. The answer of the process stays on disk where all that it names is still there the
+// next time: then no process runs, and the environment is ready at once. One thread, the reactor's.
 #pragma once
 
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -21,23 +23,35 @@ namespace narke::node {
 // An environment's text begins so when something has to be made for it; others are entered as they are.
 inline constexpr std::string_view kSetupMark = "{\"_setup\"";
 
+// What the runtime_env of a request says of the workers it can use.
+struct WorkerKind {
+  std::string_view modules;      // names between commas: had better be imported before they are forked
+  std::string_view environment;  // "": the job's
+};
+
+// Reads "+MODULES\nENVIRONMENT", or an environment's text alone. The parts point into the text.
+WorkerKind kind_of(std::string_view runtime_env);
+
 struct EnvironmentsConfig {
   std::vector<std::string> command;  // reads the text of an environment, answers as in parse_made()
   std::string log_path;              // of its error output
   int64_t keep_ms = 600'000;         // how long one that nobody uses is held
   int64_t failed_ms = 10'000;        // how long a failure is the answer
+  // Where answers stay, by what the process says of them ("session", "host"); without an entry they do not.
+  std::map<std::string, std::string> answer_dirs = {};
 };
 
 // What the process has made.
 struct Made {
   std::string context;            // for the zygote: JSON
   Interpreter interpreter;        // no words: the node's
-  std::vector<std::string> held;  // files to hold shared locks on while it is used
+  std::vector<std::string> held;  // files to hold shared locks on while it is used: X.lock; X.done says that X is whole
+  std::string keep;  // where the answer may stay; empty: nowhere
   std::string error;
 };
 
-// Reads pairs of texts, each ended by a zero byte: context, command (a word, repeated), cwd, hold (repeated), error;
-// the last is "end". Nothing when the end is not there yet.
+// Reads pairs of texts, each ended by a zero byte: context, command (a word, repeated), cwd, hold (repeated), keep,
+// error; the last is "end". Nothing when the end is not there yet.
 std::optional<Made> parse_made(std::string_view bytes);
 
 class Environments {
@@ -73,8 +87,13 @@ class Environments {
     std::string answer;
   };
   void start(const std::string& text, Record& record);
+  // Of the file with an answer: by the environment's text and the interpreter, which may be another one some day.
+  // Empty: there is no interpreter.
+  std::string name_of(const std::string& text) const;
+  bool recall(const std::string& text, Record& record);
+  void remember(const std::string& text, const Record& record) const;
   void on_readable(const std::string& text);
-  void finish(Record& record, Made made);
+  void finish(const std::string& text, Record& record, Made made);
   bool hold(Record& record);
   void end_process(Record& record);
   void forget(std::map<std::string, Record>::iterator at);

@@ -15,6 +15,17 @@ namespace {
 using namespace std::string_literals;
 using Kind = EnvironmentState::Kind;
 
+TEST(KindOf, PartsModulesFromTheEnvironment) {
+  EXPECT_EQ(kind_of("").modules, "");
+  EXPECT_EQ(kind_of("{\"a\": 1}").environment, "{\"a\": 1}");
+  EXPECT_EQ(kind_of("{\"a\": 1}").modules, "");
+  EXPECT_EQ(kind_of("+a,b\n{}").modules, "a,b");
+  EXPECT_EQ(kind_of("+a,b\n{}").environment, "{}");
+  EXPECT_EQ(kind_of("+a\n").environment, "");
+  EXPECT_EQ(kind_of("+a").modules, "a");
+  EXPECT_EQ(kind_of("+").environment, "");
+}
+
 TEST(ParseMade, ReadsWhatWasMade) {
   const std::string text = "context\0{}\0command\0a\0command\0b\0cwd\0/c\0hold\0/l\0end\0"s;
   EXPECT_FALSE(parse_made(std::string_view(text).substr(0, text.size() - 2)));
@@ -40,6 +51,7 @@ class EnvironmentsTest : public ::testing::Test {
   // Each is made by this script, which has the text as its input.
   void make(const std::string& script) {
     EnvironmentsConfig config;
+    config.answer_dirs = {{"host", folder_ + "/answers"}};
     config.command = {"/bin/sh", "-c", script, "sh", folder_};
     config.log_path = folder_ + "/log";
     config.keep_ms = config.failed_ms = 0;
@@ -72,14 +84,14 @@ class EnvironmentsTest : public ::testing::Test {
 
 TEST_F(EnvironmentsTest, AreMadeOnceAndHeldWhileUsed) {
   make(
-      "echo made >> $1/times; touch $1/lock; printf 'command\\0x\\0hold\\0'$1'/lock\\0context\\0'; cat; "
+      "echo made >> $1/times; touch $1/a.lock $1/a.done; printf 'command\\0x\\0hold\\0'$1'/a.lock\\0context\\0'; cat; "
       "printf '\\0end\\0'");
   EXPECT_EQ(settle("text").kind, Kind::kReady);
   EXPECT_EQ(environments_->find("text")->context, "text");
   EXPECT_EQ(settle("text").kind, Kind::kReady);
   EXPECT_EQ(std::filesystem::file_size(folder_ + "/times"), 5u);
   EXPECT_EQ(spared_, 0);
-  const int lock = open((folder_ + "/lock").c_str(), O_RDONLY);
+  const int lock = open((folder_ + "/a.lock").c_str(), O_RDONLY);
   environments_->tick([](const std::string&) { return true; });
   EXPECT_NE(flock(lock, LOCK_EX | LOCK_NB), 0);
   environments_->tick([](const std::string&) { return false; });
@@ -87,6 +99,38 @@ TEST_F(EnvironmentsTest, AreMadeOnceAndHeldWhileUsed) {
   EXPECT_EQ(unused_, (Interpreter{{"x"}, ""}));
   EXPECT_TRUE(environments_->is_empty());
   close(lock);
+}
+
+TEST_F(EnvironmentsTest, AreReadyAtOnceWhereAnEarlierAnswerHolds) {
+  const std::string script =
+      "echo made >> $1/times; touch $1/a.lock $1/a.done; printf 'keep\\0host\\0hold\\0'$1'/a.lock\\0context\\0'; cat; "
+      "printf '\\0end\\0'";
+  make(script);
+  EXPECT_EQ(settle("text").kind, Kind::kReady);
+  make(script);  // another cluster, later
+  EXPECT_EQ(environments_->state("text").kind, Kind::kReady);
+  EXPECT_EQ(environments_->find("text")->context, "text");
+  EXPECT_EQ(std::filesystem::file_size(folder_ + "/times"), 5u);
+  const int lock = open((folder_ + "/a.lock").c_str(), O_RDONLY);
+  EXPECT_NE(flock(lock, LOCK_EX | LOCK_NB), 0);
+  close(lock);
+  EXPECT_EQ(environments_->state("other").kind, Kind::kPreparing);
+}
+
+TEST_F(EnvironmentsTest, AreMadeAgainWhenWhatAnAnswerNamesIsGone) {
+  make("touch $1/a.lock $1/a.done; printf 'keep\\0host\\0hold\\0'$1'/a.lock\\0context\\0'; cat; printf '\\0end\\0'");
+  EXPECT_EQ(settle("text").kind, Kind::kReady);
+  std::filesystem::remove(folder_ + "/a.done");
+  make("printf 'error\\0made again\\0end\\0'");
+  EXPECT_EQ(settle("text").error, "made again");
+}
+
+TEST_F(EnvironmentsTest, AreMadeAgainWhenTheirAnswerWasNotToBeKept) {
+  make("echo made >> $1/times; touch $1/a.lock $1/a.done; printf 'hold\\0'$1'/a.lock\\0context\\0{}\\0end\\0'");
+  EXPECT_EQ(settle("text").kind, Kind::kReady);
+  environments_->tick([](const std::string&) { return false; });
+  EXPECT_EQ(settle("text").kind, Kind::kReady);
+  EXPECT_EQ(std::filesystem::file_size(folder_ + "/times"), 10u);
 }
 
 TEST_F(EnvironmentsTest, FailInTheInstallersWords) {

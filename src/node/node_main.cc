@@ -20,6 +20,10 @@ int main(int argc, char** argv) {
     options.value().journal = journal;
     unsetenv("NARKE_JOURNAL");  // it may hold a password, and workers inherit what is left
   }
+  if (const char* storage = std::getenv("NARKE_SPILL_STORAGE")) {
+    options.value().spill_storage = storage;
+    unsetenv("NARKE_SPILL_STORAGE");  // the same
+  }
   auto daemon = narke::node::Daemon::make(options.value());
   if (!daemon.ok()) {
     std::fprintf(stderr, "narke-node: %s\n", daemon.error().message.c_str());

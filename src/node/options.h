@@ -27,6 +27,7 @@ struct Options {
   int port = -1;     // of the door for other hosts; 0: any; -1: no door
   std::string bind;  // the address it listens on; empty: `address`
   std::string spill_dir;  // where objects go to when memory is short; empty: <session_dir>/spill
+  std::string spill_storage;  // JSON for node/shared_spill.h; empty: objects go to spill_dir
   std::string journal;  // file or redis:// address where the head keeps its state; empty: it keeps none
   bool new_journal = false;  // what is there is not gone on with
   wire::TlsUse tls = wire::TlsUse::Auto;  // which links to other hosts are encrypted

@@ -307,7 +307,8 @@ void Service::registered(Program& program, uint32_t call_id) {
   reply.add_door(door);
   reply.add_tls(reactor_.identity().tls);
   builder.Finish(reply.Finish());
-  program.link->send_fd(store_->fd());
+  if (!program.link->send_fd(store_->fd()))
+    return program.link->close({ErrorCode::kOverloaded, "the node has no descriptors left for another program"});
   program.link->send(MessageType::Registered, call_id, builder);
 }
 
@@ -624,7 +625,9 @@ std::shared_ptr<const std::vector<uint8_t>> Service::fork_config(const Worker& w
     out.String("node_socket", config_.socket_path);
     out.String("session_dir", config_.session_dir);
     out.String("token_path", config_.token_path);
-    out.String("runtime_env", worker.runtime_env);
+    const WorkerKind kind = kind_of(worker.runtime_env);
+    out.String("runtime_env", std::string(kind.environment));
+    out.String("preload", std::string(kind.modules));
     out.String("environment", context);
     out.String("cwd", config["cwd"].IsString() ? config["cwd"].AsString().str() : "");
     out.Key("job_id");

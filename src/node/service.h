@@ -22,6 +22,7 @@
 #include "node/peers.h"
 #include "node/processes.h"
 #include "node/program.h"
+#include "node/spread.h"
 #include "node/task_history.h"
 #include "node/wire.h"
 #include "rpc/reactor.h"
@@ -31,6 +32,8 @@
 #include "tunnel/tunnels.h"
 
 namespace narke::node {
+
+class SharedSpill;
 
 struct ServiceConfig {
   NodeConfig node;
@@ -46,6 +49,7 @@ struct ServiceConfig {
   int64_t grace_ms = 0;    // how long the line may be broken
   int64_t head_wait_ms = 300'000;  // a node whose head is away goes on for so long
   std::function<WorkerId()> new_worker_id;  // empty: ids that nobody can guess
+  std::string spill_storage;  // of the head: what it tells nodes that join; empty: nothing
   std::vector<std::string> setup_command;  // makes what runtime environments name (environments.h)
 };
 
@@ -76,6 +80,9 @@ class Service : public rpc::Handler,
   // See Control::set_metrics_target.
   void set_metrics_target(std::string target) { control_.set_metrics_target(std::move(target)); }
   void attach_transfers(transfer::Transfers& transfers) { transfers_ = &transfers; }
+  // storage: what the head said when this node joined.
+  void on_spill_storage(std::function<void(const std::string& storage)> told) { spill_told_ = std::move(told); }
+  void attach_spill(SharedSpill& spill) { spill_ = &spill; }
   tunnel::TunnelsOut& tunnels_out() { return *this; }
   void attach_tunnels(tunnel::Tunnels& tunnels) { tunnels_ = &tunnels; }
   // HOST:PORT by which other hosts reach this one; of a node outside of the cluster's network: once it has joined.
@@ -225,6 +232,8 @@ class Service : public rpc::Handler,
   void pull(Wanted wanted);
   void pulled(const WorkerId& program, const ObjectId& id, const Status& done);
   bool on_promote(Program& program, const rpc::Frame& frame);
+  void seek_spilled(const WorkerId& owner, const wire::PromoteObjects& table);
+  void answer_sought(const WorkerId& owner, const ObjectId& id, bool found);
   // from other nodes
   void on_head_frame(const NodeId& from, const rpc::Frame& frame);
   void on_member_frame(const NodeId& from, const rpc::Frame& frame);
@@ -239,6 +248,7 @@ class Service : public rpc::Handler,
   void sync_leases(const NodeId& node);
   // This node has to do with others: it is told of all of them from now on.
   void want_view();
+  void ask_for_view();
   bool knows_others() const { return cluster_.is_head() || has_view_; }
   // A frame that concerns other nodes waits until this one knows them.
   void hold(Program& program, const rpc::Frame& frame);
@@ -276,7 +286,12 @@ class Service : public rpc::Handler,
   flatbuffers::Offset<wire::NodeState> pack_node(Builder& b, const controller::Node& node, Told told);
   void tell_head(const NodeId& to);
   void tell_changes();
+  void tell_busy();
   void tell_shares();
+  void tell_shares(const NodeId& to, const std::map<JobId, ResourceSet>& all);
+  void tell_whole_views();
+  void tell_whole_view(const NodeId& to);
+  void pack_whole_view();
   void tell_programs_gone(const NodeId& node, const std::string& why, bool drained);
   void serve_guest(LeaseRequest request, bool stay, int tries);
   void end_remote_program(const WorkerId& id, const std::string& message);
@@ -324,8 +339,10 @@ class Service : public rpc::Handler,
   void save_changes();
   void settle();
   void spread_view();
+  void on_free(const NodeId& id, const wire::NodeState& state);
   void note_shares(const NodeId& from, const flatbuffers::Vector<flatbuffers::Offset<wire::JobShare>>* shares);
-  std::map<JobId, ResourceSet> shares_without(const NodeId& node) const;
+  std::map<JobId, ResourceSet> shares_in_all() const;
+  std::map<JobId, ResourceSet> shares_without(const NodeId& node, std::map<JobId, ResourceSet> all) const;
   void look_for_silence();
   Program& remote_program(const WorkerId& id, const NodeId& node);
 
@@ -349,6 +366,8 @@ class Service : public rpc::Handler,
   store::ProgramStore* store_ = nullptr;
   tunnel::Tunnels* tunnels_ = nullptr;  // null: no other host can be reached
   transfer::Transfers* transfers_ = nullptr;  // null: no other host can be reached
+  SharedSpill* spill_ = nullptr;  // null: what this node spills, others cannot read
+  std::function<void(const std::string&)> spill_told_;
   Cluster cluster_;
   Peers peers_;
   NodeId head_;  // nil until it is known
@@ -365,6 +384,7 @@ class Service : public rpc::Handler,
     std::vector<uint8_t> table, raw;
   };
   std::list<Said> said_;
+  std::vector<ActorNews> unheard_;  // of this node's actors, while the head is away
   std::unordered_map<WorkerId, std::set<ActorId>> watches_;  // of this node's programs, at the head
   std::unique_ptr<journal::Journal> journal_;  // the head's; null: nothing is kept
   int64_t journal_retry_ms_ = 0;  // not 0: it could not be written; when to try again
@@ -373,10 +393,14 @@ class Service : public rpc::Handler,
   std::unordered_map<PgId, std::set<NodeId>> group_watchers_;
   std::map<NodeId, std::map<JobId, ResourceSet>> shares_;  // the head's: what jobs with a cap hold where
   bool shares_changed_ = false;
-  std::vector<NodeId> came_, changed_;  // the head's: nodes to tell the others about; changed: what they have, or gone
+  Spread spread_;  // the head's: who is told what is free where
+  std::vector<NodeId> came_, altered_;  // the head's: nodes to tell the others about; altered: they leave, or are gone
   Departed departed_;
   std::set<NodeId> broken_with_;  // nodes to which a link broke: what is held there is settled over each new one
-  std::set<NodeId> viewers_;  // the head's: nodes that want to know of all the others
+  std::set<NodeId> wanting_;  // the head's: nodes that want to know of all others
+  std::optional<Builder> whole_view_;  // what they are told, while it holds
+  size_t told_whole_ = 0;  // since the last round
+  int64_t view_asked_ms_ = 0;
   bool wants_view_ = false, has_view_ = false, report_due_ = false;
   std::vector<std::function<void()>> until_viewed_;
   std::vector<WorkerId> ended_programs_;  // likewise

@@ -121,8 +121,7 @@ void Service::on_arrival(const rpc::Preface& preface, int fd) {
   if (program != nullptr && program->link != nullptr) {
     Builder& b = fresh();
     b.Finish(wire::CreateIncomingLink(b, preface.tls));
-    program->link->send_fd(fd);
-    program->link->send(MessageType::IncomingLink, 0, b);
+    if (program->link->send_fd(fd)) program->link->send(MessageType::IncomingLink, 0, b);
   }
   ::close(fd);  // the link has its own, or nobody of that name is here
 }
@@ -229,7 +228,8 @@ void Service::on_join(const NodeId& from, const rpc::Frame& frame) {
   const auto session = b.CreateString(config_.session_dir);
   const auto head = wired<wire::NodeId>(cluster_.self());
   const auto endpoint = b.CreateString(config_.endpoint);
-  b.Finish(wire::CreateJoined(b, 0, cluster, session, &head, endpoint));
+  const auto spill = b.CreateString(node.outside ? "" : config_.spill_storage);
+  b.Finish(wire::CreateJoined(b, 0, cluster, session, &head, endpoint, spill));
   peers_.send(from, MessageType::Joined, frame.call_id, b);
   tell_head(from);
   for (const auto& [number, job] : cluster_.controller().jobs.all())
@@ -240,6 +240,7 @@ void Service::on_join(const NodeId& from, const rpc::Frame& frame) {
   cluster_.add_node(std::move(node));  // last: what waited for such a node is sent there at once
   if (drain.reason != wire::DrainReason::None) cluster_.drain_node(from, drain);
   came_.push_back(from);
+  whole_view_.reset();
 }
 
 // Its programs and actors are as the journal has them, or are made so. Actors that had started unheard are heard now.
@@ -286,7 +287,9 @@ void Service::on_joined(const NodeId& from, const rpc::Frame& frame) {
   head_ = NodeId::from_wire(table->head());
   if (config_.outside) config_.endpoint = rpc::routed_endpoint(text_of(table->endpoint()), cluster_.self());
   peers_.rename(from, head_);
+  if (const std::string storage = text_of(table->spill()); !storage.empty() && spill_told_) spill_told_(storage);
   joined("");
+  ask_for_view();
   report();
   report_again();
 }

@@ -75,7 +75,8 @@ void Service::begin_drain(const NodeId& id, Drain drain) {
   history_.add(now_ms(), "WARNING", "NODE", text);
   tell_drain(id, drain);
   cluster_.drain_node(id, std::move(drain));
-  changed_.push_back(id);
+  altered_.push_back(id);
+  whole_view_.reset();
 }
 
 void Service::tell_drain(const NodeId& id, const Drain& drain) {

@@ -1,4 +1,5 @@
 // What workers run in besides their program: asked for, found, let go (environments.h).
+#include <filesystem>
 #include <set>
 
 #include "node/service.h"
@@ -17,12 +18,15 @@ void Service::make_environments() {
   EnvironmentsConfig config;
   config.command = config_.setup_command;
   config.log_path = config_.session_dir + "/logs/runtime_env_setup.log";
+  const std::filesystem::path session = config_.session_dir;
+  config.answer_dirs = {{"session", session / "runtime_resources" / "answers"},
+                        {"host", session.parent_path() / "runtime_env_cache" / "answers"}};
   environments_ = std::make_unique<Environments>(reactor_, std::move(config), std::move(hooks));
 }
 
 // A task's or actor's own environment says all; without one it is the job's.
 std::string Service::environment_text(const JobId& job, const std::string& runtime_env) const {
-  if (!runtime_env.empty()) return runtime_env;
+  if (const std::string_view own = kind_of(runtime_env).environment; !own.empty()) return std::string(own);
   const controller::Job* record = cluster_.controller().jobs.find(job);
   if (record == nullptr) return "";
   const flexbuffers::Map config =

@@ -40,6 +40,7 @@ void Service::on_back() {
     program->known_to.clear();
     if (program->link && program->register_call == 0) introduce(head_, *program);
   }
+  for (const ActorNews& news : std::exchange(unheard_, {})) send_actor_news(news);
   for (const auto& [id, actors] : watches_)
     if (Program* program = find(id))
       for (const ActorId& actor : actors) {
@@ -54,7 +55,7 @@ void Service::on_back() {
     if (Program* program = find(said.program)) relay(head_, *program, said.type, said.call_id, said.table, said.raw);
   for (const PgId& group : cluster_.watched_groups()) send_watch_group(group);  // after what may make one
   has_view_ = false;
-  if (std::exchange(wants_view_, false)) want_view();
+  ask_for_view();
   report();
   leave_again();
 }
@@ -132,7 +133,7 @@ Status Service::resume(std::unique_ptr<journal::Journal> journal) {
         cluster_.controller().nodes.add_ended(node, "it did not come back to the head");
         cluster_.on_node_lost(id, "it did not come back to the head");
         for (const WorkerId& program : programs_of(id)) end_remote_program(program, "its node did not come back");
-        changed_.push_back(id);  // the others still count on it
+        altered_.push_back(id);  // the others still count on it
       }
       settle();
     });
@@ -181,9 +182,11 @@ void Service::node_gone(const NodeId& node, const std::string& why) {
   history_.add(now_ms(), "ERROR", "NODE", "Node " + node.hex() + " is gone: " + why);
   suspicion_.forget(node);
   shares_changed_ |= shares_.erase(node) > 0;
-  if (cluster_.is_head()) changed_.push_back(node);
+  if (cluster_.is_head()) altered_.push_back(node);
+  whole_view_.reset();
   on_shelter_gone(node);
-  viewers_.erase(node);
+  spread_.remove_viewer(node);
+  spread_.forget(node);
   for (auto& [group, watchers] : group_watchers_) watchers.erase(node);  // that its groups end with it is no news to it
   broken_with_.erase(node);
   if (transfers_) transfers_->node_gone(endpoint_of(node), why);

@@ -47,7 +47,9 @@ void Service::send_end_actor(const NodeId& node, const ActorId& actor, wire::End
   peers_.send(node, MessageType::EndActor, 0, b);
 }
 
+// What happens after this node has said to a new head what it has, and before that head has taken it in, is said then.
 void Service::send_actor_news(const ActorNews& news) {
+  if (lost_ms_ != 0) return unheard_.push_back(news);
   Builder b(256);
   const auto id = wired<wire::ActorId>(news.actor);
   const auto worker = pack_address(b, news.address.worker, news.address.node, news.address.endpoint);

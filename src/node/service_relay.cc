@@ -1,5 +1,6 @@
 // Frames from and for programs of other nodes; their leases; objects that come from other nodes.
 #include "node/service.h"
+#include "node/shared_spill.h"
 #include "store/arena.h"
 
 namespace narke::node {
@@ -257,6 +258,7 @@ bool Service::on_promote(Program& program, const rpc::Frame& frame) {
       relay(node, program, frame.type, frame.call_id, frame.table, frame.raw);
     return true;  // when the node is gone, the program hears of that
   }
+  if (table->lost_at() != nullptr) return seek_spilled(program.id, *table), true;
   std::vector<wire::ObjectId> kept, missing;
   for (const wire::ObjectId* id : *table->ids())
     (store_->promote(ObjectId::from_wire(id)) ? kept : missing).push_back(*id);
@@ -267,12 +269,43 @@ bool Service::on_promote(Program& program, const rpc::Frame& frame) {
   return true;
 }
 
+void Service::seek_spilled(const WorkerId& owner, const wire::PromoteObjects& table) {
+  std::vector<NodeId> lost_at;
+  for (const wire::NodeId* node : *table.lost_at()) lost_at.push_back(NodeId::from_wire(node));
+  for (const wire::ObjectId* wire_id : *table.ids()) {
+    const ObjectId id = ObjectId::from_wire(wire_id);
+    if (spill_ == nullptr)
+      answer_sought(owner, id, false);
+    else
+      spill_->seek(id, store::owner_key(owner), lost_at,
+                   [this, owner, id](bool found) { answer_sought(owner, id, found); });
+  }
+}
+
+void Service::answer_sought(const WorkerId& owner, const ObjectId& id, bool found) {
+  Program* program = find(owner);
+  if (program == nullptr) {  // it has ended meanwhile
+    if (found) store_->erase(id, steady_now_ns());
+    return;
+  }
+  Builder& b = fresh();
+  const auto node = wired<wire::NodeId>(cluster_.self());
+  const auto wire_id = wired<wire::ObjectId>(id);
+  const auto some = b.CreateVectorOfStructs(&wire_id, 1), none = b.CreateVectorOfStructs(&wire_id, 0);
+  b.Finish(wire::CreateObjectsPromoted(b, &node, found ? some : none, found ? none : some, true));
+  send_to(*program, MessageType::ObjectsPromoted, 0, b);
+}
+
 // The node that has the first copy knows to whom it gave others, and these know to whom they did.
 bool Service::on_erase(const rpc::Frame& frame) {
   const auto* table = frame.as<wire::EraseObjects>();
   if (table == nullptr || table->ids() == nullptr) return false;
   if (transfers_ == nullptr) return true;
   const NodeId where = NodeId::from_wire(table->node());
+  if (where != cluster_.self() && spill_ != nullptr && cluster_.controller().nodes.find(where) == nullptr) {
+    for (const wire::ObjectId* id : *table->ids()) spill_->forget(ObjectId::from_wire(id), where);
+    return true;
+  }
   if (where != cluster_.self()) {
     Builder b(256);
     std::vector<wire::ObjectId> ids;

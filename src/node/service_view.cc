@@ -11,9 +11,17 @@ namespace narke::node {
 using std::chrono::milliseconds;
 
 static constexpr milliseconds kReportPause{20};  // a node gathers its news for the head for so long
+static constexpr size_t kWholeViewsARound = 128'000;  // nodes, in all of them
 static constexpr int64_t kReportAtLeastMs = 500;  // and says at least this often that it lives
-static constexpr milliseconds kSpreadEvery{40};  // the head passes on what has changed
-static constexpr size_t kEntriesPerMs = 2'000;  // in a large cluster less often, so that it never does little else
+static constexpr int64_t kViewAgainMs = 5'000;  // an answer that has not come by then is asked for again
+
+// Each name once, however many nodes have it.
+static flatbuffers::Offset<WireResources> pack_shared(Builder& b, const ResourceSet& resources) {
+  std::vector<flatbuffers::Offset<wire::Resource>> out;
+  for (const ResourceSet::Entry& entry : resources.entries())
+    out.push_back(wire::CreateResource(b, b.CreateSharedString(entry.name), entry.amount));
+  return b.CreateVector(out);
+}
 
 flatbuffers::Offset<wire::NodeState> Service::pack_node(Builder& b, const controller::Node& node, Told told) {
   const bool all = told == Told::kAll;
@@ -21,8 +29,8 @@ flatbuffers::Offset<wire::NodeState> Service::pack_node(Builder& b, const contro
   const auto endpoint = all ? b.CreateString(node.endpoint) : 0;
   const auto hostname = all ? b.CreateString(node.hostname) : 0;
   const auto labels = all ? pack_labels(b, node.labels) : 0;
-  const auto total = pack_resources(b, node.pool ? node.pool->total() : ResourceSet());
-  const auto available = pack_resources(b, node.pool ? node.pool->available() : ResourceSet());
+  const auto total = pack_shared(b, node.pool ? node.pool->total() : ResourceSet());
+  const auto available = pack_shared(b, node.pool ? node.pool->available() : ResourceSet());
   const auto why = b.CreateString(node.why);
   const auto message = b.CreateString(node.drain.message);
   return wire::CreateNodeState(b, &id, endpoint, hostname, labels, total, available, node.alive, why, node.head,
@@ -66,12 +74,18 @@ void Service::note_shares(const NodeId& from, const flatbuffers::Vector<flatbuff
   shares_changed_ = true;
 }
 
-std::map<JobId, ResourceSet> Service::shares_without(const NodeId& node) const {
+std::map<JobId, ResourceSet> Service::shares_in_all() const {
   std::map<JobId, ResourceSet> out;
   for (const auto& [where, shares] : shares_)
-    if (where != node)
-      for (const auto& [job, held] : shares) out[job].add(held);
+    for (const auto& [job, held] : shares) out[job].add(held);
   return out;
+}
+
+std::map<JobId, ResourceSet> Service::shares_without(const NodeId& node, std::map<JobId, ResourceSet> all) const {
+  if (const auto own = shares_.find(node); own != shares_.end())
+    for (const auto& [job, held] : own->second) all[job].subtract(held);
+  std::erase_if(all, [](const auto& share) { return share.second.empty(); });
+  return all;
 }
 
 // From the head: itself, to one that joins.
@@ -83,10 +97,33 @@ void Service::tell_head(const NodeId& to) {
   peers_.send(to, MessageType::ClusterView, 0, b);
 }
 
-// Nodes that may come back are told of too: of all others the node knows then that they are gone.
+// Many may ask at once: what they are told is bounded in each round, and the others wait for the next.
 void Service::on_want_view(const NodeId& from) {
-  viewers_.insert(from);
-  Builder b(64 << 10);
+  if (told_whole_ >= kWholeViewsARound / std::max<size_t>(cluster_.controller().nodes.all().size(), 1) + 1)
+    wanting_.insert(from);
+  else
+    tell_whole_view(from);
+}
+
+// After the round's news: what is packed from now on has them, and the next round tells what changes after it.
+void Service::tell_whole_views() {
+  told_whole_ = 0;
+  whole_view_.reset();
+  for (const NodeId& to : std::exchange(wanting_, {}))
+    if (cluster_.controller().nodes.find(to) != nullptr) on_want_view(to);
+}
+
+void Service::tell_whole_view(const NodeId& to) {
+  ++told_whole_;
+  spread_.add_viewer(to);
+  if (const auto shares = shares_in_all(); !shares.empty()) tell_shares(to, shares);
+  if (!whole_view_) pack_whole_view();
+  peers_.send(to, MessageType::ClusterView, 0, *whole_view_);
+}
+
+// Nodes that may come back are told of too: of all others the node knows then that they are gone.
+void Service::pack_whole_view() {
+  Builder& b = whole_view_.emplace(64 << 10);
   std::vector<flatbuffers::Offset<wire::NodeState>> packed;
   for (const controller::Node& node : cluster_.controller().nodes.all())
     packed.push_back(pack_node(b, node, Told::kAll));
@@ -95,9 +132,7 @@ void Service::on_want_view(const NodeId& from) {
   for (const Departed::Entry& entry : departed_.all()) ended.push_back(wired<wire::WorkerId>(entry.id));
   const auto states = b.CreateVector(packed);
   const auto programs = b.CreateVectorOfStructs(ended);
-  const auto shares = pack_shares(b, shares_without(from));
-  b.Finish(wire::CreateClusterView(b, states, programs, shares));
-  peers_.send(from, MessageType::ClusterView, 0, b);
+  b.Finish(wire::CreateClusterView(b, states, programs));
 }
 
 static void keep_unique(std::vector<NodeId>& ids) {
@@ -105,15 +140,15 @@ static void keep_unique(std::vector<NodeId>& ids) {
   ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
 }
 
-// What has changed since the last time, packed once: to those who want to know. That a node is gone all are told: their
-// programs may have to do with its programs.
+// Who came, leaves or is gone since the last time, packed once: to those who want to know. That a node is gone all are
+// told: their programs may have to do with its programs.
 void Service::tell_changes() {
   const controller::NodeTable& nodes = cluster_.controller().nodes;
   Builder changes(1024), ends(256);
   std::vector<flatbuffers::Offset<wire::NodeState>> packed, gone;
   for (const NodeId& id : came_)
     if (const controller::Node* node = nodes.find(id)) packed.push_back(pack_node(changes, *node, Told::kAll));
-  for (const NodeId& id : changed_) {
+  for (const NodeId& id : altered_) {
     const controller::Node* node = nodes.find(id);
     if (node != nullptr) packed.push_back(pack_node(changes, *node, Told::kChanges));
     if (node != nullptr || (node = nodes.find_ended(id)) == nullptr) continue;
@@ -128,47 +163,79 @@ void Service::tell_changes() {
   ends.Finish(wire::CreateClusterView(ends, ends.CreateVector(gone)));
   for (const controller::Node& node : nodes.all()) {
     if (node.id == cluster_.self()) continue;
-    if (viewers_.contains(node.id))
+    if (spread_.is_viewer(node.id))
       peers_.send(node.id, MessageType::ClusterView, 0, changes);
     else if (!gone.empty())
       peers_.send(node.id, MessageType::ClusterView, 0, ends);
   }
 }
 
-// To each what the others hold: the one part of the news that is not the same for all.
-void Service::tell_shares() {
-  for (const NodeId& to : viewers_) {
-    Builder b(256);
-    const auto states = b.CreateVector(std::vector<flatbuffers::Offset<wire::NodeState>>());
-    const auto shares = pack_shares(b, shares_without(to));
-    b.Finish(wire::CreateClusterView(b, states, 0, shares));
-    peers_.send(to, MessageType::ClusterView, 0, b);
+// As little as can be: there are many of these. What is not named is free in full.
+static flatbuffers::Offset<wire::NodeState> pack_free(Builder& b, const controller::Node& node) {
+  const ResourceSet& available = node.pool->available();
+  ResourceSet held = node.pool->total();
+  held.subtract(available);
+  std::vector<flatbuffers::Offset<wire::Resource>> free;
+  for (const ResourceSet::Entry& entry : held.entries())
+    free.push_back(wire::CreateResource(b, b.CreateSharedString(entry.name), available.get(entry.name)));
+  const auto id = wired<wire::NodeId>(node.id);
+  const auto packed = b.CreateVector(free);
+  wire::NodeStateBuilder state(b);
+  state.add_node(&id);
+  state.add_available(packed);
+  return state.Finish();
+}
+
+void Service::tell_busy() {
+  const controller::NodeTable& nodes = cluster_.controller().nodes;
+  for (const Spread::News& news : spread_.take()) {
+    Builder b(1024);
+    std::vector<flatbuffers::Offset<wire::NodeState>> packed;
+    for (const NodeId& id : news.nodes)
+      if (const controller::Node* node = nodes.find(id)) packed.push_back(pack_free(b, *node));
+    const auto states = b.CreateVector(packed);
+    b.Finish(wire::CreateClusterView(b, states));
+    for (const NodeId& to : news.viewers) peers_.send(to, MessageType::ClusterView, 0, b);
   }
+}
+
+// What the others hold: the one part of the news that is not the same for all.
+void Service::tell_shares(const NodeId& to, const std::map<JobId, ResourceSet>& all) {
+  Builder b(256);
+  const auto states = b.CreateVector(std::vector<flatbuffers::Offset<wire::NodeState>>());
+  const auto shares = pack_shares(b, shares_without(to, all));
+  b.Finish(wire::CreateClusterView(b, states, 0, shares));
+  peers_.send(to, MessageType::ClusterView, 0, b);
+}
+
+void Service::tell_shares() {
+  const std::map<JobId, ResourceSet> all = shares_in_all();
+  for (const NodeId& to : spread_.viewers()) tell_shares(to, all);
 }
 
 void Service::spread_view() {
   const ResourceSet& available = cluster_.core().pool().available();
   if (!(available == reported_)) {
     reported_ = available;
-    changed_.push_back(cluster_.self());
+    spread_.changed(cluster_.self());
     std::map<JobId, ResourceSet> own;
     for (auto& [job, held] : cluster_.shares_here()) own[job] = std::move(held);
     shares_changed_ |= std::exchange(shares_[cluster_.self()], own) != own;
   }
   if (shares_changed_) {
-    cluster_.on_shares(shares_without(cluster_.self()));
+    cluster_.on_shares(shares_without(cluster_.self(), shares_in_all()));
     settle();
   }
   if (std::exchange(shares_changed_, false)) tell_shares();
   keep_unique(came_);
-  keep_unique(changed_);
-  const size_t entries = came_.size() + changed_.size() + ended_programs_.size();
-  if (entries > 0) tell_changes();
+  keep_unique(altered_);
+  if (came_.size() + altered_.size() + ended_programs_.size() > 0) tell_changes();
   came_.clear();
-  changed_.clear();
+  altered_.clear();
   ended_programs_.clear();
-  const milliseconds pause(entries * viewers_.size() / kEntriesPerMs);
-  reactor_.after(std::max(kSpreadEvery, pause), [this] { spread_view(); });
+  tell_busy();
+  tell_whole_views();
+  reactor_.after(spread_.pause(), [this] { spread_view(); });
 }
 
 void Service::on_report(const NodeId& from, const rpc::Frame& frame) {
@@ -177,9 +244,14 @@ void Service::on_report(const NodeId& from, const rpc::Frame& frame) {
   if (table == nullptr || node == nullptr) return;
   ResourceSet available = resources_of(table->available());
   note_shares(from, table->shares());
-  if (node->pool->available() == available) return;
-  cluster_.on_pool_report(from, resources_of(table->total()), std::move(available));
-  changed_.push_back(from);
+  ResourceSet total = resources_of(table->total());
+  const bool has_more = !(node->pool->total() == total);
+  if (!has_more && node->pool->available() == available) return;
+  cluster_.on_pool_report(from, std::move(total), std::move(available));
+  if (has_more)
+    altered_.push_back(from);
+  else
+    spread_.changed(from);
 }
 
 void Service::look_for_silence() {
@@ -197,7 +269,13 @@ void Service::look_for_silence() {
 
 void Service::want_view() {
   if (cluster_.is_head() || std::exchange(wants_view_, true)) return;
-  if (lost_ms_ != 0 || head_.is_nil()) return;  // on_back asks
+  ask_for_view();
+}
+
+// Others may have to do with this node before the head has told it that it has joined: on_joined and on_back ask then.
+void Service::ask_for_view() {
+  if (!wants_view_ || has_view_ || lost_ms_ != 0 || head_.is_nil()) return;
+  view_asked_ms_ = now_ms();
   Builder b(32);
   b.Finish(wire::CreateWantView(b));
   peers_.send(head_, MessageType::WantView, 0, b);
@@ -255,7 +333,19 @@ void Service::on_view(const rpc::Frame& frame) {
   if (tells_of_head && tells_of_self) on_whole_view(named);
 }
 
+// What of it is not named is free in full, as the head says when nothing but that has changed (pack_free).
+void Service::on_free(const NodeId& id, const wire::NodeState& state) {
+  const controller::Node* node = cluster_.controller().nodes.find(id);
+  if (node == nullptr) return;
+  ResourceSet total = node->told_total, available = total;
+  if (state.available() != nullptr)
+    for (const wire::Resource* free : *state.available())
+      if (free->name() != nullptr) available.set(free->name()->string_view(), free->amount());
+  cluster_.on_pool_report(id, std::move(total), std::move(available));
+}
+
 void Service::on_node_state(const NodeId& id, const wire::NodeState& state) {
+  if (state.alive() && state.total() == nullptr) return on_free(id, state);
   const bool known = cluster_.controller().nodes.find(id) != nullptr;
   if (known && state.drain() != wire::DrainReason::None) cluster_.drain_node(id, drain_of(state));
   if (!state.alive()) {
@@ -316,6 +406,7 @@ void Service::report_soon() {
 
 void Service::report_again() {
   if (now_ms() - reported_ms_ >= kReportAtLeastMs / 2) report();
+  if (now_ms() - view_asked_ms_ >= kViewAgainMs) ask_for_view();
   reactor_.after(milliseconds(kReportAtLeastMs), [this] { report_again(); });
 }
 

@@ -93,6 +93,7 @@ struct Worker {
   ActorId actor;
   int incarnation = 0;
   bool actor_started = false;
+  std::optional<bool> sees_gpus;   // what it has run so far had GPUs; not set: it has run nothing
   bool leave_when_started = false;  // a graceful end was asked for before __init__ was over
   std::optional<Fate> verdict;      // why the node itself ended it; goes before the exit status
 };

@@ -6,7 +6,7 @@ ResourceSet resources_of(const WireResources* resources) {
   ResourceSet out;
   if (resources == nullptr) return out;
   for (const wire::Resource* resource : *resources)
-    if (resource->name() != nullptr && resource->amount() > 0)
+    if (resource->name() != nullptr && (resource->amount() > 0 || sched::is_implicit(resource->name()->string_view())))
       out.add(resource->name()->string_view(), resource->amount());
   return out;
 }

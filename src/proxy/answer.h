@@ -24,12 +24,15 @@ enum class AnswerKind : uint8_t {
   kLeaving = 6,   // refused: the replica drains; ask another
   kTaken = 7,     // the request runs: parts of its body may be fed
   kAccept = 8,    // WebSocket: the handshake is accepted; headers may be added
-  kText = 9,      // WebSocket: a message of text
-  kBinary = 10,   // WebSocket: a message of bytes
+  kText = 9,      // WebSocket: a message of text, or a part of one: status is of kContinues and kMoreFollows
+  kBinary = 10,   // WebSocket: the same of bytes
   kClose = 11,    // WebSocket: close with the code `status` and the reason in the body
   kFailed = 12,   // the handler raised; the end of the call
   kChunks = 13,   // parts of the body, each after its size (u32)
 };
+
+// A large message comes in parts, each an answer: all but the first continue, all but the last have more to follow.
+inline constexpr uint16_t kMoreFollows = 1, kContinues = 2;
 
 struct Header {
   std::string_view name, value;

@@ -112,8 +112,9 @@ void Exchange::place() {
   if (placed == Router::Placed::kGone) return abandoned();
   std::string retry = std::to_string(backend_->retry_after_s);
   Header header{"retry-after", retry};
-  std::string text = "Request dropped due to backpressure: " + std::to_string(backend_->queue.size()) +
-                     " requests of " + backend_->key + " wait already (max_queued_requests).";
+  std::string text =
+      "Request dropped due to backpressure (num_queued_requests=" + std::to_string(backend_->queue.size()) +
+      ", max_queued_requests=" + std::to_string(backend_->most_queued) + ").";
   session_->answer_error(backend_->full_status, text, {&header, 1});
 }
 
@@ -209,8 +210,8 @@ void Exchange::take(const Answer& answer) {
       has_started_ = true;
       count(101);
       return session_->accept_websocket(answer.headers);
-    case AnswerKind::kText: return session_->send_message(Opcode::kText, answer.body);
-    case AnswerKind::kBinary: return session_->send_message(Opcode::kBinary, answer.body);
+    case AnswerKind::kText: return session_->send_message(Opcode::kText, answer.body, answer.status);
+    case AnswerKind::kBinary: return session_->send_message(Opcode::kBinary, answer.body, answer.status);
     case AnswerKind::kClose: return session_->send_close(answer.status, answer.body);
     default: return session_->abort();
   }

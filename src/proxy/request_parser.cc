@@ -1,6 +1,7 @@
 #include "proxy/request_parser.h"
 
 #include <algorithm>
+#include <cctype>
 #include <optional>
 
 #include <boost/beast/http/basic_parser.hpp>
@@ -8,6 +9,7 @@
 namespace narke::proxy {
 
 namespace http = boost::beast::http;
+constexpr int kMostBlankLines = 4;
 using boost::system::error_code;
 
 class RequestParser::Reader final : public http::basic_parser<true> {
@@ -58,15 +60,26 @@ const std::string* RequestHead::find(std::string_view lower_name) const {
   return nullptr;
 }
 
-// What Beast lets pass although others may read the same bytes as another request (RFC 9112, 3.2, 6.1); null: nothing.
+// RFC 3986, 3.2.2 and 3.2.3: a name or address, and a port.
+static bool is_host(std::string_view value) {
+  constexpr std::string_view kOthers = "-._~%!$&'()*+,;=:[]";
+  return std::all_of(value.begin(), value.end(), [&](unsigned char c) {
+    return (c < 0x80 && std::isalnum(c)) || kOthers.find(static_cast<char>(c)) != kOthers.npos;
+  });
+}
+
+// What Beast lets pass although others may read the same bytes as another request (RFC 9112, 3.2, 6.1, 6.3); null:
+// nothing.
 static const char* ambiguity(const RequestHead& head) {
-  size_t encodings = 0, hosts = 0;
+  size_t encodings = 0, hosts = 0, lengths = 0;
   for (const auto& [name, value] : head.headers) {
     if (name == "transfer-encoding" && (++encodings > 1 || !boost::beast::iequals(value, "chunked")))
       return "the transfer encoding is not chunked alone";
     if (name == "host" && ++hosts > 1) return "there are two hosts";
-    if (name == "host" && value.find_first_of(" \t") != value.npos) return "the host holds white space";
+    if (name == "host" && !is_host(value)) return "the host is no host";
+    if (name == "content-length" && (++lengths > 1 || value.find(',') != value.npos)) return "there are two lengths";
   }
+  if (encodings > 0 && head.minor_version == 0) return "HTTP/1.0 has no transfer encodings";
   return nullptr;
 }
 
@@ -98,10 +111,34 @@ void RequestParser::reset() {
   plain_ = 0;
   fault_ = Fault::kNone;
   begun_ = false;
+  blank_lines_ = 0;
+}
+
+// Empty lines before a request, as some clients leave them behind a body (RFC 9112, 2.2). A few: more is no request.
+size_t RequestParser::skip_blank_lines(std::string_view bytes) {
+  size_t used = 0;
+  for (; bytes.substr(used).starts_with("\r\n") && blank_lines_ < kMostBlankLines; ++blank_lines_) used += 2;
+  return used;
+}
+
+void RequestParser::take_head() {
+  head_.is_chunked = reader_->chunked();
+  head_.has_length = reader_->content_length().has_value();
+  head_.content_length = head_.has_length ? *reader_->content_length() : 0;
+  head_.keeps_alive = reader_->keep_alive();
+  head_.wants_upgrade = reader_->upgrade();
+  const std::string* expect = head_.minor_version >= 1 ? head_.find("expect") : nullptr;
+  head_.expects_continue = expect != nullptr && boost::beast::iequals(*expect, "100-continue");
+  head_.expects_other = expect != nullptr && !head_.expects_continue;
+  if (const char* why = ambiguity(head_)) {
+    fault_ = Fault::kMalformed;
+    reason_ = why;
+  }
 }
 
 size_t RequestParser::feed(std::string_view bytes) {
-  size_t used = 0;
+  size_t used = begun_ ? 0 : skip_blank_lines(bytes);
+  if (!begun_ && bytes.substr(used) == "\r") return used;  // of an empty line, or of none
   while (used < bytes.size() && fault_ == Fault::kNone && !is_done()) {
     begun_ = true;
     bool had_head = has_head();
@@ -117,18 +154,7 @@ size_t RequestParser::feed(std::string_view bytes) {
       break;
     }
     if (!had_head && has_head()) {
-      if (const char* why = ambiguity(head_)) {
-        fault_ = Fault::kMalformed;
-        reason_ = why;
-        break;
-      }
-      head_.is_chunked = reader_->chunked();
-      head_.has_length = reader_->content_length().has_value();
-      head_.content_length = head_.has_length ? *reader_->content_length() : 0;
-      head_.keeps_alive = reader_->keep_alive();
-      head_.wants_upgrade = reader_->upgrade();
-      const std::string* expect = head_.find("expect");
-      head_.expects_continue = expect != nullptr && head_.minor_version >= 1;
+      take_head();
       break;
     }
     if (taken == 0) break;

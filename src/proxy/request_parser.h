@@ -1,5 +1,6 @@
 // HTTP/1.x requests out of a stream of bytes. Pure; Boost.Beast's parser does the reading and decides what is
-// malformed (two lengths, a length beside chunks, bad characters).
+// malformed (a length beside chunks, bad characters); what it lets pass and others may read differently is refused
+// here.
 //
 // feed() takes as much as it can use; the rest must be offered again, with more behind it. One request at a time:
 // after is_done() nothing is taken until reset().
@@ -25,6 +26,7 @@ struct RequestHead {
   bool keeps_alive = true;
   bool wants_upgrade = false;         // Upgrade is among the Connection header's words
   bool expects_continue = false;
+  bool expects_other = false;         // Expect names something else than 100-continue
 
   const std::string* find(std::string_view lower_name) const;
 };
@@ -60,6 +62,8 @@ class RequestParser {
 
  private:
   class Reader;
+  size_t skip_blank_lines(std::string_view bytes);
+  void take_head();
   Limits limits_;
   std::unique_ptr<Reader> reader_;
   RequestHead head_;
@@ -67,6 +71,7 @@ class RequestParser {
   Fault fault_ = Fault::kNone;
   std::string reason_;
   bool begun_ = false;
+  int blank_lines_ = 0;  // before the request line
   uint64_t plain_ = 0;  // bytes that take_plain() gave
 };
 

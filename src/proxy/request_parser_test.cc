@@ -104,7 +104,31 @@ INSTANTIATE_TEST_SUITE_P(
                       "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n",
                       "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\n",
                       "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-                      "POST / HTTP/1.1\r\nHost: x\r\n Transfer-Encoding: chunked\r\n\r\n"));
+                      "POST / HTTP/1.1\r\nHost: x\r\n Transfer-Encoding: chunked\r\n\r\n",
+                      "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+                      // one length twice, in two headers or in one
+                      "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+                      "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 5\r\n\r\nhello",
+                      // hosts that would become a path or a user
+                      "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n",
+                      "GET / HTTP/1.1\r\nHost: a?b\r\n\r\n", "GET / HTTP/1.1\r\nHost: \xc3\xa9\r\n\r\n",
+                      "\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n"));
+
+TEST_P(Pieces, empty_lines_before_a_request_are_passed_over) {
+  RequestParser parser({});
+  feed_all(parser, "\r\n\r\nGET /a HTTP/1.1\r\nHost: x:8000\r\n\r\n", GetParam());
+  ASSERT_TRUE(parser.is_done()) << parser.reason();
+  EXPECT_EQ(parser.head().target, "/a");
+}
+
+TEST(RequestParser, only_one_expectation_is_known) {
+  RequestParser parser({});
+  parser.feed("POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\n");
+  EXPECT_TRUE(parser.head().expects_continue && !parser.head().expects_other);
+  parser.reset();
+  parser.feed("POST / HTTP/1.1\r\nHost: x\r\nExpect: more\r\nContent-Length: 1\r\n\r\n");
+  EXPECT_TRUE(!parser.head().expects_continue && parser.head().expects_other);
+}
 
 TEST(RequestParser, a_line_feed_in_a_chunk_extension_is_a_fault) {
   RequestParser parser({});

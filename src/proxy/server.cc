@@ -56,7 +56,7 @@ Result<int> listen_on(const addrinfo& where) {
   return error;
 }
 
-std::string quoted(std::string_view text) {
+std::string json_text(std::string_view text) {
   std::string out = "\"";
   for (char c : to_utf8(text)) {
     if (c == '"' || c == '\\') out.push_back('\\');
@@ -77,7 +77,7 @@ std::string routes_json(const Router& router) {
   std::string out = "{";
   for (const Route& route : router.routes()) {
     if (out.size() > 1) out += ", ";
-    out += quoted(route.prefix) + ": " + quoted(route.app);
+    out += json_text(route.prefix) + ": " + json_text(route.app);
   }
   return out + "}";
 }

@@ -162,12 +162,14 @@ void Session::on_head() {
   Target target;
   if (!read_target(head.target, target)) return answer_error(400, "The request's target is not a path.");
   if (head.minor_version > 0 && head.find("host") == nullptr) return answer_error(400, "The Host header is missing.");
+  if (head.expects_other) return answer_error(417, "Of expectations only 100-continue is known here.");
   is_head_ = head.method == "HEAD";
   if (answer_here(target)) return;
   const Route* route = server_.router().find(target.path);
   if (server_.router().version() < 0) return answer_error(503, "The proxy does not know its routes yet.");
   if (route == nullptr)
-    return answer_error(404, "Path '" + to_utf8(target.path) + "' not found. Ping /-/routes for available routes.");
+    return answer_error(
+        404, "Path '" + to_utf8(target.path) + "' not found. Ping http://.../-/routes for available routes.");
   uint64_t limit = route->body_limit > 0 ? route->body_limit : server_.config().body_limit;
   parser_->set_body_limit(limit);
   if (parser_->fault() != RequestParser::Fault::kNone) {
@@ -212,7 +214,8 @@ void Session::begin_websocket(const Route& route, const Target& target) {
   const RequestHead& head = parser_->head();
   const std::string* version = head.find("sec-websocket-version");
   const std::string* key = head.find("sec-websocket-key");
-  if (head.method != "GET" || key == nullptr || key->size() != 24)
+  const bool has_body = head.is_chunked || head.content_length > 0;
+  if (head.method != "GET" || head.minor_version == 0 || has_body || key == nullptr || !is_websocket_key(*key))
     return answer_error(400, "The WebSocket handshake is malformed.");
   if (version == nullptr || *version != "13") {
     Header header{"sec-websocket-version", "13"};
@@ -244,6 +247,8 @@ bool Session::feed_body() {
   size_t used = in_.empty() ? 0 : feed_parser();
   if (parser_->fault() != RequestParser::Fault::kNone) return request_fault();
   bool is_last = parser_->is_done();
+  if (used == 0 && !is_last && in_.size() > kMostHeld)
+    return answer_error(431, "A line of the request's chunks is too long."), false;
   if (used == 0 && !is_last) return false;
   if (!parser_->body().empty() || is_last)
     exchange_->feed(is_last ? FeedKind::kLastBody : FeedKind::kBody, parser_->body());
@@ -256,15 +261,14 @@ bool Session::feed_messages() {
   if (!frames_ || !exchange_) return false;
   if (!in_.empty()) {
     std::vector<FrameReader::Message> read;
-    bool good = frames_->feed(in_, read);
+    frames_->feed(in_, read);
     in_.clear();
     for (FrameReader::Message& message : read) messages_.push_back(std::move(message));
-    if (!good) {
-      exchange_->feed(FeedKind::kDisconnect, "", frames_->fault());
-      send_close(frames_->fault(), "");  // the exchange may be gone after it
-      finish_up();
-      return false;
-    }
+  }
+  if (messages_.empty() && frames_->fault() != 0) {
+    exchange_->feed(FeedKind::kDisconnect, "", frames_->fault());
+    send_close(frames_->fault(), "");  // the exchange may be gone after it
+    finish_up();
   }
   if (messages_.empty()) return false;
   FrameReader::Message& message = messages_.front();

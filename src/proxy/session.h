@@ -46,7 +46,7 @@ class Session final : public Watcher, public std::enable_shared_from_this<Sessio
   // The answer cannot be completed: the client sees a connection that breaks.
   void abort();
   void accept_websocket(std::span<const Header> headers);
-  void send_message(Opcode opcode, std::string_view payload);
+  void send_message(Opcode opcode, std::string_view payload, uint16_t part);  // part: kMoreFollows, kContinues
   void send_close(uint16_t code, std::string_view reason);
   size_t unsent() const { return out_.size() - out_sent_; }
   const std::string& client_host() const { return client_host_; }

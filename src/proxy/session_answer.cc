@@ -21,6 +21,8 @@ std::string_view reason_of(int status) {
     case 201: return "Created";
     case 202: return "Accepted";
     case 204: return "No Content";
+    case 203: return "Non-Authoritative Information";
+    case 205: return "Reset Content";
     case 206: return "Partial Content";
     case 301: return "Moved Permanently";
     case 302: return "Found";
@@ -30,25 +32,37 @@ std::string_view reason_of(int status) {
     case 308: return "Permanent Redirect";
     case 400: return "Bad Request";
     case 401: return "Unauthorized";
+    case 402: return "Payment Required";
     case 403: return "Forbidden";
     case 404: return "Not Found";
     case 405: return "Method Not Allowed";
     case 406: return "Not Acceptable";
     case 408: return "Request Timeout";
     case 409: return "Conflict";
+    case 410: return "Gone";
     case 411: return "Length Required";
+    case 412: return "Precondition Failed";
     case 413: return "Content Too Large";
     case 415: return "Unsupported Media Type";
+    case 416: return "Range Not Satisfiable";
+    case 417: return "Expectation Failed";
     case 418: return "I'm a teapot";
     case 422: return "Unprocessable Entity";
+    case 423: return "Locked";
+    case 424: return "Failed Dependency";
+    case 425: return "Too Early";
     case 426: return "Upgrade Required";
+    case 428: return "Precondition Required";
     case 429: return "Too Many Requests";
     case 431: return "Request Header Fields Too Large";
+    case 451: return "Unavailable For Legal Reasons";
     case 500: return "Internal Server Error";
     case 501: return "Not Implemented";
     case 502: return "Bad Gateway";
     case 503: return "Service Unavailable";
     case 504: return "Gateway Timeout";
+    case 505: return "HTTP Version Not Supported";
+    case 507: return "Insufficient Storage";
     default: return "Status";
   }
 }
@@ -166,8 +180,10 @@ void Session::answer_error(int status, std::string_view text, std::span<const He
 void Session::abort() {
   if (is_closed_) return;
   if (frames_) return send_close(1011, "");
-  struct linger lingering{1, 0};  // a reset: the client must not take what it has for the whole
-  ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &lingering, sizeof(lingering));
+  send_out();
+  if (is_closed_) return;
+  struct linger lingering{1, 0};  // a reset, where nothing else shows that the answer is not whole
+  if (is_close_delimited_) ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &lingering, sizeof(lingering));
   close();
 }
 
@@ -209,8 +225,9 @@ void Session::accept_websocket(std::span<const Header> headers) {
   server_.look_again(*this);
 }
 
-void Session::send_message(Opcode opcode, std::string_view payload) {
-  if (frames_ && !close_sent_) write(make_frame(opcode, payload));
+void Session::send_message(Opcode opcode, std::string_view payload, uint16_t part) {
+  if (!frames_ || close_sent_) return;
+  write(make_frame((part & kContinues) ? Opcode::kContinue : opcode, payload, !(part & kMoreFollows)));
 }
 
 void Session::send_close(uint16_t code, std::string_view reason) {

@@ -1,5 +1,9 @@
 #include "proxy/websocket.h"
 
+#include <algorithm>
+#include <cctype>
+#include <utility>
+
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 
@@ -13,7 +17,7 @@ constexpr uint16_t kProtocolError = 1002, kNotText = 1007, kTooLarge = 1009;
 
 bool is_close_code(uint16_t code) {
   if (code >= 3000 && code < 5000) return true;
-  return code >= 1000 && code < 1012 && code != 1004 && code != 1005 && code != 1006;
+  return code >= 1000 && code < 1015 && code != 1004 && code != 1005 && code != 1006;
 }
 
 bool is_known(uint8_t opcode) { return opcode <= 2 || (opcode >= 8 && opcode <= 10); }
@@ -31,9 +35,15 @@ std::string accept_key(std::string_view key) {
   return out;
 }
 
-std::string make_frame(Opcode opcode, std::string_view payload) {
+bool is_websocket_key(std::string_view key) {
+  constexpr size_t kChars = 22;
+  auto is_base64 = [](unsigned char c) { return (c < 0x80 && std::isalnum(c)) || c == '+' || c == '/'; };
+  return key.size() == kChars + 2 && key.ends_with("==") && std::all_of(key.begin(), key.begin() + kChars, is_base64);
+}
+
+std::string make_frame(Opcode opcode, std::string_view payload, bool is_last) {
   std::string out;
-  out.push_back(static_cast<char>(0x80 | static_cast<uint8_t>(opcode)));
+  out.push_back(static_cast<char>((is_last ? 0x80 : 0) | static_cast<uint8_t>(opcode)));
   size_t size = payload.size();
   int size_bytes = size < 126 ? 0 : size < 65536 ? 2 : 8;
   out.push_back(static_cast<char>(size_bytes == 0 ? size : size_bytes == 2 ? 126 : 127));
@@ -55,17 +65,20 @@ bool FrameReader::fail(uint16_t code) {
 
 bool FrameReader::feed(std::string_view bytes, std::vector<Message>& out) {
   if (fault_ != 0) return false;
+  if (is_over_) return true;
   held_.append(bytes);
   bool more = true;
-  while (more)
+  while (more && !is_over_)
     if (!take_frame(out, more)) return false;
+  held_.erase(0, std::exchange(taken_, 0));
   return true;
 }
 
 bool FrameReader::take_frame(std::vector<Message>& out, bool& more) {
   more = false;
-  auto byte = [&](size_t i) { return static_cast<uint8_t>(held_[i]); };
-  if (held_.size() < 2) return true;
+  const std::string_view held = std::string_view(held_).substr(taken_);
+  auto byte = [&](size_t i) { return static_cast<uint8_t>(held[i]); };
+  if (held.size() < 2) return true;
   uint8_t opcode = byte(0) & 0x0f;
   bool is_last = byte(0) & 0x80, is_masked = byte(1) & 0x80;
   if ((byte(0) & 0x70) != 0 || !is_masked || !is_known(opcode)) return fail(kProtocolError);
@@ -74,17 +87,17 @@ bool FrameReader::take_frame(std::vector<Message>& out, bool& more) {
   if (is_control && (!is_last || size > 125)) return fail(kProtocolError);
   size_t size_bytes = size < 126 ? 0 : size == 126 ? 2 : 8;
   size_t head = 2 + size_bytes + 4;
-  if (held_.size() < head) return true;
+  if (held.size() < head) return true;
   if (size_bytes > 0) {
     size = 0;
     for (size_t i = 0; i < size_bytes; ++i) size = size << 8 | byte(2 + i);
     if (size < (size_bytes == 2 ? 126u : 65536u)) return fail(kProtocolError);
   }
   if (size > most_bytes_ || message_.size() + size > most_bytes_) return fail(kTooLarge);
-  if (held_.size() - head < size) return true;
-  std::string payload = held_.substr(head, size);
-  for (size_t i = 0; i < size; ++i) payload[i] = static_cast<char>(payload[i] ^ held_[head - 4 + i % 4]);
-  held_.erase(0, head + size);
+  if (held.size() - head < size) return true;
+  std::string payload(held.substr(head, size));
+  for (size_t i = 0; i < size; ++i) payload[i] = static_cast<char>(payload[i] ^ held[head - 4 + i % 4]);
+  taken_ += head + size;
   more = true;
   if (is_control) return take_control(static_cast<Opcode>(opcode), std::move(payload), out);
   return take_data(static_cast<Opcode>(opcode), is_last, std::move(payload), out);
@@ -102,6 +115,7 @@ bool FrameReader::take_control(Opcode opcode, std::string payload, std::vector<M
       if (!is_utf8(payload)) return fail(kNotText);
     }
   }
+  is_over_ = opcode == Opcode::kClose;
   message.payload = std::move(payload);
   out.push_back(std::move(message));
   return true;

@@ -13,8 +13,11 @@ std::string accept_key(std::string_view key);
 
 enum class Opcode : uint8_t { kContinue = 0, kText = 1, kBinary = 2, kClose = 8, kPing = 9, kPong = 10 };
 
-// A frame from the server: never masked, always final. Close: `payload` from close_payload().
-std::string make_frame(Opcode opcode, std::string_view payload);
+// Whether it is 16 bytes in base64, as a client's Sec-WebSocket-Key must be.
+bool is_websocket_key(std::string_view key);
+
+// A frame from the server: never masked. Close: `payload` from close_payload(). is_last: it ends its message.
+std::string make_frame(Opcode opcode, std::string_view payload, bool is_last = true);
 std::string close_payload(uint16_t code, std::string_view reason);
 
 class FrameReader {
@@ -37,10 +40,12 @@ class FrameReader {
   bool fail(uint16_t code);
 
   const size_t most_bytes_;
-  std::string held_;     // bytes of a frame that is not complete
+  std::string held_;     // bytes of frames, up to one that is not complete
+  size_t taken_ = 0;     // of held_: its frames are read
   std::string message_;  // fragments so far
   Opcode message_opcode_ = Opcode::kText;
   bool in_message_ = false;
+  bool is_over_ = false;  // a close frame has come: nothing after it counts
   uint16_t fault_ = 0;
 };
 

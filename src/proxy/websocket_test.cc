@@ -47,6 +47,20 @@ TEST(WebSocket, a_close_has_its_code_and_reason) {
   EXPECT_EQ(got[0].payload, "bye");
 }
 
+TEST(WebSocket, nothing_counts_after_a_close) {
+  FrameReader reader(100);
+  std::vector<FrameReader::Message> got;
+  ASSERT_TRUE(reader.feed(masked(0x88, close_payload(1000, "")) + masked(0x81, "late") + "\xff\xff", got));
+  ASSERT_TRUE(reader.feed(masked(0x89, "later"), got));
+  EXPECT_EQ(got.size(), 1u);
+}
+
+TEST(WebSocket, a_key_is_16_bytes_in_base64) {
+  EXPECT_TRUE(is_websocket_key("dGhlIHNhbXBsZSBub25jZQ=="));
+  for (const char* key : {"", "short", "!!!!IHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZQ=a"})
+    EXPECT_FALSE(is_websocket_key(key)) << key;
+}
+
 struct Broken {
   const char* what;
   std::string bytes;
@@ -89,6 +103,10 @@ TEST(WebSocket, frames_of_all_lengths_have_the_shortest_head) {
   EXPECT_EQ(make_frame(Opcode::kText, std::string(125, 'a')).size(), 127u);
   EXPECT_EQ(make_frame(Opcode::kText, std::string(126, 'a')).size(), 130u);
   EXPECT_EQ(make_frame(Opcode::kText, std::string(65536, 'a')).size(), 65546u);
+  EXPECT_EQ(make_frame(Opcode::kText, "a", false), std::string("\x01\x01"
+                                                               "a"));
+  EXPECT_EQ(make_frame(Opcode::kContinue, "a"), std::string("\x80\x01"
+                                                            "a"));
 }
 
 }  // namespace

@@ -16,16 +16,20 @@ namespace {
 
 constexpr size_t kReadBytes = 64 << 10;
 constexpr size_t kWriteAtBytes = 64 << 10;  // more than this in the output leaves at once
-constexpr size_t kKeepBytes = 1 << 20;      // buffers above this are given back when empty
+constexpr size_t kMostFds = 250;              // the kernel takes 253 at once (SCM_MAX_FD)
 constexpr size_t kMostReadBytes = 8 << 20;  // then other links have their turn
-
-size_t padded(size_t size) { return (size + 7) & ~size_t{7}; }
 
 Bytes table_bytes(const flatbuffers::FlatBufferBuilder& table) { return {table.GetBufferPointer(), table.GetSize()}; }
 
 std::string_view as_view(const flatbuffers::Vector<uint8_t>* bytes) {
   if (bytes == nullptr) return {};
   return {reinterpret_cast<const char*>(bytes->data()), bytes->size()};
+}
+
+// Empty buffers above this are given back: those of all links together stay within a bound, however many there are.
+size_t kept_bytes(size_t links) {
+  constexpr size_t kMost = 1 << 20, kLeast = 64 << 10, kTogether = 64 << 20;
+  return std::clamp(kTogether / std::max<size_t>(links, 1), kLeast, kMost);
 }
 
 }  // namespace
@@ -87,9 +91,11 @@ void Connection::after_append() {
   if (state_ == State::kOpen && unsent_bytes() >= kWriteAtBytes) write_some();
 }
 
-void Connection::send_fd(int fd) {
-  if (pipe_) return;  // descriptors do not travel over one
-  fds_out_.push_back(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+bool Connection::send_fd(int fd) {
+  if (pipe_) return true;  // descriptors do not travel over one
+  const int copy = fds_out_.size() < kMostFds ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
+  if (copy >= 0) fds_out_.push_back(copy);
+  return copy >= 0;
 }
 
 void Connection::flush() {
@@ -128,10 +134,9 @@ long Connection::write_once() {
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * 4)];
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMostFds)];
   if (!fds_out_.empty()) {
     size_t size = sizeof(int) * fds_out_.size();
-    NARKE_CHECK(fds_out_.size() <= 4);
     message.msg_control = control;
     message.msg_controllen = CMSG_SPACE(size);
     cmsghdr* head = CMSG_FIRSTHDR(&message);
@@ -165,7 +170,7 @@ void Connection::write_some() {
   }
   out_.clear();
   out_sent_ = 0;
-  out_.shrink_above(kKeepBytes);
+  out_.shrink_above(kept_bytes(reactor_.slots_.size()));
   if (wants_write_) reactor_.arm(slot_, EPOLLIN, EPOLL_CTL_MOD);
   wants_write_ = false;
 }
@@ -201,7 +206,7 @@ void Connection::read_encrypted() {
 void Connection::read_plain() {
   const size_t had = in_.size(), room = room_to_read();
   iovec part{in_.extend(room), room};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * 4)];
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMostFds)];
   msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
@@ -249,7 +254,7 @@ void Connection::parse() {
     at += whole;
   }
   in_.drop_front(at);
-  in_.shrink_above(kKeepBytes);
+  in_.shrink_above(kept_bytes(reactor_.slots_.size()));
 }
 
 void Connection::handle(const Frame& frame) {
@@ -274,12 +279,8 @@ std::string refusal_frame(const std::string& why) {
   flatbuffers::FlatBufferBuilder b;
   const auto text = b.CreateString(why);
   b.Finish(wire::CreateChallenge(b, kProtocolVersion, kProtocolVersion, 0, 0, text));
-  const size_t table = padded(b.GetSize());
-  const FrameHeader header{static_cast<uint32_t>(table), static_cast<uint16_t>(wire::MessageType::Challenge), 0,
-                           static_cast<uint32_t>(table), 0};
-  std::string out(reinterpret_cast<const char*>(&header), sizeof(header));
-  out.append(reinterpret_cast<const char*>(b.GetBufferPointer()), b.GetSize());
-  out.resize(sizeof(header) + table);
+  std::string out;
+  append_frame(&out, wire::MessageType::Challenge, b);
   return out;
 }
 

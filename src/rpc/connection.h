@@ -77,8 +77,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // Space for `size` raw bytes to fill in before anything else is called; saves a copy.
   uint8_t* send_with_room(wire::MessageType type, uint32_t call_id, const flatbuffers::FlatBufferBuilder& table,
                           size_t size);
-  // A copy of the descriptor travels with the next bytes written.
-  void send_fd(int fd);
+  // A copy of the descriptor travels with the next bytes written. False: there are none left, or too many lie here
+  // because the peer does not read.
+  [[nodiscard]] bool send_fd(int fd);
 
   // For a connection over a pipe: what came, and that nothing more will.
   void deliver(Bytes bytes);

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include <flatbuffers/flatbuffers.h>
 
@@ -50,6 +51,19 @@ struct Frame {
 // Whether a header is one that a peer of ours could have sent.
 inline bool is_sane(const FrameHeader& h) {
   return h.body_size <= kMaxBodyBytes && h.table_size <= h.body_size && h.table_size % 8 == 0 && h.flags == 0;
+}
+
+// Where what follows so many bytes begins.
+inline size_t padded(size_t size) { return (size + 7) & ~size_t{7}; }
+
+// The frame of a finished table alone, behind what is there.
+inline void append_frame(std::string* to, wire::MessageType type, const flatbuffers::FlatBufferBuilder& table) {
+  const auto size = static_cast<uint32_t>(padded(table.GetSize()));
+  const FrameHeader header{size, static_cast<uint16_t>(type), 0, size, 0};
+  const size_t start = to->size();
+  to->append(reinterpret_cast<const char*>(&header), sizeof(header));
+  to->append(reinterpret_cast<const char*>(table.GetBufferPointer()), table.GetSize());
+  to->resize(start + sizeof(header) + size, '\0');
 }
 
 }  // namespace narke::rpc

@@ -129,7 +129,17 @@ ConnectionPtr Reactor::add(ConnectionPtr connection, bool trusted) {
     connection->state_ = Connection::State::kOpen;
   else if (connection->is_server_)
     connection->send_challenge();
+  if (!trusted && connection->fd_ >= 0) limit_handshake(connection);
   return connection;
+}
+
+// The other end may take the stream and never speak: it is stopped, or is not what it was taken for.
+void Reactor::limit_handshake(const ConnectionPtr& connection) {
+  after(handshake_limit_, [link = std::weak_ptr(connection)] {
+    const ConnectionPtr still = link.lock();
+    if (still && still->state_ == Connection::State::kHandshaking)
+      still->fail(ErrorCode::kTimeout, "the other end did not answer the handshake in time");
+  });
 }
 
 ConnectionPtr Reactor::adopt_guest(int fd, bool tls, Handler* handler) {

@@ -75,6 +75,9 @@ class Reactor {
   // Waits until something happened, a timer is due, wake() was called, or timeout_ms passed (-1: no limit).
   // Returns the number of events; negative when a signal interrupted it.
   int wait(int timeout_ms);
+  // A link whose ends have not proved themselves to each other by then is closed. For those made from now on.
+  void set_handshake_limit(std::chrono::milliseconds limit) { handshake_limit_ = limit; }
+
   // Handles what wait() saw, runs due timers, delivers on_closed, flushes every connection written to.
   void dispatch();
   // Flushes every connection with unsent frames.
@@ -104,6 +107,7 @@ class Reactor {
   uint32_t add_slot(int fd);
   void free_slot(uint32_t slot);
   void arm(uint32_t slot, uint32_t events, int op);
+  void limit_handshake(const ConnectionPtr& connection);
   void mark_dirty(Connection& connection);
   void mark_closing(Connection& connection);
   // Its next bytes are in memory already.
@@ -126,6 +130,7 @@ class Reactor {
   std::unique_ptr<TlsKey> tls_key_;
   std::multimap<Clock::time_point, std::pair<TimerId, std::function<void()>>> timers_;
   TimerId next_timer_ = 1;
+  std::chrono::milliseconds handshake_limit_{30'000};
   std::atomic<int64_t> next_due_ns_;
   epoll_event events_[64];
   int event_count_ = 0;

@@ -15,12 +15,12 @@ struct Recorder : Handler {
   std::vector<std::string> frames;
   std::vector<std::string> closed;
   int opened = 0;
-  int fd = -1;
+  std::vector<int> fds;
   bool echo = false;
   void on_open(Connection&) override { ++opened; }
   void on_frame(Connection& link, const Frame& frame) override {
     frames.emplace_back(reinterpret_cast<const char*>(frame.raw.data()), frame.raw.size());
-    if (fd < 0) fd = link.take_fd();
+    if (const int fd = link.take_fd(); fd >= 0) fds.push_back(fd);
     if (!echo) return;
     flatbuffers::FlatBufferBuilder b;
     b.Finish(wire::CreateGoodbye(b));
@@ -103,15 +103,49 @@ TEST_F(Pair, descriptors_travel) {
   ASSERT_TRUE(turn_until([&] { return at_server_.opened == 1; }));
   int ends[2];
   ASSERT_EQ(pipe(ends), 0);
-  link_->send_fd(ends[1]);
+  EXPECT_TRUE(link_->send_fd(ends[1]));
   send_text(*link_, "with a descriptor");
   ASSERT_TRUE(turn_until([&] { return at_server_.frames.size() == 1; }));
-  ASSERT_GE(at_server_.fd, 0);
-  ASSERT_EQ(write(at_server_.fd, "hi", 2), 2);
+  ASSERT_EQ(at_server_.fds.size(), 1u);
+  ASSERT_EQ(write(at_server_.fds[0], "hi", 2), 2);
   char got[2];
   EXPECT_EQ(read(ends[0], got, 2), 2);
-  close(at_server_.fd);
+  close(at_server_.fds[0]);
   close(ends[0]);
+}
+
+TEST_F(Pair, many_descriptors_travel_at_once_and_too_many_are_not_taken) {
+  join();
+  ASSERT_TRUE(turn_until([&] { return at_server_.opened == 1; }));
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  size_t sent = 0;
+  while (sent < 1'000 && link_->send_fd(ends[0])) {
+    send_text(*link_, "with a descriptor");
+    ++sent;
+  }
+  EXPECT_GT(sent, 100u);
+  EXPECT_LT(sent, 1'000u);  // the peer has not read any
+  ASSERT_TRUE(turn_until([&] { return at_server_.frames.size() == sent; }));
+  EXPECT_EQ(at_server_.fds.size(), sent);
+  EXPECT_TRUE(link_->send_fd(ends[1]));
+  for (int fd : at_server_.fds) close(fd);
+  close(ends[0]);
+  close(ends[1]);
+}
+
+TEST_F(Pair, a_peer_that_takes_the_link_and_never_speaks_is_given_up) {
+  join();
+  int ends[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+  client_->set_handshake_limit(std::chrono::milliseconds(20));
+  Recorder waiting;
+  const ConnectionPtr silent = client_->adopt(ends[0], false, &waiting);
+  send_text(*silent, "never read");
+  ASSERT_TRUE(turn_until([&] { return waiting.closed.size() == 1 && at_server_.opened == 1; }));
+  EXPECT_NE(waiting.closed[0].find("handshake"), std::string::npos);
+  EXPECT_TRUE(link_->is_open());
+  close(ends[1]);
 }
 
 TEST_F(Pair, the_end_of_a_peer_is_told_once) {

@@ -18,6 +18,7 @@ namespace {
 constexpr char kMagic[] = "NARKE1";
 constexpr size_t kMagicBytes = sizeof(kMagic) - 1;
 constexpr size_t kMostGuests = 1024;  // whose preface is not complete
+constexpr size_t kAtOnce = 64;
 constexpr auto kPrefaceLimit = std::chrono::seconds(5);
 constexpr int kBacklog = 4096;
 constexpr char kKinds[] = {static_cast<char>(LinkKind::kNode), static_cast<char>(LinkKind::kProgram),
@@ -198,7 +199,7 @@ Result<std::unique_ptr<Door>> Door::open(Reactor& reactor, const std::string& ho
   }
   std::unique_ptr<Door> door(new Door(reactor, fd, std::move(arrival), std::move(log)));
   door->port_ = port_of(fd);
-  reactor.watch(fd, [raw = door.get()] { raw->accept_all(); });
+  reactor.watch(fd, [raw = door.get()] { raw->accept_some(); });
   return door;
 }
 
@@ -208,17 +209,25 @@ Door::~Door() {
   ::close(fd_);
 }
 
-void Door::accept_all() {
-  int fd;
-  while ((fd = accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
-    if (guests_.size() >= kMostGuests) {
-      ::close(fd);
-      continue;
-    }
+// Some at a time: thousands may come at once, and what the first ones say is read in between.
+void Door::accept_some() {
+  for (size_t i = 0; i < kAtOnce; ++i) {
+    const int fd = accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0) return;
+    if (guests_.size() >= kMostGuests) make_room();
     prepare_stream(fd);
     guests_[fd].limit = reactor_.after(kPrefaceLimit, [this, fd] { dismiss(fd, true); });
     reactor_.watch(fd, [this, fd] { read_some(fd); });
   }
+}
+
+// Whoever has been silent for longest goes: those who only hold the door keep nobody out.
+void Door::make_room() {
+  const auto first = std::min_element(guests_.begin(), guests_.end(),
+                                      [](const auto& a, const auto& b) { return a.second.limit < b.second.limit; });
+  const int fd = first->first;
+  read_some(fd);
+  dismiss(fd, true);
 }
 
 void Door::read_some(int fd) {

@@ -81,7 +81,8 @@ class Door {
   };
   Door(Reactor& reactor, int fd, Arrival arrival, Log log)
       : reactor_(reactor), fd_(fd), arrival_(std::move(arrival)), log_(std::move(log)) {}
-  void accept_all();
+  void accept_some();
+  void make_room();
   // Why this preface is not let in; empty: it is.
   std::string objection(const std::optional<Preface>& preface, int fd) const;
   void turn_away(int fd, const std::string& why);

@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -257,6 +258,27 @@ TEST_F(DoorTest, an_old_version_is_refused_with_both_versions) {
   frame.resize(16 + table);
   const std::string answer = answer_to(write_preface({.kind = LinkKind::kNode}) + frame);
   EXPECT_THAT(answer, HasSubstr("speaks protocol version 1, this program 2: use matching releases"));
+}
+
+TEST_F(DoorTest, more_than_it_listens_to_at_once_are_all_let_in_and_the_silent_keep_nobody_out) {
+  constexpr size_t kEach = 1'200;  // of each kind, both ends in this process
+  rlimit files{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &files), 0);
+  files.rlim_cur = files.rlim_max;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &files), 0);
+  if (files.rlim_cur < 5 * kEach) GTEST_SKIP() << "too few open files are allowed";
+  open(TlsUse::Never);
+  const std::string preface = write_preface({.kind = LinkKind::kNode});
+  std::vector<int> fds;
+  for (size_t i = 0; i < 2 * kEach; ++i) {
+    auto fd = begin_connect("127.0.0.1", door_->port());
+    ASSERT_TRUE(fd.ok());
+    fds.push_back(fd.value());
+    const bool is_silent = i < kEach;
+    if (!is_silent) ASSERT_EQ(send(fds.back(), preface.data(), preface.size(), MSG_NOSIGNAL), ssize_t{kPrefaceBytes});
+  }
+  EXPECT_TRUE(turn_until([&] { return prefaces_.size() == kEach; })) << prefaces_.size();
+  for (const int fd : fds) ::close(fd);
 }
 
 TEST_F(DoorTest, a_port_in_use_is_an_error_that_names_it) {

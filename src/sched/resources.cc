@@ -25,6 +25,8 @@ bool has_devices(std::string_view name) {
   return std::find(kNames.begin(), kNames.end(), name) != kNames.end();
 }
 
+bool is_implicit(std::string_view name) { return name.starts_with("node:__internal_implicit_resource_"); }
+
 // ---- ResourceSet -------------------------------------------------------------------------------------------
 
 ResourceSet::ResourceSet(std::initializer_list<Entry> entries) {
@@ -64,9 +66,11 @@ bool ResourceSet::contains(const ResourceSet& demand) const { return lacking(dem
 
 std::string_view ResourceSet::lacking(const ResourceSet& demand) const {
   for (const Entry& entry : demand.entries_)
-    if (entry.amount > 0 && get(entry.name) < entry.amount) return entry.name;
+    if (entry.amount > 0 && on_hand(entry.name) < entry.amount) return entry.name;
   return {};
 }
+
+Amount ResourceSet::on_hand(std::string_view name) const { return get(name) + (is_implicit(name) ? kOne : 0); }
 
 bool ResourceSet::intersects(const ResourceSet& other) const {
   for (const Entry& entry : entries_)

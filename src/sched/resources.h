@@ -22,6 +22,10 @@ inline constexpr Amount kOne = 10'000;
 // "1", "0.5": the shortest exact text of an amount.
 std::string amount_text(Amount amount);
 
+// Whether every node has one of it without being told so. In a set that is a supply, what is in use of such a resource
+// stands as a negative amount. Ray's Serve bounds a deployment's replicas on a node this way.
+bool is_implicit(std::string_view name);
+
 // Names and amounts, sorted by name. Names absent count as 0; amounts may be negative.
 class ResourceSet {
  public:
@@ -39,7 +43,8 @@ class ResourceSet {
   void add(std::string_view name, Amount amount);
   void add(const ResourceSet& other);
   void subtract(const ResourceSet& other);
-  // Whether every amount of `demand` is there.
+  Amount on_hand(std::string_view name) const;  // of a supply: with the one that an implicit resource has
+  // Whether every amount of `demand` is on hand.
   bool contains(const ResourceSet& demand) const;
   // The first name of `demand` of which there is not enough; empty when all is there.
   std::string_view lacking(const ResourceSet& demand) const;

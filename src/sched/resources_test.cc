@@ -88,6 +88,21 @@ TEST(ResourcePool, ResizingKeepsWhatIsInUse) {
   EXPECT_EQ(pool.available(), pool.total());
 }
 
+TEST(ResourcePool, HasOneOfWhatIsImplicit) {
+  const std::string name = "node:__internal_implicit_resource_app:model";
+  const ResourceSet third = {{name, kOne / 3}};
+  ResourcePool pool(ResourceSet{{"CPU", kOne}});
+  EXPECT_FALSE(pool.feasible({{name, 2 * kOne}}));
+  std::vector<Allocation> held;
+  while (auto got = pool.allocate(third)) held.push_back(*got);
+  EXPECT_EQ(held.size(), 3u);
+  EXPECT_TRUE(pool.feasible(third));
+  EXPECT_TRUE(pool.fits({{"node:__internal_implicit_resource_app:other", kOne}}));
+  EXPECT_FALSE(ResourcePool::mirror(pool.total(), pool.available()).fits(third));
+  for (const Allocation& each : held) pool.release(each);
+  EXPECT_EQ(pool.available(), pool.total());
+}
+
 // Property: whatever is taken and given back, in any order, nothing is lost, made or given twice.
 TEST(ResourcePool, BalancesUnderRandomUse) {
   for (uint32_t seed = 0; seed < 200; ++seed) {

@@ -2,8 +2,10 @@
 //
 // Each node is a link of its own that joins, says twice a second that it lives, and answers what the head asks of it:
 // actors start and end at once, bundles are reserved. The driver talks to the head's daemon as every driver does, and
-// calls each actor over a link of its own through the nodes' door, as programs of different hosts do.
+// calls each actor over a link of its own through the nodes' door, as programs of different hosts do. At last every
+// node wants to know of all others while every node's free resources change with every sign of life.
 // benchmarks/crowd.py starts the head and prints the table.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -74,7 +76,11 @@ double resident_mb(int pid) {
 class Member : public rpc::Handler {
  public:
   Member(uint64_t number, const std::string& token, const std::string& door)
-      : id_(numbered<NodeId>(number, 'N')), door_(door), reactor_({token, "", node::as_program(id_)}) {}
+      : id_(numbered<NodeId>(number, 'N')), door_(door), reactor_({token, "", node::as_program(id_)}) {
+    resources_ = {
+        {"CPU", 64 * kOne}, {"memory", 64'000'000'000 * kOne}, {"object_store_memory", 16'000'000'000 * kOne}};
+    resources_.set("node:10.0." + std::to_string(number / 250) + "." + std::to_string(number % 250), kOne);
+  }
 
   void join(const std::string& head) {
     auto link = reactor_.connect_tcp(head, {.kind = rpc::LinkKind::kNode}, this);
@@ -94,19 +100,37 @@ class Member : public rpc::Handler {
     turn();
   }
   void beat() {
+    sched::ResourceSet free = resources_;
+    if (ages_ != nullptr) {
+      free.add("CPU", -static_cast<sched::Amount>(++beats_));
+      said_at_.push_back(Clock::now());
+    }
     Builder b(256);
-    const auto total = node::pack_resources(b, resources_), available = node::pack_resources(b, resources_);
+    const auto total = node::pack_resources(b, resources_), available = node::pack_resources(b, free);
     b.Finish(wire::CreateNodeReport(b, total, available));
     link_->send(MessageType::NodeReport, 0, b);
     reactor_.flush_all();
   }
+  // From now on what it has free changes with each beat, and it wants to know of the others. ages: how old what it is
+  // told is then, in seconds, if it is one of those that look.
+  void get_busy(std::map<NodeId, Member*>& all, std::vector<double>& ages, bool looks) {
+    all_ = &all;
+    ages_ = &ages;
+    looks_ = looks;
+    Builder b(32);
+    b.Finish(wire::CreateWantView(b));
+    link_->send(MessageType::WantView, 0, b);
+    reactor_.flush_all();
+  }
+  const NodeId& id() const { return id_; }
+  size_t told_bytes() const { return told_bytes_; }
   void turn() {
     reactor_.wait(0);
     reactor_.dispatch();
   }
   int fd() const { return reactor_.epoll_fd(); }
   bool has_joined() const { return joined_; }
-  bool is_lost() const { return lost_; }
+  const std::string& lost() const { return lost_; }  // why the head let it go; empty: it did not
 
  private:
   void on_frame(rpc::Connection&, const rpc::Frame& frame) override {
@@ -129,10 +153,27 @@ class Member : public rpc::Handler {
         link_->send(MessageType::BundlesReserved, 0, b);
         break;
       }
+      case MessageType::ClusterView:
+        told_bytes_ += frame.table.size();
+        if (looks_) look(*frame.as<wire::ClusterView>());
+        break;
       default: break;
     }
   }
-  void on_closed(rpc::Connection&, const Error&) override { lost_ = true; }
+  void on_closed(rpc::Connection&, const Error& why) override { lost_ = "a node's link ended: " + why.message; }
+
+  void look(const wire::ClusterView& view) {
+    for (const wire::NodeState* state : *view.nodes()) {
+      const auto at = all_->find(NodeId::from_wire(state->node()));
+      if (at == all_->end() || state->total() != nullptr) continue;
+      for (const wire::Resource* free : *state->available())
+        at->second->told(static_cast<size_t>(resources_.get("CPU") - free->amount()), *ages_);
+    }
+  }
+  // Another knows of this one's beat of that number.
+  void told(size_t beat, std::vector<double>& ages) const {
+    if (beat > 0 && beat <= said_at_.size()) ages.push_back(seconds_since(said_at_[beat - 1]));
+  }
 
   void news(const ActorId& actor, wire::ActorNewsKind kind) {
     Builder b(256);
@@ -149,11 +190,17 @@ class Member : public rpc::Handler {
 
   NodeId id_;
   std::string door_;
-  sched::ResourceSet resources_{{"CPU", 64 * kOne}};
+  sched::ResourceSet resources_;
   rpc::Reactor reactor_;
   rpc::ConnectionPtr link_;
   std::unordered_map<ActorId, int> incarnations_;
-  bool joined_ = false, lost_ = false;
+  bool joined_ = false;
+  std::string lost_;
+  std::map<NodeId, Member*>* all_ = nullptr;
+  std::vector<double>* ages_ = nullptr;
+  std::vector<Clock::time_point> said_at_;  // by beat since it is busy
+  size_t beats_ = 0, told_bytes_ = 0;
+  bool looks_ = false;
 };
 
 // ---- the workers: one answer to every call -----------------------------------------------------------------
@@ -345,6 +392,7 @@ class Crowd {
     until("the driver to register", [&] { return driver.is_registered(); });
     play_actors(driver);
     play_groups(driver);
+    play_busy();
     std::printf(", \"end_mb\": %.1f}\n", resident_mb(arguments_.head_pid));
     return 0;
   }
@@ -376,7 +424,7 @@ class Crowd {
     while (!beats_.empty() && beats_.front().first <= now) {
       Member* member = beats_.front().second;
       beats_.pop_front();
-      if (member->is_lost()) stop("the head has lost a node");
+      if (!member->lost().empty()) stop(member->lost());
       member->beat();
       beats_.emplace_back(now + kBeat, member);
     }
@@ -433,6 +481,36 @@ class Crowd {
     const double removed =
         pace("groups to go", count, 200, [&](size_t i) { driver.remove_group(i); }, [&] { return driver.removed(); });
     std::printf(", \"groups\": %d, \"groups_per_s\": %.0f, \"removed_per_s\": %.0f", count, created, removed);
+  }
+
+  void play_busy() {
+    std::map<NodeId, Member*> all;
+    std::vector<double> ages;
+    for (const auto& member : members_) all[member->id()] = member.get();
+    const size_t each = std::max<size_t>(members_.size() / 8, 1);
+    for (size_t i = 0; i < members_.size(); ++i) {
+      members_[i]->get_busy(all, ages, i % each == 0);
+      turn(0);
+    }
+    wait(arguments_.idle_s);  // all have been told everything once, and what is told is at its pace
+    ages.clear();
+    const double before = cpu_seconds(arguments_.head_pid);
+    const size_t told = count_told();
+    const auto begun = Clock::now();
+    wait(arguments_.idle_s);
+    const double lasted = seconds_since(begun);
+    std::sort(ages.begin(), ages.end());
+    const auto part = [&](double share) {
+      return ages.empty() ? 0 : ages[static_cast<size_t>(share * static_cast<double>(ages.size() - 1))];
+    };
+    std::printf(", \"busy_cpu\": %.3f, \"told_kb_s\": %.1f, \"age_p50_s\": %.2f, \"age_max_s\": %.2f",
+                (cpu_seconds(arguments_.head_pid) - before) / lasted,
+                static_cast<double>(count_told() - told) / lasted / 1000 / arguments_.nodes, part(0.5), part(1));
+  }
+  size_t count_told() const {
+    size_t bytes = 0;
+    for (const auto& member : members_) bytes += member->told_bytes();
+    return bytes;
   }
 
   Arguments arguments_;

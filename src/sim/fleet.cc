@@ -189,7 +189,8 @@ std::string text_of(const Fault& fault) {
                                            "a partition",
                                            "a host stalls",
                                            "a stream breaks",
-                                           "streams are slow"};
+                                           "streams are slow",
+                                           "streams of a host and the head are slow"};
   return std::string(kNames[static_cast<size_t>(fault.kind)]) + " at " + std::to_string(fault.at_us / kMs) +
          " ms for " + std::to_string(fault.for_us / kMs) + " ms, dice " + std::to_string(fault.dice);
 }
@@ -205,6 +206,9 @@ std::vector<Fault> draw_plan(const FleetConfig& config) {
     fault.dice = dice.random();
     plan.push_back(fault);
   }
+  for (int i = 0; i < config.slow_heads; ++i)
+    plan.push_back({Fault::Kind::kSlowHead, dice.between(0, config.faults_over_us), dice.between(kSecond, 10 * kSecond),
+                    dice.random()});
   return plan;
 }
 
@@ -244,6 +248,9 @@ void Fleet::befall(const Fault& fault) {
     case Fault::Kind::kSlow:
       network_.slow_down(20 * kMs);
       return timeline_.after(fault.for_us, [this] { network_.slow_down(0); });
+    case Fault::Kind::kSlowHead:
+      network_.slow_between(0, one.index(), 300 * kMs);
+      return timeline_.after(fault.for_us, [this, &one] { network_.slow_between(0, one.index(), 0); });
   }
 }
 
@@ -299,7 +306,7 @@ void Fleet::come_to_rest() {
   calm_ = true;
   head_dies_ = false;
   network_.heal();
-  network_.slow_down(0);
+  network_.all_swift();
   note("the faults are over");
   const int64_t limit = timeline_.now_us() + kRestUs;
   while (!all_done() && timeline_.now_us() < limit) play(timeline_.now_us() + kSecond);
@@ -350,6 +357,8 @@ FleetConfig small_config(uint64_t seed) {
   config.errand.groups = static_cast<int>(dice.below(8));
   config.faults = static_cast<int>(dice.below(16));
   config.trouble = dice.chance(300) ? 0 : static_cast<int>(dice.below(20));
+  config.slow_heads =
+      seed < 2'000 ? 0 : static_cast<int>(dice.below(6));  // those below keep the runs they are known by
   return config;
 }
 

@@ -37,7 +37,8 @@ struct Fault {
     kStall,
     kCutStream,
     kSlow,
-    kLast = kSlow
+    kLast = kSlow,  // of those that are drawn for every seed
+    kSlowHead
   };
   Kind kind;
   int64_t at_us;
@@ -54,6 +55,7 @@ struct FleetConfig {
   int drivers = 4;
   Errand errand{200, 12, 6, 10 * kSecond, true};
   int faults = 12;
+  int slow_heads = 0;  // hosts that now and then hear the head later than each other
   int64_t faults_over_us = 12 * kSecond;
   int trouble = 5;  // in a thousand: tasks and calls that kill their worker, actors whose __init__ fails
   uint64_t check_every = 1;  // steps of daemons between looks at their books

@@ -33,6 +33,22 @@ std::vector<Fault> only(Fault::Kind kind, int count) {
   return plan;
 }
 
+// What befalls a node's programs between what it tells a new head it has, and that head's answer: hosts stall and
+// workers die while the head is away, and all go on at about the same time.
+TEST(Fleet, what_happens_while_a_head_returns_is_heard) {
+  for (uint64_t seed = 60; seed < 68; ++seed) {
+    FleetConfig config = small_config(seed);
+    config.trouble = 0;
+    std::vector<Fault> plan{{Fault::Kind::kKillHead, 5 * kSecond, kSecond, seed}};
+    for (uint64_t i = 0; i < 6; ++i) {
+      const uint64_t dice = uint64_t{0x9e3779b97f4a7c15} * (seed + i);
+      plan.push_back({Fault::Kind::kStall, 5 * kSecond + 300 * kMs * static_cast<int64_t>(i), 2 * kSecond, dice});
+      plan.push_back({Fault::Kind::kKillWorker, 6 * kSecond + 100 * kMs * static_cast<int64_t>(i), 0, dice});
+    }
+    EXPECT_EQ(run_fleet(config, plan).broken, "") << seed;
+  }
+}
+
 class OneKind : public ::testing::TestWithParam<Fault::Kind> {};
 TEST_P(OneKind, OfFaultLosesAndLeaksNothing) {
   for (uint64_t seed = 50; seed < 54; ++seed) {
@@ -45,6 +61,21 @@ INSTANTIATE_TEST_SUITE_P(Fleet, OneKind,
                          ::testing::Values(Fault::Kind::kKillWorker, Fault::Kind::kKillDaemon, Fault::Kind::kCutStream,
                                            Fault::Kind::kStall, Fault::Kind::kSlow, Fault::Kind::kPart,
                                            Fault::Kind::kKillHead, Fault::Kind::kKillHeadWriting));
+
+// Nodes that come while their way to the head is slow: others know of them, and ask them, before they know that they
+// have joined.
+TEST(Fleet, ANodeMayHearOthersBeforeTheHeadAnswersIt) {
+  for (uint64_t seed = 60; seed < 68; ++seed) {
+    const FleetConfig config = small_config(seed);
+    std::vector<Fault> plan;
+    for (uint64_t host = 2; host < static_cast<uint64_t>(config.hosts); host += 2) {
+      plan.push_back({Fault::Kind::kSlowHead, 0, 9 * kSecond, host});
+      for (int64_t i = 0; i < 5; ++i)
+        plan.push_back({Fault::Kind::kKillDaemon, 3 * kSecond + i * kSecond, 200 * kMs, host});
+    }
+    EXPECT_EQ(run_fleet(config, plan).broken, "") << seed;
+  }
+}
 
 class PlantedBug : public ::testing::TestWithParam<Planted> {};
 TEST_P(PlantedBug, IsSeenByTheInvariants) {

@@ -104,7 +104,9 @@ void Network::knock(const LinePtr& line, Accept accept) {
 int64_t Network::delay_us(int from, int to) {
   if (from == to) return timeline_.between(10, 40);
   const int64_t spike = timeline_.chance(5) ? timeline_.between(0, 50 * kMs) : 0;
-  return timeline_.between(80, 300) + spike + (extra_us_ ? timeline_.between(0, extra_us_) : 0);
+  const auto slow = slow_between_.find({std::min(from, to), std::max(from, to)});
+  return timeline_.between(80, 300) + spike + (extra_us_ ? timeline_.between(0, extra_us_) : 0) +
+         (slow == slow_between_.end() ? 0 : slow->second);
 }
 
 std::vector<LinePtr> Network::lines_between_hosts() {

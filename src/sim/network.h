@@ -5,6 +5,7 @@
 // that is stalled takes its bytes later. A program's end is heard at once; a host's that loses power only by silence.
 #pragma once
 
+#include <algorithm>
 #include <deque>
 #include <functional>
 #include <map>
@@ -88,6 +89,9 @@ class Network {
   int64_t stalled_until_us(int host) const { return stalled_until_us_[static_cast<size_t>(host)]; }
   // More delay on every way between hosts.
   void slow_down(int64_t extra_us) { extra_us_ = extra_us; }
+  // The same between two hosts alone; 0: no more.
+  void slow_between(int a, int b, int64_t extra_us) { slow_between_[{std::min(a, b), std::max(a, b)}] = extra_us; }
+  void all_swift() { slow_down(0), slow_between_.clear(); }
   // A random stream between two hosts breaks. False: there is none.
   bool cut_one();
   // A host loses power: the other ends hear nothing.
@@ -107,6 +111,7 @@ class Network {
   uint64_t parting_ = 0;
   std::vector<int64_t> stalled_until_us_;
   int64_t extra_us_ = 0;
+  std::map<std::pair<int, int>, int64_t> slow_between_;
 };
 
 }  // namespace narke::sim

@@ -247,10 +247,17 @@ void Program::on_granted(uint64_t cls, const wire::LeaseReply& reply) {
   dial_worker(kept);
 }
 
+// The head counts this program's node as gone, its job as ended and the job's groups as removed; others hear of that
+// before this node hears of its own end.
+bool Program::has_ended_for_head() const {
+  Host& head = cast_.host(0);
+  return head.is_up() && head.service().cluster().controller().nodes.find_ended(cast_.host(host_).node()) != nullptr;
+}
+
 // A task of the class ends with the cause, if it is a good one.
 void Program::on_refused(uint64_t cls, const wire::LeaseReply& reply) {
   const uint64_t group = cls >> 16;
-  const bool removed = group > 0 && groups_[group - 1].stage >= Stage_::kRemoving;
+  const bool removed = group > 0 && (groups_[group - 1].stage >= Stage_::kRemoving || has_ended_for_head());
   const std::string message = node::text_of(reply.message());
   const bool is_good = (reply.failure() == wire::FailureKind::PlacementGroupRemoved && removed) ||
                        reply.failure() == wire::FailureKind::RuntimeEnv;  // its workers died before they began

@@ -131,6 +131,7 @@ class Program : private rpc::Handler {
   void end_task(uint32_t task, Outcome outcome);
   void fail_attempt(uint32_t task);
   void on_node_gone(const NodeId& node);
+  bool has_ended_for_head() const;
   node::LeaseRequest request_of(uint64_t cls);
 
   // working (program_worker.cc)

@@ -74,6 +74,9 @@ class StoreCore {
   uint32_t seal_secondary(const ObjectId& id, int64_t now_ns);
   void abort_secondary(const ObjectId& id, int64_t now_ns);
   bool promote(const ObjectId& id);
+  // See Server::adopt_spilled() and Server::spill_to().
+  bool adopt_spilled(const ObjectId& id, uint64_t owner, uint64_t file, uint64_t size);
+  void spill_each_alone() { config_.can_spill = true, config_.spill_file_bytes = 0; }
   Pinned pinned(uint32_t slot) const;
   ObjectPresence presence(const ObjectId& id) const;
   void erase(const ObjectId& id, int64_t now_ns);

@@ -80,6 +80,17 @@ bool StoreCore::promote(const ObjectId& id) {
   return true;
 }
 
+bool StoreCore::adopt_spilled(const ObjectId& id, uint64_t owner, uint64_t file, uint64_t size) {
+  auto claim = arena_.claim(id, kServer, 0, size, owner);
+  if (claim.outcome != Arena::Claim::kClaimed) return false;
+  Control writing = arena_.control(claim.slot);
+  copies_[claim.slot] = {file, 0, size, 0};
+  files_[file] = {size, 1};
+  disk_bytes_ += size;
+  NARKE_CHECK(arena_.change(claim.slot, writing, {SlotState::kSpilled, kServer, writing.generation}));
+  return true;
+}
+
 Pinned StoreCore::pinned(uint32_t slot) const {
   const Slot& at = arena_.at(slot);
   uint64_t owner = at.owner.load(std::memory_order_relaxed);

@@ -238,6 +238,31 @@ TEST_F(SecondaryTest, PinBringsObjectsBackFromDisk) {
   server().unpin(pinned.value().slot, node_->now);
 }
 
+TEST_F(SecondaryTest, WhatAnotherNodeHasSpilledIsTakenOver) {
+  make(32 * kMiB);
+  auto shared = std::make_unique<FakeIo>();
+  FakeIo& storage = *shared;
+  server().spill_to(std::move(shared));
+  storage.files[77][object(1).hex()] = std::string(10 * kMiB, 'x');
+  ASSERT_TRUE(server().adopt_spilled(object(1), 5, 77, 10 * kMiB));
+  EXPECT_FALSE(server().adopt_spilled(object(1), 5, 78, 10 * kMiB));
+  EXPECT_EQ(presence(1), ObjectPresence::kSpilled);
+  auto pinned = pin(object(1));
+  ASSERT_TRUE(pinned.ok());
+  EXPECT_EQ(pinned.value().size, 10 * kMiB);
+  EXPECT_EQ(pinned.value().owner, 5u);
+  EXPECT_EQ(pinned.value().data[10 * kMiB - 1], 'x');
+  server().unpin(pinned.value().slot, node_->now);
+
+  Program& program = node_->add();
+  for (uint32_t i = 2; i < 6; ++i) ASSERT_EQ(node_->put(program, object(i), 10 * kMiB, 'a'), kCreated);
+  EXPECT_EQ(presence(1), ObjectPresence::kSpilled);
+  for (const auto& [file, contents] : storage.files) EXPECT_EQ(contents.size(), 1u);  // each alone
+  server().erase_owned(5, node_->now);
+  EXPECT_EQ(presence(1), ObjectPresence::kAbsent);
+  EXPECT_FALSE(storage.files.contains(77));
+}
+
 TEST_F(SecondaryTest, AnswersMayLeadToFurtherCalls) {
   make(32 * kMiB);
   Program& program = node_->add();

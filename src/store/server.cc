@@ -77,6 +77,7 @@ class Server::Out : public CoreOut {
   void start(SpillJob job) override { io_->start(std::move(job)); }
   void remove_file(uint64_t file) override { io_->remove(file); }
   void log(const std::string& message) override { out_.log(message); }
+  void spill_to(SpillIo* io) { io_ = io; }
 
   // Answers to the node itself; called when the core has returned.
   std::deque<std::function<void()>> answers;
@@ -293,6 +294,20 @@ Pinned Server::seal_secondary(const ObjectId& id, int64_t now_ns) {
 void Server::abort_secondary(const ObjectId& id, int64_t now_ns) {
   core_->abort_secondary(id, now_ns);
   after_event();
+}
+
+bool Server::adopt_spilled(const ObjectId& id, uint64_t owner, uint64_t file, uint64_t size) {
+  return core_->adopt_spilled(id, owner, file, size);
+}
+
+void Server::spill_to(std::unique_ptr<SpillIo> io) {
+  NARKE_CHECK(core_->stats().written_bytes == 0);
+  if (io_ && io_->event_fd() >= 0) epoll_ctl(event_fd_, EPOLL_CTL_DEL, io_->event_fd(), nullptr);
+  io_ = std::move(io);
+  out_->spill_to(io_.get());
+  epoll_event readable{.events = EPOLLIN, .data = {}};
+  NARKE_CHECK(io_->event_fd() < 0 || epoll_ctl(event_fd_, EPOLL_CTL_ADD, io_->event_fd(), &readable) == 0);
+  core_->spill_each_alone();
 }
 
 bool Server::promote(const ObjectId& id) { return core_->promote(id); }

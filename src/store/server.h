@@ -152,6 +152,12 @@ class Server : public ProgramStore {
   // Gives up what was not sealed. Nobody may write to its data any more.
   void abort_secondary(const ObjectId& id, int64_t now_ns);
   bool promote(const ObjectId& id) override;
+  // Takes over an object that another node has spilled: the SpillIo knows it as this file, and reads it like one of
+  // this node's own. False: an object of this id is here, or the index is full.
+  bool adopt_spilled(const ObjectId& id, uint64_t owner, uint64_t file, uint64_t size);
+  // From now on objects go there, each as a file of its own. Before anything was spilled.
+  void spill_to(std::unique_ptr<SpillIo> io);
+  const uint8_t* base() const { return static_cast<const uint8_t*>(base_); }  // where this process has mapped fd()
   ObjectPresence presence(const ObjectId& id) const;
   uint64_t capacity_bytes() const { return capacity_bytes_; }
 

@@ -9,12 +9,16 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "worker/adopted.h"
+
 namespace narke::worker {
 namespace {
 
 constexpr auto kTick = std::chrono::milliseconds(1);
 constexpr auto kSignalCheck = std::chrono::milliseconds(100);
 constexpr auto kBlockedAfter = std::chrono::milliseconds(2);
+constexpr auto kReplyIsLate = std::chrono::milliseconds(500);
+constexpr auto kReapPeriod = std::chrono::seconds(5);
 constexpr auto kLongTask = std::chrono::milliseconds(5);
 constexpr int kQuietTicks = 3;
 constexpr auto kRegisterLimit = std::chrono::seconds(30);
@@ -93,6 +97,14 @@ Status Engine::listen() {
   return reactor_.listen(self_.endpoint, [this](rpc::Connection&) -> rpc::Handler* { return this; });
 }
 
+// Daemons that user code started and that have ended would stay until the worker does.
+static void keep_reaping(rpc::Reactor& reactor) {
+  reactor.after(kReapPeriod, [&reactor] {
+    reap_adopted();
+    keep_reaping(reactor);
+  });
+}
+
 Status Engine::register_here(const EngineConfig& config) {
   flatbuffers::FlatBufferBuilder b(512);
   auto worker = self_.worker.to_wire<wire::WorkerId>();
@@ -132,6 +144,7 @@ Status Engine::register_here(const EngineConfig& config) {
       result = store.error();
   });
   wait(held, [&] { return answered; }, Clock::now() + kRegisterLimit);
+  if (is_worker()) keep_reaping(reactor_);
   return result;
 }
 
@@ -282,6 +295,7 @@ Waited Engine::wait(Lock& lock, const std::function<bool()>& ready, Deadline dea
   // A signal may come just before the wait begins: where one may end it, it is looked for now and then.
   bool heeds_signals = interrupt_check_ && (may_block || kind_ == wire::ProgramKind::Driver);
   bool said_blocked = false;
+  const auto patience = running_here().awaits_reply ? kReplyIsLate : kBlockedAfter;
   auto began = Clock::now();
   Waited result = Waited::kReady;
   Waiter self;
@@ -296,11 +310,11 @@ Waited Engine::wait(Lock& lock, const std::function<bool()>& ready, Deadline dea
       result = Waited::kTimeout;
       break;
     }
-    if (may_block && !said_blocked && now - began >= kBlockedAfter) {
+    if (may_block && !said_blocked && now - began >= patience) {
       send_blocked(true);
       said_blocked = true;
     }
-    bool watch_block = may_block && !said_blocked;
+    bool watch_block = may_block && !said_blocked && patience == kBlockedAfter;
     if (leader_ == Leader::kNone) {
       int slice_ms = watch_block ? 2 : heeds_signals ? static_cast<int>(kSignalCheck.count()) : -1;
       int n = lead(lock, shorter(ms_until(deadline), slice_ms));

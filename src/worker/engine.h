@@ -61,8 +61,21 @@ struct Running {
   InboundPtr call;
   TaskId task;
   int depth = 0;
+  bool awaits_reply = false;  // not other tasks' work: the call's CPU is lent only when it takes unusually long
 };
 Running& running_here();
+
+// Says so for its scope. A CPU that is lent for a moment may go to an actor, which keeps it.
+class AwaitsReply {
+ public:
+  AwaitsReply() : before_(std::exchange(running_here().awaits_reply, true)) {}
+  ~AwaitsReply() { running_here().awaits_reply = before_; }
+  AwaitsReply(const AwaitsReply&) = delete;
+  AwaitsReply& operator=(const AwaitsReply&) = delete;
+
+ private:
+  bool before_;
+};
 
 class Engine final : public Links,
                      public Objects::Out,
@@ -162,7 +175,6 @@ class Engine final : public Links,
     wire::CreateActorStatus status = wire::CreateActorStatus::Created;
     ActorId existing;
     std::string methods, message, class_name;
-    Address owner;
     Waited waited = Waited::kReady;
   };
   // Sends CreateActor; waits for the answer when the actor has a name.
@@ -235,8 +247,11 @@ class Engine final : public Links,
   void erase_stored(const ObjectId& id, const NodeId& node, bool spread) override;
   void actor_out_of_scope(const ObjectId& id) override;
   void recover(Object& object) override;
+  // The value is lost for good: the object becomes an error.
+  void give_up(Object& object, const char* kind, const std::string& why);
   bool is_stored(const ObjectId& id) override;
   void promote(const NodeId& node, const std::vector<ObjectId>& ids) override;
+  bool seek_spilled(const ObjectId& id, const std::vector<NodeId>& lost_at) override;
   void drop_lineage(TaskPtr task) override;
   void became_ready() override;
   Peer* peer(const Address& address) override;
@@ -281,6 +296,8 @@ class Engine final : public Links,
   void after_submission();
   void resolve(const TaskPtr& task);
   void dispatch_task(TaskPtr task);
+  // An actor's call waits its turn, and for its references.
+  void queue_call(Actor& actor, TaskPtr task);
   NodeId nearest(const Task& task);
   void pin(Task& task);
   void unpin(Task& task);
@@ -339,6 +356,7 @@ class Engine final : public Links,
   UseCounts count_uses();
   static const char* reference_type(const Object& object, const Object::Extra* extra, const UseCounts& counts);
   std::string references();
+  std::string describe();
   static bool records_events();
   void arm_events_timer();
   void show_running();

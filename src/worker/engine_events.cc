@@ -41,7 +41,8 @@ void Engine::arm_events_timer() {
 void Engine::show_running() {
   if (!title_hook_) return;
   const InboundPtr call = executor_.any_running();
-  title_hook_(call ? executor_.function_of(*call) : std::string());
+  const auto* name = call && call->push != nullptr ? call->push->name() : nullptr;
+  title_hook_(name != nullptr ? name->str() : call ? executor_.function_of(*call) : std::string());
   if (call) executor_.at_next_end([this] { arm_events_timer(); });
 }
 

@@ -290,6 +290,7 @@ Engine::Answer Engine::control(const std::string& method, const std::string& bod
     if (reply->body() != nullptr)
       answer->body.assign(reinterpret_cast<const char*>(reply->body()->data()), reply->body()->size());
   });
+  const AwaitsReply awaits;
   Waited waited = wait(held, [&] { return *answered; }, deadline);
   if (waited != Waited::kReady) node_calls_.erase(call_id);
   answer->waited = *answered ? Waited::kReady : waited;
@@ -341,7 +342,6 @@ Engine::Created Engine::create_actor(const ActorId& id, const flatbuffers::FlatB
     created->existing = ActorId::from_wire(reply->existing());
     created->message = text_of(reply->message());
     created->class_name = text_of(reply->class_name());
-    created->owner = Address::from_wire(reply->owner());
     if (reply->methods() != nullptr)
       created->methods.assign(reinterpret_cast<const char*>(reply->methods()->data()), reply->methods()->size());
   };

@@ -328,6 +328,22 @@ void Engine::promote(const NodeId& where, const std::vector<ObjectId>& ids) {
   if (!dispatching_) link->flush();
 }
 
+bool Engine::seek_spilled(const ObjectId& id, const std::vector<NodeId>& lost_at) {
+  rpc::ConnectionPtr link = node();
+  if (!link) return false;
+  flatbuffers::FlatBufferBuilder b(256);
+  auto wire_id = id.to_wire<wire::ObjectId>();
+  auto self = self_.node.to_wire<wire::NodeId>();
+  std::vector<wire::NodeId> nodes;
+  for (const NodeId& node : lost_at) nodes.push_back(node.to_wire<wire::NodeId>());
+  auto ids = b.CreateVectorOfStructs(&wire_id, 1);
+  auto packed = b.CreateVectorOfStructs(nodes);
+  b.Finish(wire::CreatePromoteObjects(b, ids, &self, packed));
+  link->send(wire::MessageType::PromoteObjects, 0, b);
+  if (!dispatching_) link->flush();
+  return true;
+}
+
 bool Engine::is_stored(const ObjectId& id) {
   if (!store_) return false;
   store::ObjectState state = store_->state(id);
@@ -341,16 +357,25 @@ void Engine::send(wire::MessageType type, const flatbuffers::FlatBufferBuilder& 
   }
 }
 
+void Engine::give_up(Object& object, const char* kind, const std::string& why) {
+  objects_.set_value(object,
+                     make_failure(kind, "the object's value is gone from the store and " + why, object.id.hex()),
+                     ObjectState::kError);
+}
+
 void Engine::recover(Object& object) {
   Task* task = object.find_extra() == nullptr ? nullptr : object.find_extra()->task.get();
-  if (task == nullptr || task->retries_left == 0) {
-    std::string why = task == nullptr ? "it was made by put(), which can't be repeated"
-                                      : "the task that made it may not run again (max_retries)";
-    return objects_.set_value(object,
-                              make_failure(task == nullptr ? "ObjectLostError" : "ObjectReconstructionFailedError",
-                                           "the object's value is gone from the store and " + why, object.id.hex()),
-                              ObjectState::kError);
-  }
+  if (task == nullptr && (index_of(object.id) & kPutBit) != 0)
+    return give_up(object, "ObjectLostError", "it was made by put(), which can't be repeated");
+  if (task == nullptr)
+    return give_up(object, "ObjectReconstructionFailedError",
+                   "the call that made it may not be repeated (max_retries of a task; max_task_retries of an actor, "
+                   "whose calls with large arguments are not repeated)");
+  if (task->retries_left == 0)
+    return give_up(object, "ObjectReconstructionFailedError", "the task that made it may not run again (max_retries)");
+  Actor* actor = task->actor_id.is_nil() ? nullptr : actors_.find(task->actor_id);
+  if (!task->actor_id.is_nil() && (actor == nullptr || actor->state == wire::ActorState::Dead))
+    return give_up(object, "ObjectReconstructionFailedError", "the actor that made it is dead");
   if (task->stream) task->stream->lost.emplace_back(&object);
   if (task->state != Task::State::kDone) return;
   if (task->stream) {
@@ -361,6 +386,8 @@ void Engine::recover(Object& object) {
   }
   if (task->retries_left > 0) --task->retries_left;
   ++task->attempt;
+  task->actor = actor;
+  if (actor != nullptr) return queue_call(*actor, TaskPtr(task));
   task->state = Task::State::kWaiting;
   resolve(task);
 }

@@ -43,6 +43,7 @@ void Engine::on_question(const rpc::Frame& frame) {
   if (table->body() != nullptr)
     question.body.assign(reinterpret_cast<const char*>(table->body()->data()), table->body()->size());
   if (question.method == "references") return answer_node(question.call_id, {Waited::kReady, "", "", references()});
+  if (question.method == "engine") return answer_node(question.call_id, {Waited::kReady, "", "", describe()});
   if (question.method == "reopen_logs") return answer_node(question.call_id, reopen_logs(question.body));
   std::string refusal;
   if (!prober_) refusal = "this program is not asked what it does";
@@ -96,6 +97,37 @@ void Engine::answer_questions() {
 void Engine::end_probing() {
   probe_stops_ = true;
   if (probing_.joinable()) probing_.join();
+}
+
+// ---- what is waited for -------------------------------------------------------------------------------------
+
+static const char* state_of(const rpc::Connection& link) {
+  return link.is_closed() ? "closed" : link.is_open() ? "open" : "not open yet";
+}
+
+// For whoever wants to know why a program waits: its tasks, its calls to actors, its links.
+std::string Engine::describe() {
+  std::string text = "program " + self_.worker.hex().substr(0, 8) + (blocked_ > 0 ? ", blocked" : "") +
+                     (leaving_ ? ", leaving" : "") + ", " + std::to_string(node_calls_.size()) +
+                     " questions to the node\n" + executor_.describe() + submitter_.describe() + objects_.describe();
+  actors_.for_each([&](Actor& actor) {
+    text += "actor " + actor.id.hex().substr(0, 8) + " " + wire::EnumNameActorState(actor.state) + ": " +
+            std::to_string(actor.queue.size()) + " queued, " + std::to_string(actor.in_doubt.size()) + " in doubt" +
+            (actor.peer == nullptr ? ", not connected\n" : "\n");
+  });
+  for (const auto& [link, peer] : links_) {
+    text += "link to " + peer->address.worker.hex().substr(0, 8) + " of " + peer->address.node.hex().substr(0, 8) +
+            ": " + state_of(*link) + ", " + std::to_string(peer->calls.size()) + " calls, " +
+            std::to_string(link->unsent_bytes()) + " bytes unsent\n";
+    peer->calls.for_each([&](const Task& task) {
+      text += "  call " + std::to_string(task.call_id) + " " + task.id.hex().substr(0, 16) + "\n";
+    });
+  }
+  flexbuffers::Builder out;
+  out.Map([&] { out.String("text", text); });
+  out.Finish();
+  const std::vector<uint8_t>& bytes = out.GetBuffer();
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 // ---- references --------------------------------------------------------------------------------------------

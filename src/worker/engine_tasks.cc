@@ -1,4 +1,6 @@
 // The engine's tasks: dependencies, sending, replies, streams, cancelling.
+#include <algorithm>
+
 #include <flatbuffers/flexbuffers.h>
 
 #include "worker/engine.h"
@@ -164,34 +166,29 @@ Engine::SubmitResult Engine::submit_call(const ActorId& id, TaskPtr task, int ma
   }
   pin(*task);
   task->actor = &actor;
+  task->actor_id = id;
   if (task->stream) open_stream(*task);
   if (stopped_ || !node()) {
     fail(*task, make_failure("ActorDiedError", "the node is gone: " + stop_reason_, id.hex()));
     return {};
   }
-  Dependent* dependent = nullptr;
-  task->state = Task::State::kQueued;
-  for (Arg& arg : task->args) {
-    if (!arg.ref || arg.ref->is_ready()) continue;
-    if (dependent == nullptr) {
-      dependent = new Dependent;
-      dependent->engine = this;
-      dependent->task = task;
-    }
-    ++task->unresolved;
-  }
-  if (dependent != nullptr) {
-    std::vector<ObjectPtr> pending;
-    for (Arg& arg : task->args)
-      if (arg.ref && !arg.ref->is_ready()) pending.push_back(arg.ref);
-    task->unresolved = static_cast<int>(pending.size());
-    actors_.submit(actor, task);
-    for (ObjectPtr& object : pending) objects_.listen(*object, dependent);
-  } else {
-    actors_.submit(actor, std::move(task));
-  }
+  queue_call(actor, std::move(task));
   after_submission();
   return {};
+}
+
+void Engine::queue_call(Actor& actor, TaskPtr task) {
+  task->state = Task::State::kQueued;
+  std::vector<ObjectPtr> pending;
+  for (Arg& arg : task->args)
+    if (arg.ref && !arg.ref->is_ready()) pending.push_back(arg.ref);
+  if (pending.empty()) return actors_.submit(actor, std::move(task));
+  auto* dependent = new Dependent;
+  dependent->engine = this;
+  dependent->task = task;
+  task->unresolved = static_cast<int>(pending.size());
+  actors_.submit(actor, task);
+  for (ObjectPtr& object : pending) objects_.listen(*object, dependent);
 }
 
 // ---- replies ----
@@ -233,13 +230,20 @@ void Engine::on_task_reply(rpc::Connection& link, const rpc::Frame& frame) {
   if (Actor* actor = actors_.find(actor_id)) maybe_end_actor(*actor);
 }
 
-bool Engine::keep_lineage(Task& task) {
-  return task.actor == nullptr && task.lineage_holders > 0 && task.retries_left != 0;
+bool Engine::keep_lineage(Task& task) { return task.lineage_holders > 0 && task.retries_left != 0; }
+
+// A call that might have to wait for a lost object while it holds up the actor, which may be the one to make that.
+static bool reads_stored(const Task& task) {
+  const auto is_stored = [](const ObjectPtr& ref) { return ref && ref->state.load() == ObjectState::kStore; };
+  return std::any_of(task.args.begin(), task.args.end(), [&](const Arg& arg) { return is_stored(arg.ref); }) ||
+         std::any_of(task.nested.begin(), task.nested.end(), is_stored);
 }
 
-// A value in a store may be lost, and is then made again by its task.
+// A value in a store may be lost, and is then made again by its task, or by its actor if the call needs no other
+// such value.
 void Engine::keep_lineage_of(Task& task, Object& object) {
-  if (task.actor != nullptr || task.retries_left == 0 || object.uses.load() == 0 || object.extra().task) return;
+  if (task.actor != nullptr && reads_stored(task)) return;
+  if (task.retries_left == 0 || object.uses.load() == 0 || object.extra().task) return;
   object.extra().task = TaskPtr(&task);
   ++task.lineage_holders;
 }
@@ -536,14 +540,15 @@ void Engine::cancel_task(Task& task, bool force, bool recursive) {
 
 void Engine::cancel_children(const TaskId& parent, bool force) {
   std::vector<TaskPtr> children;
-  submitter_.for_each_queued([&](Task& task) {
+  const auto note = [&](Task& task) {
     if (task.parent == parent) children.emplace_back(&task);
+  };
+  submitter_.for_each_queued(note);
+  actors_.for_each([&](Actor& actor) {
+    for (TaskPtr& task : actor.queue) note(*task);
   });
-  for (auto& [link, peer] : links_)
-    peer->calls.for_each([&](Task& task) {
-      if (task.parent == parent && task.actor == nullptr) children.emplace_back(&task);
-    });
-  for (TaskPtr& child : children) cancel_task(*child, force, true);
+  for (auto& [link, peer] : links_) peer->calls.for_each(note);
+  for (TaskPtr& child : children) cancel_task(*child, force && child->actor == nullptr, true);  // actors are not ended
 }
 
 void Engine::on_cancel(rpc::Connection&, const rpc::Frame& frame) {

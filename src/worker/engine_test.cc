@@ -90,6 +90,30 @@ TEST_F(EngineTest, a_wait_ends_at_its_deadline) {
   EXPECT_EQ(engine->wait(held, [] { return true; }, Clock::now() - seconds(1)), Waited::kReady);
 }
 
+TEST_F(EngineTest, a_call_lends_its_cpu_for_others_work_and_not_for_a_reply) {
+  auto worker = connect(wire::ProgramKind::Worker);
+  const auto never = [] { return false; };
+  running_here().call = std::make_shared<Inbound>();
+  worker->control(FakeNode::silent_method(), "", Clock::now() + milliseconds(50));
+  {
+    Lock held = worker->lock();
+    const AwaitsReply awaits;
+    EXPECT_EQ(worker->wait(held, never, Clock::now() + milliseconds(50)), Waited::kTimeout);
+  }
+  worker->control("echo", "", soon());  // what was sent before it has arrived
+  EXPECT_EQ(node_.count(wire::MessageType::Blocked), 0u);
+  // A thread that sleeps past its deadline says nothing.
+  for (const Deadline end = soon(); node_.count(wire::MessageType::Blocked) == 0 && Clock::now() < end;) {
+    Lock held = worker->lock();
+    EXPECT_EQ(worker->wait(held, never, Clock::now() + milliseconds(50)), Waited::kTimeout);
+    held.unlock();
+    worker->control("echo", "", soon());
+  }
+  running_here().call = nullptr;
+  EXPECT_EQ(node_.count(wire::MessageType::Blocked), 1u);
+  EXPECT_EQ(node_.count(wire::MessageType::Unblocked), 1u);
+}
+
 TEST_F(EngineTest, control_is_answered) {
   auto engine = connect();
   Engine::Answer answer = engine->control("echo", "body", soon());

@@ -298,6 +298,16 @@ std::vector<InboundPtr> Executor::all_running() const {
   return out;
 }
 
+std::string Executor::describe() const {
+  std::string out = "runs " + std::to_string(running_.size()) + " calls, " + std::to_string(queued_) + " queued" +
+                    (blocked_ ? ", blocked" : "") + (leaving_ ? ", leaving" : "") + (is_actor_ ? ", an actor" : "") +
+                    "\n";
+  for (const auto& [task, call] : running_)
+    out += "  runs " + function_of(*call) + " for " + call->link->peer().hex().substr(0, 8) + " as call " +
+           std::to_string(call->call_id) + (call->stopped ? ", to stop" : "") + "\n";
+  return out;
+}
+
 void Executor::on_link_closed(rpc::Connection& link) {
   for (auto& [group, calls] : queues_)
     queued_ -= std::erase_if(calls, [&](const InboundPtr& call) { return call->link.get() == &link; });

@@ -115,6 +115,8 @@ class Executor {
     group_of_method_ = std::move(group_of_method);
   }
   std::vector<InboundPtr> all_running() const;
+  // What runs and what waits here, a line each, for people.
+  std::string describe() const;
   // One of them; null when there is none.
   InboundPtr any_running() const { return running_.empty() ? nullptr : running_.begin()->second; }
 

@@ -102,6 +102,7 @@ class Object {
     Address owner;                                // borrowed objects
     NodeId node;                                  // kStore: whose store has it; nil: this program's node
     std::vector<NodeId> copies;                   // kStore: other nodes whose stores have it, or had it lately
+    std::vector<NodeId> lost_at;                  // owned: nodes that had it and were lost; they may have spilled it
     uint64_t size = 0;                            // kStore: bytes, where that is known
     bool has_moved = false;                       // owned: the first node that had it does not know of all copies
     std::unordered_map<WorkerId, int> borrowers;  // owned objects: may pass through negative counts

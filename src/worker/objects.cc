@@ -218,10 +218,17 @@ void Objects::on_copy_made(const rpc::Frame& frame) {
     add_copy(*object, NodeId::from_wire(made->node()));
 }
 
+void Objects::note_lost_at(Object& object) {
+  std::vector<NodeId>& lost_at = object.extra().lost_at;
+  const NodeId node = node_of(object);
+  if (std::find(lost_at.begin(), lost_at.end(), node) == lost_at.end()) lost_at.push_back(node);
+}
+
 // The next node that may have it takes the place of the one that has not. False: there is none.
 bool Objects::use_copy(Object& object) {
   Object::Extra& extra = object.extra();
   if (extra.copies.empty()) return false;
+  note_lost_at(object);
   NodeId next = extra.copies.front();
   extra.copies.erase(extra.copies.begin());
   extra.node = next == links_.self().node ? NodeId() : next;
@@ -257,12 +264,28 @@ void Objects::on_moved(const rpc::Frame& frame) {
 void Objects::on_promoted(const rpc::Frame& frame) {
   const auto* promoted = frame.as<wire::ObjectsPromoted>();
   if (promoted == nullptr || promoted->node() == nullptr || promoted->missing() == nullptr) return;
+  if (promoted->sought()) return on_sought(*promoted);
   NodeId node = NodeId::from_wire(promoted->node());
   for (const wire::ObjectId* id : *promoted->missing()) {
     ObjectPtr object = find(ObjectId::from_wire(id));
     if (!object || !object->owned || object->state.load() != ObjectState::kStore || node_of(*object) != node) continue;
     if (use_copy(*object)) out_.promote(node_of(*object), {object->id});
   }
+}
+
+void Objects::on_sought(const wire::ObjectsPromoted& answer) {
+  const NodeId node = NodeId::from_wire(answer.node());
+  const auto is_awaited = [](const ObjectPtr& object) {
+    return object && object->owned && object->state.load() == ObjectState::kPending && object->extra().lost;
+  };
+  for (const wire::ObjectId* id : *answer.missing())
+    if (ObjectPtr object = find(ObjectId::from_wire(id)); is_awaited(object)) out_.recover(*object);
+  if (answer.kept() == nullptr) return;
+  for (const wire::ObjectId* id : *answer.kept())
+    if (ObjectPtr object = find(ObjectId::from_wire(id)); is_awaited(object))
+      set_stored(*object, node);
+    else if (!object)  // it was given up meanwhile
+      out_.erase_stored(ObjectId::from_wire(id), node, false);
 }
 
 void Objects::set_contained(Object& object, std::vector<ObjectPtr> contained) {
@@ -323,9 +346,14 @@ void Objects::fail_owner_died(Object& object, const std::string& why) {
 void Objects::on_lost(Object& object) {
   if (object.state.load() != ObjectState::kStore) return;
   if (object.owned && use_copy(object)) return out_.promote(node_of(object), {object.id});
+  if (object.owned) note_lost_at(object);
   object.extra().lost = true;
   object.state.store(ObjectState::kPending, std::memory_order_release);
-  if (object.owned) return out_.recover(object);
+  if (object.owned) {
+    add_to_table(object);
+    if (!out_.seek_spilled(object.id, object.extra().lost_at)) out_.recover(object);
+    return;
+  }
   object.requested = false;
   fetch(object, true);
 }
@@ -620,6 +648,14 @@ void Objects::end_pending(const std::string& why) {
     if (Object::Extra* extra = object->find_extra(); extra != nullptr && extra->task)
       out_.drop_lineage(std::exchange(extra->task, {}));
   }
+}
+
+std::string Objects::describe() const {
+  std::string out;
+  for (const auto& [key, waiting] : waiting_acks_)
+    out += "asked " + key.first->peer().hex().substr(0, 8) + " to count a borrower, " + std::to_string(waiting.size()) +
+           " answers wait for that\n";
+  return out;
 }
 
 bool Objects::has_borrowers() const {

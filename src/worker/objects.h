@@ -36,6 +36,8 @@ class Objects {
     virtual void erase_stored(const ObjectId& id, const NodeId& node, bool spread) = 0;
     virtual void actor_out_of_scope(const ObjectId& id) = 0;  // nobody holds the actor's handle
     virtual void recover(Object& object) = 0;                 // run its task again
+    // Looks for the object among what these nodes have spilled; on_promoted() is told. False: nobody can be asked.
+    virtual bool seek_spilled(const ObjectId& id, const std::vector<NodeId>& lost_at) = 0;
     virtual bool is_stored(const ObjectId& id) = 0;
     // The copies of these in the store of `node` are now the ones to keep.
     virtual void promote(const NodeId& node, const std::vector<ObjectId>& ids) = 0;
@@ -116,6 +118,8 @@ class Objects {
 
   // Whether another program holds a reference to an object of ours.
   bool has_borrowers() const;
+  // What other owners have not confirmed, for people; empty: nothing.
+  std::string describe() const;
   size_t size() const { return table_.size(); }
   void for_each(const std::function<void(Object&)>& visit);
 
@@ -132,6 +136,8 @@ class Objects {
   };
 
   ObjectPtr add_received(const ObjectId& id, const Address& owner);
+  void on_sought(const wire::ObjectsPromoted& answer);
+  void note_lost_at(Object& object);
   void remove_from_table(Object& object);
   void release(Object& object);
   void release_contained(Object& object);

@@ -92,6 +92,54 @@ TEST_F(ObjectsTest, each_copy_is_tried_before_an_object_is_made_again) {
   EXPECT_THAT(a_.out.recovered, ElementsAre(object->id));
 }
 
+// A node has answered what was sought among what others have spilled.
+static rpc::Frame sought(flatbuffers::FlatBufferBuilder& b, const NodeId& node, const ObjectId& id, bool found) {
+  auto wire_id = id.to_wire<wire::ObjectId>();
+  auto at = node.to_wire<wire::NodeId>();
+  auto some = b.CreateVectorOfStructs(&wire_id, 1), none = b.CreateVectorOfStructs(&wire_id, 0);
+  b.Finish(wire::CreateObjectsPromoted(b, &at, found ? some : none, found ? none : some, true));
+  return {wire::MessageType::ObjectsPromoted, 0, {b.GetBufferPointer(), b.GetSize()}, {}};
+}
+
+TEST_F(ObjectsTest, what_lost_nodes_have_spilled_is_sought_before_an_object_is_made_again) {
+  const NodeId one = numbered<NodeId>(7), two = numbered<NodeId>(8), here = a_.self().node;
+  a_.out.is_spill_shared = true;
+  ObjectPtr object = a_.objects.make_owned(numbered<ObjectId>(1));
+  Objects::add_use(*object);
+  a_.objects.set_stored(*object, one);
+  object->extra().copies = {two};
+  a_.objects.on_node_gone(one);
+  a_.objects.on_lost(*object);
+  ASSERT_EQ(a_.out.sought.size(), 1u);
+  EXPECT_THAT(a_.out.sought[0].second, ElementsAre(one, two));
+  EXPECT_EQ(object->state.load(), ObjectState::kPending);
+
+  flatbuffers::FlatBufferBuilder b, c;
+  a_.objects.on_promoted(sought(b, here, object->id, true));
+  EXPECT_EQ(object->state.load(), ObjectState::kStore);
+  EXPECT_EQ(a_.objects.node_of(*object), here);
+  EXPECT_TRUE(a_.out.recovered.empty());
+
+  a_.objects.on_lost(*object);
+  EXPECT_THAT(a_.out.sought.at(1).second, ElementsAre(one, two, here));
+  a_.objects.on_promoted(sought(c, here, object->id, false));
+  EXPECT_THAT(a_.out.recovered, ElementsAre(object->id));
+}
+
+TEST_F(ObjectsTest, what_is_found_after_it_was_given_up_is_erased) {
+  a_.out.is_spill_shared = true;
+  ObjectPtr object = a_.objects.make_owned(numbered<ObjectId>(1));
+  Objects::add_use(*object);
+  a_.objects.set_stored(*object, numbered<NodeId>(7));
+  a_.objects.on_lost(*object);
+  const ObjectId id = object->id;
+  a_.objects.drop_use(*object);
+  object.reset();
+  flatbuffers::FlatBufferBuilder b;
+  a_.objects.on_promoted(sought(b, a_.self().node, id, true));
+  EXPECT_THAT(a_.out.erased, ElementsAre(id));
+}
+
 // ---- uses ----
 
 TEST_F(ObjectsTest, the_last_use_gives_an_owned_object_up) {

@@ -168,7 +168,7 @@ void Submitter::on_lease_reply(const rpc::Frame& frame) {
 }
 
 void Submitter::begin(LeaseClass& c, const wire::LeaseReply& reply) {
-  if (leases_.contains(reply.lease())) return;  // told twice
+  if (leases_.contains(reply.lease())) return pump(c);  // told twice
   auto lease = std::make_unique<Lease>();
   lease->id = reply.lease();
   lease->lease_class = &c;
@@ -315,6 +315,28 @@ size_t Submitter::queued() const {
   size_t total = 0;
   for (const auto& [key, c] : classes_) total += c->queue.size();
   return total;
+}
+
+static std::string class_name(const LeaseShape& shape) {
+  std::string out;
+  for (const auto& [name, amount] : shape.resources)
+    out += (out.empty() ? "" : " ") + name + ":" + std::to_string(amount);
+  return "{" + out + "}" + (shape.retriable ? "" : " runs once");
+}
+
+std::string Submitter::describe() const {
+  std::string out;
+  for (const auto& [key, c] : classes_) {
+    if (c->queue.empty() && c->leases.empty() && c->requests.empty()) continue;
+    out += "tasks " + class_name(c->shape) + ": " + std::to_string(c->queue.size()) + " queued, requests";
+    for (const uint32_t call_id : c->requests) out += " " + std::to_string(call_id);
+    out += "\n";
+    for (const Lease* lease : c->leases)
+      out += "  lease " + std::to_string(lease->id) + " of worker " + lease->peer->address.worker.hex().substr(0, 8) +
+             ": " + std::to_string(lease->peer->calls.size()) + " calls" + (lease->reclaimed ? ", called back" : "") +
+             (lease->stalled ? ", stalled" : "") + "\n";
+  }
+  return out;
 }
 
 void Submitter::for_each_queue(const std::function<void(std::deque<TaskPtr>&)>& visit) {

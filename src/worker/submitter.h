@@ -90,6 +90,8 @@ class Submitter {
   void on_node_lost(const std::string& why);
 
   size_t queued() const;
+  // What waits and what is lent, a line each, for people.
+  std::string describe() const;
   void for_each_queued(const std::function<void(Task&)>& visit);
   void for_each_queue(const std::function<void(std::deque<TaskPtr>&)>& visit);
 

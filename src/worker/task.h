@@ -93,6 +93,7 @@ struct Task {
   ObjectPtr first_return;          // most tasks have one
   std::vector<ObjectPtr> more_returns;
   Actor* actor = nullptr;
+  ActorId actor_id;                // of an actor's call, even when the actor is forgotten
   RawSink* sink = nullptr;         // a raw call (raw_call.h): answers go there, and there are no returns
   Lease* lease = nullptr;          // kSent
   TaskId parent;

@@ -98,10 +98,9 @@ int64_t TaskLog::epoch_of(Clock::time_point time) const {
   return std::chrono::duration_cast<std::chrono::microseconds>(time.time_since_epoch()).count() + offset_us_;
 }
 
-// When the buffer is full, because the node does not read, the older half is given up, or what is too varied all.
+// When the buffer is full, because the node does not read, what it holds is given up.
 void TaskLog::make_room() {
-  if (batch_.size() >= kMostRecords) dropped_ += batch_.drop_half();
-  if (!batch_.is_full()) return;
+  if (batch_.size() < kMostRecords && !batch_.is_full()) return;
   dropped_ += batch_.size();
   forget_batch();
 }
@@ -133,9 +132,17 @@ bool TaskLog::add_like_last(const Inbound& call, const TaskId& parent) {
   const bool is_like = last_.has_place && last_.attempt == call.push->attempt() && same_maker(call.task, last_.task) &&
                        parent == last_.parent && batch_.size() < kMostRecords;
   if (!is_like) return false;
-  const wire::TaskTimes* times = call.push->times();
-  return batch_.add_row(last_.place, number_of(call.task), times ? times->created() : 0, times ? times->ready() : 0,
-                        times ? times->pushed() : 0, epoch_of(call.began), epoch_of(call.ended));
+  history::Row row{.number = number_of(call.task),
+                   .place = last_.place,
+                   .ended_us = epoch_of(call.ended),
+                   .began_us = epoch_of(call.began)};
+  if (const wire::TaskTimes* times = call.push->times()) {
+    row.pushed_us = times->pushed();
+    row.created_us = times->created();
+    row.ready_us = times->ready();
+  }
+  batch_.add(row);
+  return true;
 }
 
 void TaskLog::call(const Inbound& call, const Executor& executor, State state, const std::string& type,
@@ -168,7 +175,8 @@ void TaskLog::call(const Inbound& call, const Executor& executor, State state, c
     last_.attempt = record.attempt;
     last_.task = call.task;
     last_.parent = parent;
-    if (add_like_last(call, parent)) return;
+    add_like_last(call, parent);
+    return;
   }
   if (const wire::TaskTimes* times = call.push == nullptr ? nullptr : call.push->times()) {
     record.created_us = times->created();

@@ -37,7 +37,7 @@ inline int64_t coarse_epoch_us() {
 class TaskLog {
  public:
   static constexpr size_t kBatch = 8192;          // records that leave without waiting for the time
-  static constexpr size_t kMostRecords = 32'768;  // kept for a node that does not read; the oldest go first
+  static constexpr size_t kMostRecords = 32'768;  // kept for a node that does not read; then they are given up
   static constexpr size_t kMostNames = 10'000;    // then the names are forgotten and begin anew
   static constexpr size_t kMostText = 2'000;      // bytes of a failure's message
 

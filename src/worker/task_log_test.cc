@@ -47,7 +47,8 @@ class TaskLogTest : public ::testing::Test {
   static std::vector<Record> records(const Mail& mail) {
     const history::Batch all = batch(mail);
     std::vector<Record> out;
-    for (const history::BatchRow& row : all.rows()) out.push_back(all.record_of(row));
+    history::RowReader rows = all.rows();
+    for (history::Row row; rows.next(&row);) out.push_back(all.record_of(row));
     out.insert(out.end(), all.whole().begin(), all.whole().end());
     return out;
   }
@@ -72,22 +73,23 @@ TEST_F(TaskLogTest, names_travel_once_and_records_refer_to_them) {
   EXPECT_EQ(events->failures()->Get(0)->message()->str(), "signal 9");
   const std::vector<Record> told = records(first[0]);
   ASSERT_EQ(told.size(), 2u);
-  EXPECT_EQ(told[0].created_us, 77);
-  EXPECT_EQ(told[0].failure, 0u);
-  EXPECT_EQ(told[1].failure, 1u);
-  EXPECT_EQ(told[1].state, State::kFailed);
-  EXPECT_EQ(std::memcmp(told[0].parent + 20, numbered<JobId>(3).data(), 4), 0);
+  const Record &failed = told[0], &waiting = told[1];  // what has ended comes first
+  EXPECT_EQ(waiting.created_us, 77);
+  EXPECT_EQ(waiting.failure, 0u);
+  EXPECT_EQ(failed.failure, 1u);
+  EXPECT_EQ(failed.state, State::kFailed);
+  EXPECT_EQ(std::memcmp(waiting.parent + 20, numbered<JobId>(3).data(), 4), 0);
   log_.task(*task(3), State::kPendingNode);
   EXPECT_EQ(sent().at(0).as<wire::TaskEvents>()->names()->size(), 0u);
 }
 
 TEST_F(TaskLogTest, nothing_to_say_sends_nothing) { EXPECT_TRUE(sent().empty()); }
 
-TEST_F(TaskLogTest, a_full_buffer_gives_up_its_oldest_and_says_so) {
+TEST_F(TaskLogTest, a_full_buffer_is_given_up_and_says_so) {
   for (uint32_t i = 0; i <= TaskLog::kMostRecords; ++i) log_.task(*task(i), State::kPendingNode);
-  EXPECT_LE(log_.size(), TaskLog::kMostRecords);
+  EXPECT_EQ(log_.size(), 1u);
   const std::vector<Mail> mail = sent();
-  EXPECT_EQ(mail[0].as<wire::TaskEvents>()->dropped(), TaskLog::kMostRecords / 2);
+  EXPECT_EQ(mail[0].as<wire::TaskEvents>()->dropped(), TaskLog::kMostRecords);
   uint32_t last = 0;
   std::memcpy(&last, records(mail[0]).back().task, sizeof(last));
   EXPECT_EQ(last, TaskLog::kMostRecords);

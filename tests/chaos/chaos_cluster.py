@@ -1,7 +1,8 @@
 """The cluster that is hurt: a head, a home node for the program under load, and nodes that come and go.
 
-The head has no CPUs and keeps its state; the home node is spared, since a program ends with its node. The others join
-through a proxy each, so that their link to the head can be cut.
+The head has no CPUs and keeps its state; the home node is spared, since a program ends with its node. On loopback the
+others join through a proxy each, so that their link to the head can be cut; on hosts of their own
+their cable is pulled.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from chaos_disk import SmallDisk
+from chaos_hosts import LOOPBACK, Hosts, Place
 from chaos_proxy import Proxy
 from command_line import Host
 
@@ -28,13 +30,17 @@ class Member:
     Attributes:
         launcher: the process of `narke start --block`.
         session: its folder.
-        proxy: its link to the head.
+        link: its link to the head, or to all others; None: it is not hurt.
+        inside: words that a command on its host begins with.
     """
 
-    def __init__(self, launcher: subprocess.Popen[str], session: str, proxy: Proxy | None) -> None:
+    def __init__(
+        self, launcher: subprocess.Popen[str], session: str, link: Proxy | Place | None, place: Place
+    ) -> None:
         self.launcher = launcher
         self.session = session
-        self.proxy = proxy
+        self.link = link
+        self.inside = place.inside
 
     @property
     def pid(self) -> int:
@@ -59,25 +65,48 @@ class ChaosCluster(Host):
     Args:
         folder: for sessions; short, since sockets lie in it.
         volatile: how many nodes come and go.
+        hosts: where each node gets a host of its own; None: all are on loopback.
     """
 
-    def __init__(self, folder: str, volatile: int = 2) -> None:
+    def __init__(self, folder: str, volatile: int = 2, hosts: Hosts | None = None) -> None:
         super().__init__(folder)
+        self._hosts = hosts
+        self._head_place = self._place()
+        self.address = f"{self._head_place.address}:{self.port}"
         self.head()
-        self.home = Member(self.started[-1], self.member(), None)
-        self.home.launcher = self.started[-1]
+        self.home = self._join(self.address, None, self._place())
         self.volatile = [self.add_member() for _ in range(volatile)]
         self.disk: SmallDisk | None = None
 
+    def _place(self) -> Place:
+        return self._hosts.add() if self._hosts else LOOPBACK
+
+    def head(self, *words: str) -> subprocess.Popen[str]:
+        """Start the head at its place."""
+        place = self._head_place
+        return self.start(
+            "--head",
+            f"--port={self.port}",
+            "--num-cpus=0",
+            *words,
+            inside=place.inside,
+            address=place.address,
+        )
+
     def add_member(self) -> Member:
         """A further node that may be hurt."""
+        place = self._place()
+        if self._hosts:
+            return self._join(self.address, place, place)
         proxy = Proxy(self.address)
+        return self._join(proxy.address, proxy, place)
+
+    def _join(self, address: str, link: Proxy | Place | None, place: Place) -> Member:
         before = set(os.listdir(self.folder))
-        launcher = self.start(
-            f"--address={proxy.address}", "--num-cpus=2", f"--token-file={self._token_file()}"
-        )
+        words = (f"--address={address}", "--num-cpus=2", f"--token-file={self._token_file()}")
+        launcher = self.start(*words, inside=place.inside, address=place.address)
         [name] = {each for each in set(os.listdir(self.folder)) - before if each.startswith("session_")}
-        return Member(launcher, os.path.join(self.folder, name), proxy)
+        return Member(launcher, os.path.join(self.folder, name), link, place)
 
     def _token_file(self) -> str:
         return os.path.join(self.head_session(), "token")
@@ -98,8 +127,8 @@ class ChaosCluster(Host):
         member.launcher.wait(30)
         member.launcher.stdout.close()
         self.started.remove(member.launcher)
-        if member.proxy is not None:
-            member.proxy.close()
+        if member.link is not None:
+            member.link.close()
         self.volatile.remove(member)
         self.volatile.append(self.add_member())
 
@@ -111,8 +140,8 @@ class ChaosCluster(Host):
         """End everything."""
         super().stop()
         for member in self.volatile:
-            if member.proxy is not None:
-                member.proxy.close()
+            if member.link is not None:
+                member.link.close()
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> bool:

@@ -43,19 +43,19 @@ class Faults:
         self._cluster.restart_head()
 
     def cut_link_for_a_moment(self) -> None:
-        """A node's link to the head is cut, and heals before anybody must take the node for dead."""
+        """A node's link is cut, and heals before anybody must take the node for dead."""
         self._cut(1.0)
 
     def cut_link_for_long(self) -> None:
-        """A node's link to the head is cut until the node counts as gone; healed, the node learns of that."""
+        """A node's link is cut until the node counts as gone; healed, the node learns of that."""
         member = self._cut(6.0)
         self._cluster.replace(member)
 
     def _cut(self, seconds: float):
         member = self._random.choice(self._cluster.volatile)
-        member.proxy.cut()
+        member.link.cut()
         time.sleep(seconds)
-        member.proxy.heal()
+        member.link.heal()
         return member
 
     def stall_worker(self) -> None:
@@ -81,7 +81,14 @@ class Faults:
     def drain_node(self) -> None:
         """A node is to go, with a deadline; another takes its place."""
         member = self._random.choice(self._cluster.volatile)
-        command = [sys.executable, "-m", "narke", "drain-node", f"--address={self._cluster.home.session}"]
+        command = [
+            *self._cluster.home.inside,
+            sys.executable,
+            "-m",
+            "narke",
+            "drain-node",
+            f"--address={self._cluster.home.session}",
+        ]
         command += [f"--node-id={member.node_id}", "--reason=DRAIN_NODE_REASON_PREEMPTION"]
         command += ["--reason-message=chaos", "--deadline-remaining-seconds=4"]
         subprocess.run(command, check=False, capture_output=True, timeout=60)

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from narke._private import sessions_dir
 
@@ -56,12 +57,13 @@ class Host:
         self.address = f"127.0.0.1:{self.port}"
         self.started: list[subprocess.Popen] = []
 
-    def start(self, *words: str) -> subprocess.Popen:
+    def start(self, *words: str, inside: Sequence[str] = (), address: str = "127.0.0.1") -> subprocess.Popen:
         command = [
+            *inside,
             *NARKE,
             "start",
             "--block",
-            "--node-ip-address=127.0.0.1",
+            f"--node-ip-address={address}",
             f"--temp-dir={self.folder}",
             *words,
         ]

@@ -336,6 +336,50 @@ def test_items_of_a_generator_that_are_lost_are_yielded_again(cluster, tmp_path)
     assert runs_in(mark) == 2
 
 
+class Maker:
+    """An actor whose methods' results are large."""
+
+    def made(self, value: float) -> np.ndarray:
+        return np.full(LARGE, value)
+
+    def doubled(self, values: np.ndarray) -> np.ndarray:
+        return 2 * values
+
+    def stream(self, count: int):
+        for value in range(count):
+            yield np.full(LARGE, float(value))
+
+
+def test_results_of_an_actor_that_are_lost_with_its_node_are_made_again(cluster):
+    two = cluster.add_node(num_cpus=1, resources={"two": 1})
+    there = NodeAffinitySchedulingStrategy(two.node_id, soft=True)
+    maker = ray.remote(Maker).options(scheduling_strategy=there, max_restarts=1, max_task_retries=2).remote()
+    made = maker.made.remote(3.0)
+    items = list(maker.stream.options(num_returns="streaming").remote(2))
+    ray.wait([made, *items], num_returns=3, fetch_local=False)
+    cluster.remove_node(two, allow_graceful=False)
+    assert ray.get(total.remote(made), timeout=30)[0] == 3 * LARGE
+    assert ray.get(items[1], timeout=30)[0] == 1.0
+
+
+def test_results_of_an_actor_that_is_dead_or_does_not_repeat_calls_stay_lost(cluster):
+    two = cluster.add_node(num_cpus=3, resources={"two": 1})
+    there = NodeAffinitySchedulingStrategy(two.node_id, soft=True)
+    maker = ray.remote(Maker)
+    mortal = maker.options(scheduling_strategy=there, max_task_retries=1).remote()
+    once = maker.options(scheduling_strategy=there, max_restarts=1).remote()
+    twice = maker.options(scheduling_strategy=there, max_restarts=1, max_task_retries=1).remote()
+    refs = [maker.made.remote(1.0) for maker in (mortal, once)]
+    refs.append(twice.doubled.remote(twice.made.remote(1.0)))
+    ray.wait(refs, num_returns=3, fetch_local=False)
+    cluster.remove_node(two, allow_graceful=False)
+    with pytest.raises(ray.exceptions.ObjectReconstructionFailedError, match="actor that made it is dead"):
+        ray.get(refs[0], timeout=30)
+    for ref in refs[1:]:  # the second reads a large object: see docs/ray-suites.md
+        with pytest.raises(ray.exceptions.ObjectReconstructionFailedError, match="max_task_retries"):
+            ray.get(ref, timeout=30)
+
+
 def test_a_generator_that_is_retried_gives_each_item_once(cluster, tmp_path):
     mark = tmp_path / "runs"
 

@@ -54,6 +54,43 @@ class TestAsync:
         async def echo(self, value):
             return value
 
+    def test_constructors_run_on_the_loop(self):
+        @ray.remote(num_cpus=0)
+        class Beats:
+            def __init__(self):
+                self.loop = asyncio.get_running_loop()
+                self.first_beat = asyncio.create_task(asyncio.sleep(0.01, "beat"))
+
+            async def beat(self):
+                return await self.first_beat, self.loop is asyncio.get_running_loop()
+
+        assert ray.get(Beats.remote().beat.remote()) == ("beat", True)
+
+    @pytest.mark.parametrize("where", ["constructor", "task", "task of the constructor"])
+    def test_exit_outside_of_calls(self, where):
+        @ray.remote(num_cpus=0)
+        class Leaves:
+            def __init__(self):
+                if where == "constructor":
+                    ray.actor.exit_actor()
+                if where == "task of the constructor":
+                    self.leaving = asyncio.create_task(self.leave())
+
+            async def leave(self):
+                ray.actor.exit_actor()
+
+            async def leave_later(self):
+                self.leaving = asyncio.create_task(self.leave())
+
+            async def wait(self):
+                await asyncio.Event().wait()
+
+        actor = Leaves.remote()
+        if where == "task":
+            ray.get(actor.leave_later.remote())
+        with pytest.raises(ray.exceptions.ActorDiedError, match=r"exit_actor\(\)"):
+            ray.get(actor.wait.remote(), timeout=30)
+
     def test_calls_overlap(self):
         actor = self.Async.remote()
         refs = [actor.wait.remote() for _ in range(50)]

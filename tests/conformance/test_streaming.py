@@ -116,3 +116,16 @@ class TestStreaming:
         ref = self.count.options(num_returns="dynamic").remote(3)
         assert isinstance(ref, ray.ObjectRef)
         assert [ray.get(each) for each in ray.get(ref)] == [0, 1, 2]
+
+    def test_dynamic_that_raises_gives_what_was_yielded_and_then_the_exception(self):
+        @ray.remote(num_returns="dynamic")
+        def raises(after):
+            yield from range(after)
+            raise KeyError("late")
+
+        *items, last = ray.get(raises.remote(2))
+        assert ray.get(items) == [0, 1]
+        with pytest.raises(KeyError, match="late"):
+            ray.get(last)
+        with pytest.raises(KeyError, match="late"):
+            ray.get(raises.remote(0))

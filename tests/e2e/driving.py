@@ -28,8 +28,7 @@ def processes_with(text):
     return found
 
 
-def descendants(pid):
-    """The ids of all processes below `pid`."""
+def _by_parent():
     children = {}
     for folder in pathlib.Path("/proc").glob("[0-9]*"):
         try:
@@ -37,6 +36,17 @@ def descendants(pid):
         except OSError:
             continue
         children.setdefault(parent, []).append(int(folder.name))
+    return children
+
+
+def children_of(pid):
+    """The ids of running processes that `pid` has started."""
+    return [child for child in _by_parent().get(pid, []) if is_running(child)]
+
+
+def descendants(pid):
+    """The ids of all processes below `pid`."""
+    children = _by_parent()
     found, open_ends = [], [pid]
     while open_ends:
         below = children.get(open_ends.pop(), [])

@@ -30,6 +30,11 @@ def narke_command(*words, **environment):
     )
 
 
+@narke.remote
+def double(number):
+    return 2 * number
+
+
 @narke.remote(num_cpus=0)
 class Hung:
     def pid(self):
@@ -136,6 +141,19 @@ class TestStacks:
         assert f"Process {os.getpid()} (driver" in done.stdout
         only = narke_command("stack", str(pid))
         assert only.stdout.count("Process ") == 1
+
+    def test_of_the_engines_and_the_node(self, actor, folder):
+        pid = narke.get(actor.pid.remote())
+        actor.waits.remote(folder)
+        started(folder, "waits")
+        too_large = double.options(num_cpus=1000).remote(1)
+        done = narke_command("stack", "--engine")
+        assert done.returncode == 0, done.stderr
+        assert "runs Hung.waits for" in done.stdout
+        assert f"(pid {pid}) an actor" in done.stdout
+        assert "{CPU:10000000}: 1 queued" in done.stdout  # in the driver, in units of 1/10,000
+        assert "'double' {CPU: 1000} waits for other resources" in done.stdout
+        narke.cancel(too_large)
 
     @pytest.mark.parametrize(
         ("words", "told"),

@@ -78,6 +78,10 @@ class TestFolder:
             ("_system_config=dict(object_spilling_config='no json')", "object_spilling_config"),
             ("_system_config=dict(object_spilling_config='{{\"type\": \"tape\", "
              "\"params\": {{\"directory_path\": \"/x\"}}}}')", "'tape'"),
+            ("object_spilling_directory='nowhere://folder'", "nowhere"),
+            ("_system_config=dict(object_spilling_config=dict(type='smart_open', params=dict(uri=7)))", "params.uri"),
+            ("_system_config=dict(object_spilling_config=dict(type='smart_open', params=dict(uri='file:///tmp', x=1)))",
+             "'x'"),
         ],
     )  # fmt: skip
     def test_is_checked_before_anything_starts(self, start, option, says):

@@ -210,3 +210,9 @@ def test_workers_of_an_environment_are_forked_by_the_nodes_zygote(ray, wheels):
     """So they start as quickly as any other: no interpreter is started for them."""
     parent = "imported('os').getppid()"
     assert look(ray, pip(wheels, "nk_one==1.0"), parent) == look(ray, {}, parent)
+
+
+def test_a_working_directory_needs_no_zygote_of_its_own(ray, tmp_path):
+    (tmp_path / "file").touch()
+    parent = "imported('os').getppid()"
+    assert look(ray, {"working_dir": str(tmp_path)}, parent) == look(ray, {}, parent)

@@ -48,69 +48,94 @@ RAYS_COMMANDS = {
     "drain-node": "--address --node-id --reason --reason-message --deadline-remaining-seconds",
 }
 
-# Routes that programs and people use. Not here: those of Ray's own tests (/test/dump, /api/v0/delay), of the agents
-# that Ray's processes report to (/report_events, /api/task_events), of profilers for other devices, and those that look
-# for Grafana and Prometheus, which this dashboard draws no chart from.
+# All routes of Ray 2.60's dashboard and agents.
 RAYS_ROUTES = """
 GET /
-GET /favicon.ico
-GET /timezone
-GET /api/authentication_mode
 POST /api/authenticate
-GET /events
-GET /api/v0/cluster_events
+GET /api/authentication_mode
+GET /api/cluster_status
+GET /api/component_activities
+GET /api/data/datasets/{}
+GET /api/gcs_healthz
+GET /api/grafana_health
+GET /api/healthz
 POST /api/job_agent/jobs/
-POST /api/job_agent/jobs/{}/stop
 DELETE /api/job_agent/jobs/{}
 GET /api/job_agent/jobs/{}/logs
 GET /api/job_agent/jobs/{}/logs/tail
-GET /api/version
-GET /api/packages/{}/{}
-PUT /api/packages/{}/{}
+POST /api/job_agent/jobs/{}/stop
+GET /api/jobs/
 POST /api/jobs/
-POST /api/jobs/{}/stop
 DELETE /api/jobs/{}
 GET /api/jobs/{}
-GET /api/jobs/
 GET /api/jobs/{}/logs
 GET /api/jobs/{}/logs/tail
-GET /api/component_activities
-GET /nodes
-GET /nodes/{}
-GET /logical/actors
-GET /logical/actors/{}
+POST /api/jobs/{}/stop
 GET /api/local_raylet_healthz
-GET /api/healthz
-GET /api/v0/cluster_metadata
-GET /api/cluster_status
-GET /api/gcs_healthz
+GET /api/packages/{}/{}
+PUT /api/packages/{}/{}
+GET /api/profiling_enabled
 GET /api/prometheus/sd
+GET /api/prometheus_health
 GET /api/ray/version
-GET /api/serve/applications/
 DELETE /api/serve/applications/
+GET /api/serve/applications/
 PUT /api/serve/applications/
+POST /api/task_events
+POST /api/task_events/query
+GET /api/train/v2/runs
+GET /api/train/v2/runs/v1
 GET /api/v0/actors
+GET /api/v0/actors/summarize
+GET /api/v0/cluster_events
+GET /api/v0/cluster_metadata
+GET /api/v0/delay/{}
 GET /api/v0/jobs
-GET /api/v0/nodes
-GET /api/v0/placement_groups
-GET /api/v0/workers
-GET /api/v0/tasks
-GET /api/v0/objects
-GET /api/v0/runtime_envs
-GET /api/v0/runtime_env_redaction
 GET /api/v0/logs
 GET /api/v0/logs/{}
-GET /api/v0/tasks/summarize
-GET /api/v0/actors/summarize
+GET /api/v0/nodes
+GET /api/v0/objects
 GET /api/v0/objects/summarize
+GET /api/v0/placement_groups
+GET /api/v0/platform_events
+GET /api/v0/runtime_env_redaction
+GET /api/v0/runtime_envs
+GET /api/v0/tasks
+GET /api/v0/tasks/summarize
 GET /api/v0/tasks/timeline
-GET /task/traceback
-GET /task/cpu_profile
-GET /worker/traceback
-GET /worker/cpu_profile
-GET /usage_stats_enabled
+GET /api/v0/workers
+POST /api/v1/applications/{}/deployments/{}/scale
+GET /api/version
 GET /cluster_id
+GET /events
+GET /favicon.ico
+GET /logical/actors
+GET /logical/actors/{}
+GET /memory_profile
+GET /nodes
+GET /nodes/{}
+POST /report_events
+GET /task/cpu_profile
+GET /task/traceback
+GET /test/dump
+GET /timezone
+GET /usage_stats_enabled
+GET /worker/cpu_profile
+GET /worker/gpu_profile
+GET /worker/jax_profile
+GET /worker/traceback
 """
+
+# Those that are not here, and why.
+LEFT_OUT = {
+    "/report_events": "agents of Ray post what they saw here; nodes of Narke tell their head over their own links",
+    "/api/task_events": "a protobuf that agents of Ray post, off by default there",
+    "/api/task_events/query": "a protobuf that Ray's own state server asks with",
+    "/api/v0/platform_events": "events that an operator of Kubernetes writes into the dashboard",
+    "/worker/jax_profile": "asks a server of JAX's own in the worker, which answers such tools directly",
+    "/test/dump": "the dashboard's memory, for Ray's own tests",
+    "/api/v0/delay/{}": "an answer that is late, for Ray's own tests",
+}
 
 
 def test_nine_tenths_of_the_options_are_taken():
@@ -128,14 +153,15 @@ def test_nine_tenths_of_the_options_are_taken():
     assert len(here) >= 0.9 * len(wanted), f"{len(here)} of {len(wanted)}; missing: {missing}"
 
 
-def test_nine_tenths_of_the_routes_are_served(head):
+def test_nine_tenths_of_all_routes_are_served_and_all_that_have_a_use_here(head):
     document = head.ask("GET", "/api/openapi.json").json()
     have = {
         (method.upper(), _plain(path)) for path, methods in document["paths"].items() for method in methods
     }
-    wanted = {(method, _plain(path)) for method, path in map(str.split, RAYS_ROUTES.strip().splitlines())}
-    missing = sorted(route for route in wanted - have if not _answers(head, route))
-    assert len(missing) <= 0.1 * len(wanted), f"{len(missing)} of {len(wanted)} are missing: {missing}"
+    wanted = {tuple(line.split()) for line in RAYS_ROUTES.strip().splitlines()}
+    missing = {path for method, path in wanted if not _is_served(head, (method, path), have)}
+    assert missing == set(LEFT_OUT)
+    assert len(missing) <= 0.1 * len(wanted), f"{len(missing)} of {len(wanted)} are missing"
 
 
 def _plain(path: str) -> str:
@@ -144,9 +170,11 @@ def _plain(path: str) -> str:
     return "/" + "/".join(parts)
 
 
-def _answers(head, route) -> bool:
-    """Whether a route that is described under a pattern, or a page, is there."""
+def _is_served(head, route, have) -> bool:
+    """Whether a route is described, also under a pattern that takes its last part, or is a page."""
     method, path = route
+    if (method, _plain(path)) in have:
+        return True
     if method != "GET" or "{}" in path:
         return False
     answer = head.ask(method, path)

@@ -16,6 +16,8 @@ _NAMES = {
     "_common.constants": "ray_constants",
     "_common.network_utils": "network_utils",
     "_raylet": "raylet",
+    "data._internal": "package",
+    "data._internal.delegating_block_builder": "block_builder",
     "train._internal": "package",
     "train._internal.session": "train_session",
 }

@@ -7,10 +7,13 @@ from typing import Any
 
 from narke._init import init, is_initialized, shutdown
 from narke._private import session
+from narke._private.context import BaseContext, RayContext
 from narke.runtime_context import get_gpu_ids, get_runtime_context
 
 __all__ = [
+    "BaseContext",
     "LOCAL_MODE",
+    "RayContext",
     "SCRIPT_MODE",
     "WORKER_MODE",
     "Worker",
@@ -81,7 +84,9 @@ class Worker:
         self.check_connected()
         facts = session.connected().address_info
         name = str(facts.get("session_dir", "")).rpartition("/")[2]
-        return types.SimpleNamespace(address_info=facts, session_name=name, **facts)
+        return types.SimpleNamespace(
+            address_info=facts, session_name=name, **{"unique_id": facts.get("node_id"), **facts}
+        )
 
     def check_connected(self) -> None:
         """Do nothing when connected.

@@ -77,7 +77,7 @@ def _spec(metadata: Any, options: dict[str, Any], info: ActorInfo, here: session
         "max_pending_calls": _or(options.get("max_pending_calls"), -1),
         "placement_resources": placement_resources,
         "running_resources": running_resources,
-        "runtime_env": inherited_env(options.get("runtime_env")),
+        "runtime_env": inherited_env(options.get("runtime_env"), options.get("_preload")),
         "methods": info.pickled(),
         **strategies.placement(options, placement_resources),
     }

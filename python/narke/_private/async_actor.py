@@ -10,6 +10,8 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
+from narke._native import ObjectRef
+
 __all__ = ["before_sleep", "direct", "forget_direct", "is_running", "owns", "run", "until_polled"]
 
 _TICK_S = 0.1  # the engine's own timers are looked after at least so often
@@ -59,19 +61,33 @@ def owns(loop: asyncio.AbstractEventLoop) -> bool:
     return _runner is not None and _runner.loop is loop
 
 
-def run(native: Any, limits: dict[str, int] | None = None) -> None:
-    """Run an async actor's calls until it must leave.
+def construct(native: Any, limits: dict[str, int], cls: type, *args: Any, **kwargs: Any) -> Any:
+    """An async actor's instance: its constructor runs on the event loop, and may start tasks there.
 
     Args:
         native: the extension.
         limits: how many calls of each concurrency group run at once; ``""`` is the group of methods without one.
+        cls: the actor's class, which gets the other arguments.
     """
     global _runner
-    _runner = _Runner(native, limits or {"": 1000})
+    _runner = _Runner(native, limits)
+    return _runner.construct(lambda: cls(*args, **kwargs))
+
+
+def run(native: Any) -> None:
+    """Run the calls of the actor that `construct` made until it must leave."""
+    global _runner
+    assert _runner is not None
     try:
         _runner.run()
     finally:
         _runner = None
+
+
+def exit_soon() -> None:
+    """End the actor, whatever its calls do; on the event loop."""
+    assert _runner is not None, "only on the event loop of an async actor"
+    _runner.loop.call_soon(_runner.exit)
 
 
 class _Selector(selectors.DefaultSelector):  # type: ignore[misc,valid-type]  # a class of this platform
@@ -123,13 +139,25 @@ class _Runner:
         self._running: dict[bytes, asyncio.Task[None]] = {}
         self.direct_calls: dict[bytes, Any] = {}
         self._cancelled: set[bytes] = set()
+        self._is_exiting = False
         self._room_waiters: list[asyncio.Future[None]] = []
         self._selector = _Selector(native)
         self.loop = _new_loop(self._selector)
         self._tells_turns = getattr(self.loop, "_selector", None) is self._selector
 
-    def run(self) -> None:
+    def construct(self, make: Callable[[], Any]) -> Any:
+        async def made() -> Any:
+            return make()
+
         asyncio.set_event_loop(self.loop)
+        return self.loop.run_until_complete(made())
+
+    def exit(self) -> None:
+        self._is_exiting = True
+        self._native.exit_now()
+        self.loop.stop()
+
+    def run(self) -> None:
         fd = self._native.poll_fd()
         self.loop.add_reader(fd, self._poll)
         self.loop.call_soon(self._tick)
@@ -207,19 +235,23 @@ class _Runner:
             if inspect.isasyncgen(result):
                 await self._stream(call, result)
                 result = None
-            elif inspect.isawaitable(result):
+            elif inspect.isawaitable(result) and not isinstance(result, ObjectRef):
                 result = await _drive(call, result)
         except AsyncioActorExit:
             call.fail(ActorExit(0))
         except asyncio.CancelledError as error:
-            cancelled = call.task_id in self._cancelled
-            call.fail(
-                KeyboardInterrupt() if cancelled else RuntimeError(f"the coroutine was cancelled: {error}")
-            )
+            call.fail(self._why_cancelled(call, error))
         except BaseException as error:
             call.fail(error)
         else:
             self._finish(call, result)
+
+    def _why_cancelled(self, call: Any, error: asyncio.CancelledError) -> BaseException:
+        from narke._private.execution import ActorExit
+
+        if call.task_id in self._cancelled:
+            return KeyboardInterrupt()
+        return ActorExit(0) if self._is_exiting else RuntimeError(f"the coroutine was cancelled: {error}")
 
     def _finish(self, call: Any, result: Any) -> None:
         try:

@@ -80,4 +80,4 @@ def as_asyncio_future(ref: Any) -> asyncio.Future[Any]:
     Raises:
         RuntimeError: no event loop runs on this thread.
     """
-    return asyncio.wrap_future(as_future(ref), loop=asyncio.get_running_loop())
+    return asyncio.wrap_future(as_future(ref), loop=asyncio.get_event_loop())

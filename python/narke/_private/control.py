@@ -56,7 +56,7 @@ def kill(actor: Any, *, no_restart: bool = True) -> None:
 
 
 def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
-    """The handle of a named actor.
+    """A handle of a named actor; it does not keep the actor alive.
 
     Args:
         name: its name.
@@ -78,14 +78,13 @@ def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
 
 
 def _handle(found: dict[str, Any]) -> ActorHandle[Any]:
-    owner = found["owner"]
-    packed = b"" if found.get("detached") else owner["worker"] + owner["node"] + owner["endpoint"].encode()
-    ref = session.native().actor_ref_from_parts(found["actor_id"], packed)
+    # As with Ray, who looks an actor up does not keep it alive.
+    ref = session.native().actor_ref_from_parts(found["actor_id"], b"")
     return ActorHandle(ref, ActorInfo.from_pickled(found["methods"]))
 
 
 def own_handle() -> ActorHandle[Any]:
-    """A handle of the actor this worker is.
+    """A handle of the actor this worker is; it does not keep the actor alive.
 
     Raises:
         RuntimeError: it is none.

@@ -17,6 +17,7 @@ __all__ = [
     "ActorExit",
     "apply_lease",
     "bind_special",
+    "declared_method",
     "encode_exception",
     "flush_output",
     "load_class",
@@ -24,9 +25,11 @@ __all__ = [
     "note_accelerators",
     "raise_error",
     "retry_matches",
+    "shut_down_actor",
     "system_error",
 ]
 
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 _INTERNAL_FILES = os.path.dirname(__file__)
 
 
@@ -82,6 +85,37 @@ def bind_special(instance: Any, name: str) -> Callable[..., Any]:
     raise AttributeError(f"{type(instance).__name__!r} object has no attribute {name!r}")
 
 
+def declared_method(instance: Any, name: str, found: Any) -> Any:
+    """What a call of an actor's method runs: what its class declares, even where the instance has a value of that name.
+
+    Args:
+        instance: the actor's object.
+        name: the method's name.
+        found: what the instance has under that name.
+    """
+    import inspect  # slow to import, and seldom needed
+
+    try:
+        declared = inspect.getattr_static(type(instance), name)
+    except AttributeError:
+        return found
+    if hasattr(type(declared), "__set__"):  # a property comes before what the instance has
+        return found
+    bind = getattr(type(declared), "__get__", None)
+    return declared if bind is None else bind(declared, instance, type(instance))
+
+
+def shut_down_actor(instance: Any) -> None:
+    """Call an actor's own ``__ray_shutdown__`` where it has one. What it raises is printed."""
+    method = getattr(type(instance), "__ray_shutdown__", None)
+    if method is None:
+        return
+    try:
+        method(instance)
+    except Exception:
+        traceback.print_exc()
+
+
 def _leave() -> None:
     raise ActorExit(0)
 
@@ -98,7 +132,9 @@ def raise_exit() -> None:
         )
     from narke._private import async_actor
 
+    session.native().ask_exit()
     if async_actor.is_running():
+        async_actor.exit_soon()  # what asks may be a task of its own, whose exception nobody sees
         raise AsyncioActorExit()
     raise ActorExit(0)
 
@@ -229,26 +265,46 @@ def system_error(kind: str, message: str, **ids: Any) -> bytes:
 
 
 _node_gpus: list[str] = []
+_outside: str | None = None  # CUDA_VISIBLE_DEVICES before the first lease
+_sets_threads = False  # nobody chose OMP_NUM_THREADS
 
 
 def note_accelerators() -> bool:
     """Remember what CUDA_VISIBLE_DEVICES means before the first lease changes it; whether there is anything to hide."""
-    global _node_gpus
+    global _node_gpus, _outside, _sets_threads
     from narke._private import machine
 
     _node_gpus = machine.gpu_ids()
+    _outside = os.environ.get(_VISIBLE)
+    _sets_threads = "OMP_NUM_THREADS" not in os.environ
     return bool(_node_gpus) or "CUDA_VISIBLE_DEVICES" in os.environ
 
 
-def apply_lease(instances: dict[str, list[int]]) -> None:
-    """Let the code that runs next see the accelerators its lease holds, and no others.
+def apply_lease(instances: dict[str, list[int]], cpus: int) -> None:
+    """Let the code that runs next see the accelerators its lease holds, and its libraries use a thread for each CPU.
+
+    Without accelerators it sees what the node sees, unless RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO hides them all. Nothing
+    is changed where RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES asks for that, or OMP_NUM_THREADS was set by somebody.
 
     Args:
         instances: indices by kind; a kind that is absent is not held.
+        cpus: whole CPUs; one at least is counted.
     """
+    if _sets_threads:
+        os.environ["OMP_NUM_THREADS"] = str(max(cpus, 1))
+    if _is_asked("RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"):
+        return
     held = instances.get("GPU") or []
-    if held or _node_gpus or "CUDA_VISIBLE_DEVICES" in os.environ:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpu_names(held))
+    if held or (_node_gpus and _is_asked("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO")):
+        os.environ[_VISIBLE] = ",".join(gpu_names(held))
+    elif _outside is None:
+        os.environ.pop(_VISIBLE, None)
+    else:
+        os.environ[_VISIBLE] = _outside
+
+
+def _is_asked(name: str) -> bool:
+    return os.environ.get(name, "").lower() in ("1", "true")
 
 
 def gpu_names(indices: list[int]) -> list[str]:

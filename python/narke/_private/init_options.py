@@ -62,7 +62,7 @@ def check_init(options: dict[str, Any]) -> None:
     _check_labels(options["labels"])
     _check_store(options["object_store_memory"])
     _check_amount("_memory", options["kwargs"].get("_memory"), False)
-    spill_parent(options["kwargs"])
+    spill_options(options["kwargs"], "checked")
     _check_flags(options)
     from narke._private.naming import check_namespace
 
@@ -154,32 +154,64 @@ def _check_store(size: Any) -> None:
         )
 
 
-def spill_parent(hidden: dict[str, Any]) -> str | None:
-    """The folder that ``object_spilling_directory`` or ``_system_config["object_spilling_config"]`` names.
+def spill_options(hidden: dict[str, Any], session_dir: str) -> dict[str, Any]:
+    """Where a node's objects go when memory is short, as keywords of ``NodeOptions``; {} for the session's folder.
 
-    The latter is JSON: ``{"type": "filesystem", "params": {"directory_path": "/folder"}}``; of several folders the
-    first counts.
+    It is said by ``object_spilling_directory``, a folder or a URI, by the JSON of ``object_spilling_config`` in
+    ``_system_config``, or by the variables ``RAY_object_spilling_directory`` and ``RAY_object_spilling_config``; the
+    first of these counts. The JSON: ``{"type": "filesystem", "params": {"directory_path": "/folder"}}`` is a folder of
+    each node's own (of several the first counts); ``{"type": "smart_open", "params": {"uri": "s3://bucket/folder"}}``
+    is storage that all nodes reach, with the params of `spill_storage.describe`.
+
+    Args:
+        hidden: options of `init`, or of a node, by name.
+        session_dir: the node's session.
 
     Raises:
-        ValueError: it is no folder that can be written to, or the configuration asks for another type of storage.
+        ValueError: it is no folder that can be written to, or no storage that is known here.
     """
-    config = (hidden.get("_system_config") or {}).get("object_spilling_config")
-    parent = hidden.get("object_spilling_directory") or (config and _folder_in(config))
+    from narke._private import sessions_dir, spill_storage
+
+    kind, params = _spill_config(hidden)
+    if kind == "smart_open":
+        return {"spill_storage": spill_storage.describe(params, os.path.basename(session_dir))}
+    parent = params.get("directory_path")
+    if parent is not None and not isinstance(parent, str) and parent:
+        parent = parent[0] if isinstance(parent, list) else parent
     check_spill_parent(parent)
-    return parent
+    return {"spill_dir": sessions_dir.spill_dir(session_dir, parent)} if parent else {}
 
 
-def _folder_in(config: Any) -> Any:
+def _spill_config(hidden: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The type of storage and its params."""
+    from narke._private.spill_storage import is_uri
+
+    system = hidden.get("_system_config") or {}
+    folder = (
+        hidden.get("object_spilling_directory")
+        or system.get("object_spilling_directory")
+        or os.environ.get("RAY_object_spilling_directory")
+    )
+    if folder:
+        return (
+            ("smart_open", {"uri": folder}) if is_uri(folder) else ("filesystem", {"directory_path": folder})
+        )
+    config = system.get("object_spilling_config") or os.environ.get("RAY_object_spilling_config")
+    if not config:
+        return "filesystem", {}
     try:
         given = json.loads(config) if isinstance(config, str) else dict(config)
-        kind, folders = given["type"], given["params"]["directory_path"]
+        kind, params = given["type"], dict(given["params"])
+        if kind == "filesystem":
+            params["directory_path"]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
-            f"object_spilling_config must be JSON with type and params.directory_path, got {config!r}: {error!r}"
+            "object_spilling_config must be JSON with type and params (of a filesystem: params.directory_path), "
+            f"got {config!r}: {error!r}"
         ) from error
-    if kind != "filesystem":
-        raise ValueError(f"object_spilling_config: type must be 'filesystem', got {kind!r}")
-    return folders if isinstance(folders, str) or not folders else folders[0]
+    if kind not in ("filesystem", "smart_open"):
+        raise ValueError(f"object_spilling_config: type must be 'filesystem' or 'smart_open', got {kind!r}")
+    return kind, params
 
 
 def check_spill_parent(parent: Any) -> None:

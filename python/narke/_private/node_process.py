@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -62,6 +63,8 @@ class NodeOptions(NamedTuple):
         bind: the address it listens on; `address` by default.
         join: ``host:port`` of the head whose cluster it joins; None to begin one.
         spill_dir: folder of its own for objects when memory is short; ``spill`` of its session by default.
+        spill_storage: storage for them that all nodes reach, as `spill_storage.describe` says it; None for none, or
+            for what the head tells.
         journal: file or redis:// address where a head keeps the cluster's state; None to keep none.
         new_journal: what is there already is not gone on with.
         dashboard: where to serve HTTP; None for nowhere.
@@ -82,6 +85,7 @@ class NodeOptions(NamedTuple):
     bind: str | None = None
     join: str | None = None
     spill_dir: str | None = None
+    spill_storage: str | None = None
     journal: str | None = None
     new_journal: bool = False
     dashboard: DashboardOptions | None = None
@@ -131,7 +135,10 @@ class NodeOptions(NamedTuple):
 
     def environment(self) -> dict[str, str]:
         """The node's environment: what others may not read on its command line goes there."""
-        env = {name: value for name, value in os.environ.items() if name != "NARKE_JOURNAL"}
+        secret = ("NARKE_JOURNAL", "NARKE_SPILL_STORAGE")
+        env = {name: value for name, value in os.environ.items() if name not in secret}
+        if self.spill_storage is not None:
+            env["NARKE_SPILL_STORAGE"] = self.spill_storage
         if self.journal is not None and self._journal_is_secret():
             env["NARKE_JOURNAL"] = self.journal
         return env
@@ -207,7 +214,7 @@ class NodeProcess:
             wait: return only when the process is gone.
         """
         self.process.terminate()
-        if not wait and self.process.poll() is None:
+        if not wait and not _is_dying(self.pid) and self.process.poll() is None:
             return
         try:
             self.process.wait(_STOP_DEADLINE_S)
@@ -215,6 +222,22 @@ class NodeProcess:
             self.process.kill()
             self.process.wait()
         sessions_dir.remove_spilled(self.options.session_dir)  # that of one which was killed
+
+
+_EXITING_FLAG = 0x4  # PF_EXITING of the kernel's task flags, see proc(5) and linux/sched.h
+_KILL_BIT = 1 << (signal.SIGKILL - 1)
+
+
+def _is_dying(pid: int) -> bool:
+    """Whether a process was killed, although it is not gone yet: giving back a store's memory takes a while."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            flags = int(file.read().rpartition(")")[2].split()[6])
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+            pending = next(int(line.split()[1], 16) for line in file if line.startswith("ShdPnd:"))
+    except (OSError, StopIteration):
+        return False
+    return bool(flags & _EXITING_FLAG or pending & _KILL_BIT)
 
 
 def start_node(options: NodeOptions, meanwhile: Callable[[], object] = lambda: None) -> NodeProcess:

@@ -162,6 +162,7 @@ _SHARED = {
     "scheduling_strategy": Option(None),
     "enable_task_events": Option((bool,), True),
     "_labels": Option(_DICT),
+    "_preload": Option((tuple, type(None))),  # modules, see narke._private.preloads
 }
 TASK_OPTIONS: dict[str, Option] = {
     **_SHARED,

@@ -48,13 +48,20 @@ def _group_of(
         bundle = options.get("placement_group_bundle_index", -1)
         capture = options.get("placement_group_capture_child_tasks")
     if isinstance(group, str):
+        _check_no_bundle(bundle)
         outside = strategy is not None and strategy != "DEFAULT"
         return (b"" if outside else None), -1, capture
     if group is None or group.id.is_nil():
+        _check_no_bundle(bundle)
         return b"", -1, capture
     _check_bundle(group, bundle)
     _check_fit(group, bundle, resources)
     return group.id.binary(), bundle, capture
+
+
+def _check_no_bundle(bundle: int) -> None:
+    if bundle != -1:
+        raise ValueError("If placement group is not set, the value of bundle index must be -1.")
 
 
 def _check_bundle(group: Any, bundle: int) -> None:
@@ -145,9 +152,7 @@ def _parse_selector(text: str) -> list[Any]:
     if match is None:
         raise ValueError(f"malformed label selector {text!r}")
     listed = match["values"]
-    values = (
-        [match["value"].strip()] if listed is None else [v.strip() for v in listed.split(",") if v.strip()]
-    )
+    values = [match["value"].strip()] if listed is None else [v.strip() for v in listed.split(",")]
     return ["not_in" if match["negation"] else "in", values]
 
 

@@ -22,6 +22,8 @@ def get_other(refs: Any, timeout: float | None = None) -> Any:
     native = session.native()
     if hasattr(refs, "_get_value"):  # results that know how to be fetched, such as those of graphs
         return refs._get_value(timeout)
+    if isinstance(refs, ObjectRefGenerator):
+        return refs  # as with Ray: its items are references
     if not isinstance(refs, list):
         raise ValueError(
             f"Invalid type of object refs, {type(refs)}, is given. 'object_refs' must either be an ObjectRef or a list "

@@ -14,9 +14,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from narke._private import execution, runtime_envs, session, tracing
+from narke._private import branch, execution, runtime_envs, session, tracing
 
-__all__ = ["prepare", "replace_hot_functions"]
+__all__ = ["prepare", "replace_hot_functions", "undress"]
 
 
 class _Origin:
@@ -42,6 +42,17 @@ def _origin() -> _Origin:
     return _Origin()
 
 
+def undress(*, anew: bool = False) -> None:
+    """Be no job's any more.
+
+    Args:
+        anew: what this process is now is what it is between jobs.
+    """
+    if anew:
+        _origin.cache_clear()
+    _origin().restore()
+
+
 def prepare(config: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
     """Make this process, the zygote, what workers of a job in an environment are to be when they are forked.
 
@@ -58,6 +69,7 @@ def prepare(config: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         OSError: the token, or the environment's working directory, cannot be read.
+        narke._private.branch.Unfit: this is a branch of the zygote that must not fork this job's workers.
     """
     _origin().restore()
     os.environ.update(config.get("env") or {})
@@ -72,6 +84,7 @@ def prepare(config: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
     session.open_session(here)
     runtime_envs.enter(env, made)
     set_up = _set_up(job, env, made)
+    branch.check_job(sys.path, dict(os.environ))
     return {
         "node_socket": config["node_socket"],
         "token": _token(config["token_path"]),

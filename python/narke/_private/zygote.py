@@ -24,6 +24,7 @@ _EVERY_WORKER = (
     "narke.job_config",
     "narke._native",
     "narke._private.actor_creation",
+    "narke._private.branch",
     "narke._private.debugging",
     "narke._private.execution",
     "narke._private.generators",
@@ -157,15 +158,10 @@ def _preload_rest(hooks: _ForkHooks) -> None:
 
 def _serve(link: int, hooks: _ForkHooks) -> int:
     """Serve the node until it is gone, or be a worker until its end."""
-    from narke import _native
-    from narke._private import worker_main
-
     zygote = os.getpid()
     status: int | None = 1
     try:
-        status = _native.zygote_serve(
-            link, _QUIET_MS, lambda: _preload_rest(hooks), worker_main.prepare, *_generators()
-        )
+        status = _serve_as(link, hooks)
     except SystemExit as leave:
         status = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
     except BaseException:
@@ -179,12 +175,47 @@ def _serve(link: int, hooks: _ForkHooks) -> int:
     return status or 0
 
 
+def _serve_as(link: int, hooks: _ForkHooks) -> int | None:
+    """Serve as the zygote, and then as each branch that this process becomes."""
+    from narke import _native
+    from narke._private import worker_main
+
+    is_branch = False
+    while True:
+        end = _native.zygote_serve(
+            link, _QUIET_MS, lambda: _preload_rest(hooks), worker_main.prepare, *_generators(), is_branch
+        )
+        if not isinstance(end, tuple):
+            return end
+        link, modules = end
+        _become_branch(modules, hooks)
+        is_branch = True
+
+
+def _become_branch(modules: str, hooks: _ForkHooks) -> None:
+    """Import what workers that are asked for with these modules need; raises when that cannot be (`branch.grow`)."""
+    from narke._private import branch, worker_main
+
+    _end_with_parent()
+    worker_main.undress()
+    try:
+        with hooks.collected():
+            branch.grow(modules)
+    except branch.Unfit as why:
+        print(f"Workers import {modules} for themselves: {why}.", file=sys.stderr)
+        sys.exit(1)
+    worker_main.undress(anew=True)
+    _preload_rest(hooks)
+
+
 def _generators() -> tuple[Callable[[], Any], int]:
     """How a child gets random numbers of its own: Python's generator's seed(), and where NumPy's state lies."""
     import random
 
+    from narke._private import branch
+
     # The method of the C class: it runs no Python.
-    seed = super(random.Random, random._inst).seed  # type: ignore[attr-defined]
+    seed = branch.seeding(super(random.Random, random._inst).seed)  # type: ignore[attr-defined]
     numpy = sys.modules.get("numpy")
     if numpy is None:
         return seed, 0

@@ -90,7 +90,6 @@ def _dual_init(self: Any, error: RayTaskError) -> None:
     cause = error.cause
     self._task_error = error
     self.cause = cause
-    self.args = (cause,)
 
 
 def _dual_getattr(self: Any, name: str) -> Any:
@@ -99,6 +98,14 @@ def _dual_getattr(self: Any, name: str) -> Any:
         raise AttributeError(name)
     error = self._task_error
     return getattr(error, name) if name in vars(error) else getattr(error.cause, name)
+
+
+def _dual_args(self: Any) -> tuple[Any, ...]:
+    return (self.cause,)
+
+
+def _set_dual_args(self: Any, args: tuple[Any, ...]) -> None:
+    """What a cause's constructor says of them is not the dual's."""
 
 
 def _dual_str(self: Any) -> str:
@@ -120,6 +127,7 @@ def _rebuild_dual(error: RayTaskError) -> RayTaskError:
 _DUAL_METHODS = {
     "__module__": "narke.exceptions",
     "__init__": _dual_init,
+    "args": property(_dual_args, _set_dual_args),  # the cause's class may have one that cannot be set
     "__getattr__": _dual_getattr,
     "__str__": _dual_str,
     "__repr__": _dual_repr,
@@ -193,7 +201,7 @@ def _rebuild_exception(
     cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]
 ) -> BaseException:
     exception = cls.__new__(cls, *args)
-    exception.args = args
+    BaseException.args.__set__(exception, args)  # type: ignore[attr-defined]  # also where its class has its own
     vars(exception).update(state)
     return exception
 

@@ -98,6 +98,9 @@ class _Package(types.ModuleType):
         if name != "placement_group" or not isinstance(value, types.ModuleType):
             super().__setattr__(name, value)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return importlib.import_module, (self.__name__,)  # functions that use it are pickled by value
+
 
 sys.modules[__name__].__class__ = _Package
 

@@ -26,7 +26,7 @@ class ActorPool:
     def __init__(self, actors: Iterable[Any]) -> None:
         self._idle: deque[Any] = deque(actors)
         self._waiting: deque[tuple[int, Call, Any]] = deque()
-        self._running: dict[Any, tuple[int, Any]] = {}
+        self._running: dict[Any, tuple[int, Any, Any]] = {}
         self._ref_of: dict[int, Any] = {}
         self._submitted = 0
         self._next_index = 0
@@ -49,7 +49,7 @@ class ActorPool:
         return self._results(self.get_next_unordered)
 
     def submit(self, fn: Callable[[Any, V], Any], value: V) -> None:
-        """Call ``fn(actor, value)`` on the next idle actor; `fn` must return one reference."""
+        """Call ``fn(actor, value)`` on the next idle actor; `fn` returns what a method's call gave."""
         index = self._submitted
         self._submitted += 1
         self._waiting.append((index, fn, value))
@@ -81,8 +81,7 @@ class ActorPool:
         ready, _ = narke.wait([ref], num_returns=1, timeout=timeout)
         if not ready:
             self._raise_timeout(ref, timeout, ignore_if_timedout)
-        self._finish(ref)
-        return narke.get(ref)
+        return narke.get(self._finish(ref))
 
     def get_next_unordered(self, timeout: float | None = None, ignore_if_timedout: bool = False) -> Any:
         """Return whichever result is there first; parameters and errors as in `get_next`."""
@@ -93,8 +92,7 @@ class ActorPool:
         ready, _ = narke.wait(list(self._running), num_returns=1, timeout=timeout)
         if not ready:
             self._raise_timeout(next(iter(self._running)), timeout, ignore_if_timedout)
-        self._finish(ready[0])
-        return narke.get(ready[0])
+        return narke.get(self._finish(ready[0]))
 
     def has_free(self) -> bool:
         """True when an actor is idle and no call waits for one."""
@@ -110,7 +108,7 @@ class ActorPool:
         Raises:
             ValueError: the actor is in the pool already.
         """
-        if actor in self._idle or any(actor == busy for _, busy in self._running.values()):
+        if actor in self._idle or any(actor == busy for _, busy, _ in self._running.values()):
             raise ValueError(f"{actor!r} already belongs to this pool")
         self._idle.append(actor)
         self._dispatch()
@@ -124,16 +122,18 @@ class ActorPool:
             except BaseException:
                 self._idle.appendleft(actor)
                 raise
-            self._running[ref] = (index, actor)
-            self._ref_of[index] = ref
+            first = ref[0] if isinstance(ref, list) else ref  # a method with several returns gives a list
+            self._running[first] = (index, actor, ref)
+            self._ref_of[index] = first
 
-    def _finish(self, ref: Any) -> None:
-        """Forget a call and give its actor the next one."""
-        index, actor = self._running.pop(ref)
+    def _finish(self, ref: Any) -> Any:
+        """Forget a call and give its actor the next one; returns what the call gave, a reference or a list of them."""
+        index, actor, given = self._running.pop(ref)
         del self._ref_of[index]
         self._next_index = max(self._next_index, index + 1)
         self._idle.append(actor)
         self._dispatch()
+        return given
 
     def _raise_timeout(self, ref: Any, timeout: float | None, ignore: bool) -> None:
         index = self._running[ref][0]

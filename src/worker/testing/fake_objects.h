@@ -12,6 +12,8 @@ namespace narke::worker::testing {
 struct FakeObjectsOut : Objects::Out {
   std::vector<ObjectId> erased, out_of_scope, recovered;
   std::vector<std::pair<ObjectId, NodeId>> promoted;
+  std::vector<std::pair<ObjectId, std::vector<NodeId>>> sought;
+  bool is_spill_shared = false;
   std::vector<NodeId> erased_at;  // for each of `erased`
   std::vector<TaskPtr> dropped_lineage;
   int ready = 0;
@@ -23,6 +25,10 @@ struct FakeObjectsOut : Objects::Out {
   }
   void actor_out_of_scope(const ObjectId& id) override { out_of_scope.push_back(id); }
   void recover(Object& object) override { recovered.push_back(object.id); }
+  bool seek_spilled(const ObjectId& id, const std::vector<NodeId>& lost_at) override {
+    if (is_spill_shared) sought.emplace_back(id, lost_at);
+    return is_spill_shared;
+  }
   bool is_stored(const ObjectId&) override { return stored; }
   void promote(const NodeId& node, const std::vector<ObjectId>& ids) override {
     for (const ObjectId& id : ids) promoted.emplace_back(id, node);

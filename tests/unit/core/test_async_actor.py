@@ -81,7 +81,8 @@ def quick(monkeypatch):
 
 
 def run(native, limits=None):
-    async_actor.run(native, limits or {"": 1000})
+    async_actor.construct(native, limits or {"": 1000}, object)
+    async_actor.run(native)
 
 
 class TestCalls:

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import json
+import os
 import selectors
 import socket
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from narke._private import sessions_dir
-from narke._private.cli.connection import connected, run, session_of
+from narke._private.cli.connection import CommandError, connected, run, session_of
 from narke._private.cli.output import table
 
 __all__ = ["main"]
@@ -30,24 +31,84 @@ def main(words: list[str]) -> int:
         description="Lists where programs wait at breakpoint() or, with RAY_DEBUG_POST_MORTEM=1, at a failure; a "
         "number enters one of them, an empty line lists them again, q leaves.",
     )
-    parser.add_argument("--address", help="the cluster; the latest one by default")
+    parser.add_argument(
+        "--address",
+        help="the cluster; the latest one of this machine by default. From a machine that is not of the cluster "
+        "narke://HOST:PORT, with its token in NARKE_AUTH_TOKEN",
+    )
     parser.add_argument("--list", action="store_true", help="only list them")
     parser.add_argument("-v", "--verbose", action="store_true", help="with processes and times")
     return run("debug", _debug, parser.parse_args(words))
 
 
 def _debug(options: argparse.Namespace) -> None:
-    while True:
-        with connected(options.address):
-            found = _breakpoints()
-        _print(found, options.verbose)
-        if options.list:
-            return
-        chosen = _choose(found)
-        if chosen is None:
-            return
-        if chosen:
-            _enter(chosen, options.address)
+    with _cluster_at(options.address or os.environ.get("RAY_ADDRESS")) as cluster:
+        while True:
+            found = cluster.breakpoints()
+            _print(found, options.verbose)
+            if options.list:
+                return
+            chosen = _choose(found)
+            if chosen is None:
+                return
+            if chosen:
+                _enter(chosen, cluster)
+
+
+class _Here:
+    """A cluster that has a node on this machine."""
+
+    def __init__(self, address: str | None) -> None:
+        self._address = address
+
+    def breakpoints(self) -> list[dict[str, Any]]:
+        """What waits."""
+        with connected(self._address):
+            return _breakpoints()
+
+    def link_to(self, chosen: dict[str, Any]) -> contextlib.AbstractContextManager[socket.socket]:
+        """A connection to the debugger, which listens on its own host's loopback only."""
+        host, _, port = chosen["address"].rpartition(":")
+        if sessions_dir.is_own_address(chosen["node_ip"]):  # hosts may have the same name
+            return socket.create_connection((host, int(port)), timeout=_CONNECT_S)
+        from narke._private.cli import relay
+
+        return relay.connection(session_of(self._address), chosen["node_id"], host, int(port))
+
+
+class _Away:
+    """A cluster that this process has joined from outside."""
+
+    def breakpoints(self) -> list[dict[str, Any]]:
+        """What waits."""
+        return _breakpoints()
+
+    def link_to(self, chosen: dict[str, Any]) -> contextlib.AbstractContextManager[socket.socket]:
+        """As that of `_Here`."""
+        from narke._private.cli import relay
+
+        host, _, port = chosen["address"].rpartition(":")
+        return relay.carried(chosen["node_id"], host, int(port))
+
+
+@contextlib.contextmanager
+def _cluster_at(address: str | None) -> Iterator[_Here | _Away]:
+    """The way to a cluster: of this machine if it has one of this address."""
+    try:
+        session_of(address)
+    except CommandError:
+        if address is None or not address.startswith(("narke://", "ray://")):
+            raise
+    else:
+        yield _Here(address)
+        return
+    import narke
+
+    narke.init(address, log_to_driver=False, configure_logging=False)
+    try:
+        yield _Away()
+    finally:
+        narke.shutdown()
 
 
 def _breakpoints() -> list[dict[str, Any]]:
@@ -94,37 +155,23 @@ def _input() -> io.FileIO:
     return io.FileIO(sys.stdin.fileno(), closefd=False)
 
 
-def _enter(chosen: dict[str, Any], address: str | None) -> None:
+def _enter(chosen: dict[str, Any], cluster: _Here | _Away) -> None:
     """Talk to a debugger until it goes on.
 
     Args:
         chosen: the breakpoint, as it is listed.
-        address: the cluster's.
+        cluster: the way to it.
     """
     if not chosen["code"]:
         print(f"It waits for an editor: attach one (debugpy) to {chosen['address']} on {chosen['host']}.")
         return
     try:
-        with _link_to(chosen, address) as link:
+        with cluster.link_to(chosen) as link:
             link.settimeout(None)
             link.sendall(f"{chosen['code']}\n".encode())
             _talk(link)
     except OSError as error:
         print(f"It does not wait there any more ({error}).")
-
-
-@contextlib.contextmanager
-def _link_to(chosen: dict[str, Any], address: str | None) -> Iterator[socket.socket]:
-    """A connection to the debugger, which listens on its own host's loopback only."""
-    host, _, port = chosen["address"].rpartition(":")
-    if sessions_dir.is_own_address(chosen["node_ip"]):  # hosts may have the same name
-        with socket.create_connection((host, int(port)), timeout=_CONNECT_S) as link:
-            yield link
-        return
-    from narke._private.cli import relay
-
-    with relay.connection(session_of(address), chosen["node_id"], host, int(port)) as link:
-        yield link
 
 
 def _talk(link: socket.socket) -> None:

@@ -65,21 +65,30 @@ def connection(session_dir: str, node_id: str, host: str, port: int) -> Iterator
 
     narke.init(address=session_dir, log_to_driver=False, configure_logging=False)
     try:
-        relay = _started(node_id)
-        narke.get(relay.open.remote(host, port), timeout=_OPEN_S)
-        near, far = socket.socketpair()
-        carriers = [
-            threading.Thread(target=each, args=[relay, far], daemon=True) for each in (_carry_in, _carry_out)
-        ]
-        for carrier in carriers:
-            carrier.start()
-        with near:
+        with carried(node_id, host, port) as near:
             yield near
-        for carrier in carriers:
-            carrier.join(_JOIN_S)
-        far.close()
     finally:
         narke.shutdown()
+
+
+@contextlib.contextmanager
+def carried(node_id: str, host: str, port: int) -> Iterator[socket.socket]:
+    """As `connection`, for a process that is connected to the cluster."""
+    import narke
+
+    relay = _started(node_id)
+    narke.get(relay.open.remote(host, port), timeout=_OPEN_S)
+    near, far = socket.socketpair()
+    carriers = [
+        threading.Thread(target=each, args=[relay, far], daemon=True) for each in (_carry_in, _carry_out)
+    ]
+    for carrier in carriers:
+        carrier.start()
+    with near:
+        yield near
+    for carrier in carriers:
+        carrier.join(_JOIN_S)
+    far.close()
 
 
 def _started(node_id: str) -> Any:

@@ -18,6 +18,11 @@ def main(words: list[str]) -> int:
     parser.add_argument("pid", nargs="*", type=int, help="processes; all workers and drivers by default")
     parser.add_argument("--address", help="the cluster; the latest one by default")
     parser.add_argument("--node-id", default="", help="only programs of this node")
+    parser.add_argument(
+        "--engine",
+        action="store_true",
+        help="instead of stacks: what each program's engine and each node has under way, and what waits for what",
+    )
     return run("stack", _show, parser.parse_args(words))
 
 
@@ -39,12 +44,22 @@ def _show(options: argparse.Namespace) -> None:
             )
         for row in programs:
             try:
-                print(_told(row, control.call("probe", what="stack", worker_id=row["worker_id"])))
+                what = "engine" if options.engine else "stack"
+                answer = control.call("probe", what=what, worker_id=row["worker_id"])
+                print(_engine(row, answer) if options.engine else _told(row, answer))
             except (
                 RayError,
                 ValueError,
             ) as problem:  # it has ended meanwhile, or is stopped: the others are shown
                 print(f"{_title(row)}\n  {problem}\n")
+        if options.engine and not options.pid:
+            for node in control.call("describe_nodes")["nodes"]:
+                if options.node_id in ("", node["node_id"]):
+                    print(node["text"])
+
+
+def _engine(row: dict[str, Any], answer: dict[str, Any]) -> str:
+    return "\n  ".join([_title(row), *answer["text"].splitlines()]) + "\n"
 
 
 def _title(row: dict[str, Any]) -> str:

@@ -204,7 +204,8 @@ def _start(options: argparse.Namespace) -> tuple[Any, str]:
         init_options._check_amount(name, getattr(options, name), False)
     init_options._check_resources(options.resources)
     init_options._check_store(options.object_store_memory)
-    init_options.check_spill_parent(options.object_spilling_directory)
+    spilling = {"object_spilling_directory": options.object_spilling_directory}
+    init_options.spill_options(spilling, "checked")
     ip = options.node_ip_address or machine.own_address()
     if options.head and options.port == 0:
         options.port = machine.free_port(ip)
@@ -238,7 +239,6 @@ def _start(options: argparse.Namespace) -> tuple[Any, str]:
             # Programs of this host name the head by any of its addresses; what was asked for is kept to.
             bind=None if options.node_ip_address or not options.head else "0.0.0.0",
             join=options.address,
-            spill_dir=sessions_dir.spill_dir(session_dir, options.object_spilling_directory),
             journal=options.store or os.path.join(session_dir, _JOURNAL) if options.head else None,
             new_journal=options.new,
             dashboard=_dashboard(options),
@@ -246,6 +246,7 @@ def _start(options: argparse.Namespace) -> tuple[Any, str]:
             tls_cert=options.tls_cert,
             tls_key=options.tls_key,
             client_port=(options.ray_client_server_port or None) if options.head else None,
+            **init_options.spill_options(spilling, session_dir),
         )
     )
     if left:

@@ -30,6 +30,8 @@ class Made:
         prefix, python: the virtual environment's folder and interpreter; "" for the node's.
         command: what starts a zygote of its own; empty: the node's zygote forks the workers.
         held: lock files of what is used.
+        keep: how long the answer holds as long as what is held is there: "host", "session" (it names folders of the
+            session), or "" (somebody else's code had a say).
     """
 
     def __init__(self) -> None:
@@ -41,6 +43,7 @@ class Made:
         self.python = ""
         self.command: list[str] = []
         self.held: list[str] = []
+        self.keep = "host"
 
     def context(self) -> dict[str, Any]:
         """What the zygote is told."""
@@ -65,8 +68,10 @@ def main() -> None:
     except BaseException as error:  # the edge of this program: the text is the answer
         _answer(out, [("error", _text_of(error)), ("end", "")])
         return
-    fields = [("context", json.dumps(made.context())), ("cwd", made.cwd)]
-    fields += [("command", word) for word in made.command] + [("hold", path) for path in made.held]
+    fields = [("context", json.dumps(made.context()))]
+    if made.command:  # with a folder alone it would be another interpreter than the node's, too
+        fields += [("cwd", made.cwd), *(("command", word) for word in made.command)]
+    fields += [("keep", made.keep), *(("hold", path) for path in made.held)]
     _answer(out, [*fields, ("end", "")])
     while os.read(out, 4096):  # the node closes its end when it holds the locks itself
         pass
@@ -139,6 +144,7 @@ def make(env: dict[str, Any], session_dir: str, download: Any) -> Made:
     if env.get("working_dir") or env.get("py_modules"):
         from narke._private.runtime_env import uris
 
+        made.keep = "session"
         _bring_files(env, uris.Places(session_dir, download), made)
     _install(env, session_dir, made)
     if env.get("py_executable"):
@@ -199,6 +205,7 @@ def _run_plugins(env: dict[str, Any], session_dir: str, made: Made) -> None:
     described = RuntimeEnv(_validate=False, **env)
     if not described.plugins():
         return
+    made.keep = ""
     import logging
 
     from narke._private.runtime_env import plugin

@@ -283,6 +283,7 @@ def _matching(
 ) -> list[dict[str, Any]]:
     """The records that meet all filters, in the order of their ids."""
     schema = resource_to_schema(resource)
+    filters = [(key.lower(), comparison, value) for key, comparison, value in filters]
     unknown = sorted({key for key, _, _ in filters} - schema.filterable_columns())
     if unknown:
         raise RayStateApiException(
