@@ -1,4 +1,7 @@
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import ray
 from ray.data.expressions import col, lit
@@ -70,3 +73,72 @@ def test_an_expression_has_no_truth_of_its_own():
 
 def test_a_filter_takes_an_expression(ds):
     assert ds.filter(expr=col("zone") == 3).count() == (DF["zone"] == 3).sum()
+
+
+DIVISIONS = {  # as Ray 2.60 answers: over Arrow's blocks, over DataFrames
+    "quotient": (lambda: col("a") / col("b"), [3, -3, -2, 0], [3.5, -3.5, -8 / 3, 0.0]),
+    "by a number": (lambda: col("a") / 2, [3, -3, 4, 0], [3.5, -3.5, 4.0, 0.0]),
+    "by a float": (lambda: col("a") / 2.0, [3.5, -3.5, 4.0, 0.0], [3.5, -3.5, 4.0, 0.0]),
+    "floor": (lambda: col("a") // col("b"), [3.0, -3.0, -2.0, 0.0], [3, -4, -3, 0]),
+    "remainder": (lambda: col("a") % 3, [1.0, -1.0, 2.0, 0.0], [1, 2, 2, 0]),
+    "within": (lambda: (1 + col("a") / 2) * 2, [8, -4, 10, 2], [9.0, -5.0, 10.0, 2.0]),
+}
+ROWS = {"a": [7, -7, 8, 0], "b": [2, 2, -3, 5]}
+
+
+@pytest.mark.parametrize("name", list(DIVISIONS))
+def test_division(cluster, name):
+    make, by_arrow, by_pandas = DIVISIONS[name]
+
+    def values(ds):
+        found = [row["q"] for row in ds.with_column("q", make()).take_all()]
+        return found, {type(value) for value in found}
+
+    frames = ray.data.from_pandas(pd.DataFrame(ROWS))
+    by_pandas = by_pandas, {type(value) for value in by_pandas}
+    by_arrow = by_arrow, {type(value) for value in by_arrow}
+    assert (
+        values(frames)
+        == values(frames.repartition(2))
+        == values(frames.select_columns(["b", "a"]))
+        == by_pandas
+    )
+    assert values(frames.rename_columns({"a": "c"}).rename_columns({"c": "a"}).materialize()) == by_pandas
+    assert values(frames.with_column("c", col("a")).filter(expr="a > -100").limit(9)) == by_pandas
+    table = ray.data.from_arrow(pa.table(ROWS))
+    assert (
+        values(table)
+        == values(frames.map_batches(lambda b: b))
+        == values(frames.map(lambda r: r))
+        == by_arrow
+    )
+
+
+def test_division_by_zero(cluster):
+    with pytest.raises(pa.ArrowInvalid, match="divide by zero"):
+        ray.data.from_arrow(pa.table(ROWS)).with_column("q", col("a") / 0).take_all()
+    frames = ray.data.from_pandas(pd.DataFrame(ROWS)).with_column("q", col("a") / 0)
+    assert [row["q"] for row in frames.take_all()] == [np.inf, -np.inf, np.inf, None]
+    floats = ray.data.from_arrow(pa.table({"a": [1.0, -1.0]})).with_column("q", col("a") / 0)
+    assert [row["q"] for row in floats.take_all()] == [np.inf, -np.inf]
+
+
+def test_division_chooses_rows_of_frames(cluster):
+    frames, table = ray.data.from_pandas(pd.DataFrame(ROWS)), ray.data.from_arrow(pa.table(ROWS))
+    assert [row["a"] for row in frames.filter(expr=col("a") / 2 > 3).take_all()] == [7, 8]
+    assert [row["a"] for row in table.filter(expr=col("a") / 2 > 3).take_all()] == [8]
+
+
+def test_texts_are_added(cluster, tmp_path):
+    table = pa.table(
+        {"s": ["a", None, "c"], "d": pa.array(["x", "y", "x"]).dictionary_encode(), "n": [1, 2, 3]}
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    for ds in (ray.data.from_arrow(table), ray.data.read_parquet(str(tmp_path))):
+        both = ds.with_column("q", "<" + col("s") + col("d") + ">").take_all()
+        assert [row["q"] for row in both] == ["<ax>", None, "<cx>"]
+        assert ds.filter(expr=col("s") + "!" == "c!").count() == 1
+        assert ds.filter(expr=col("s") + col("d") == "ax").count() == 1
+        assert ds.filter(expr=col("n") + col("n") == 4).count() == 1
+        with pytest.raises(TypeError, match="cannot add int64 to string: cast"):
+            ds.with_column("q", col("n") + "!").take_all()

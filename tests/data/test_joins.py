@@ -70,6 +70,18 @@ def test_names_on_both_sides_get_suffixes():
     assert got.to_pylist() == [{"k": 2, "v_a": 2, "v_b": 5}]
 
 
+def test_names_on_both_sides_without_suffixes_are_refused():
+    left, right = pa.table({"k": [1, 2], "v": [1, 2]}), pa.table({"k": [2, 3], "v": [5, 6]})
+    with pytest.raises(ValueError, match=r"\['v'\] stand on both sides"):
+        list(read(join_each(Terms("inner", ("k",), ("k",), (None, None)), [left], right)))
+    (semi,) = read(join_each(Terms("left semi", ("k",), ("k",), (None, None)), [left], right))
+    assert semi.to_pylist() == [{"k": 2, "v": 2}]
+    (one,) = read(join_each(Terms("inner", ("k",), ("k",), (None, "_r")), [left], right))
+    assert one.to_pylist() == [{"k": 2, "v": 2, "v_r": 5}]
+    with pytest.raises(KeyError, match="cannot join.*'w'.*'k', 'v'"):
+        list(read(join_each(Terms("inner", ("w",), ("k",), (None, None)), [left], right)))
+
+
 @pytest.fixture(scope="module")
 def orders(tmp_path_factory):
     """Two folders of Parquet files: orders in four files, and their customers."""

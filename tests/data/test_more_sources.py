@@ -190,6 +190,22 @@ def test_kafka_arguments():
         ray.data.range(1).write_kafka("t", "x", value_serializer="pickle")
 
 
+class Refreshing:
+    """Credentials whose first token is old."""
+
+    def __init__(self, url):
+        self.url, self.token = url, "old"
+
+    def get_host(self):
+        return self.url
+
+    def get_token(self):
+        return self.token
+
+    def invalidate(self):
+        self.token = "good"
+
+
 def test_unity_catalog(served, tmp_path):
     table = tmp_path / "t.parquet"
     pq.write_table(pa.table({"x": [1, 2]}), table)
@@ -209,24 +225,114 @@ def test_unity_catalog(served, tmp_path):
     with pytest.raises(ValueError, match="does not tell"):
         ray.data.read_unity_catalog("a.b.c", url, "bad")
 
-    class Refreshing:
-        token = "old"
-
-        def get_host(self):
-            return url
-
-        def get_token(self):
-            return self.token
-
-        def invalidate(self):
-            self.token = "good"
-
-    catalog = ray.data.DatabricksUnityCatalog(credential_provider=Refreshing())
+    catalog = ray.data.DatabricksUnityCatalog(credential_provider=Refreshing(url))
     assert ray.data.read_parquet("a.b.c", catalog=catalog).count() == 2
     place = catalog.resolve("a.b.c", reader=ray.data.ReaderFormat.ICEBERG)
     assert place.table_identifier == "b.c" and place.catalog_kwargs["warehouse"] == "a"
     with pytest.raises(ValueError, match="url and token"):
         ray.data.DatabricksUnityCatalog(url=url)
+
+
+class Warehouse:
+    """Answers as Databricks' interface for statements does, by a SQLite database."""
+
+    def __init__(self, chunk_rows):
+        self.base = sqlite3.connect(":memory:", check_same_thread=False)
+        self.chunk_rows, self.polls, self.chunks, self.cancelled, self.begun = chunk_rows, 2, {}, [], []
+        self.url, self.token, self.lock = "", "good", threading.Lock()
+
+    def __call__(self, method, path, body, headers):
+        with self.lock:
+            if path.startswith("/signed/"):
+                assert headers["Authorization"] is None
+                return 200, self.chunks[int(path.rsplit("/", 1)[1])]
+            if headers["Authorization"] != f"Bearer {self.token}":
+                return 401, b'{"error_code": "UNAUTHENTICATED"}'
+            return 200, json.dumps(self._statement(method, path, body)).encode()
+
+    def _statement(self, method, path, body):
+        if path == "/api/2.0/sql/statements/":
+            self.begun.append(json.loads(body))
+            return {"statement_id": "s1", "status": {"state": "PENDING"}}
+        if path.endswith("/cancel"):
+            self.cancelled.append(path)
+            return {}
+        if "/result/chunks/" in path:
+            return {"external_links": [{"external_link": f"{self.url}/signed/{path.rsplit('/', 1)[1]}"}]}
+        assert (method, path) == ("GET", "/api/2.0/sql/statements/s1")
+        self.polls -= 1
+        return {"status": {"state": "RUNNING"}} if self.polls > 0 else self._ran()
+
+    def _ran(self):
+        try:
+            cursor = self.base.execute(self.begun[-1]["statement"])
+        except sqlite3.Error as error:
+            return {"status": {"state": "FAILED", "error": {"message": str(error)}}}
+        names, about = [d[0] for d in cursor.description], []
+        while rows := cursor.fetchmany(self.chunk_rows):
+            table = pa.table({n: list(v) for n, v in zip(names, zip(*rows, strict=True), strict=True)})
+            out = io.BytesIO()
+            with pa.ipc.new_stream(out, table.schema) as stream:
+                stream.write_table(table)
+            self.chunks[len(about)] = out.getvalue()
+            about.insert(0, {"chunk_index": len(about), "row_count": len(rows), "byte_count": table.nbytes})
+        return {"status": {"state": "SUCCEEDED"}, "manifest": {"chunks": about}}
+
+
+@pytest.fixture
+def warehouse(served):
+    made = Warehouse(4)
+    made.base.execute("create table t as with recursive r(x) as (select 1 union all select x + 1 from r limit 10) "
+                      "select x, x * 0.5 y, 'r' || x s from r")  # fmt: skip
+    made.url = served(made)
+    return made
+
+
+def test_databricks_by_sql(warehouse, monkeypatch):
+    monkeypatch.setenv("DATABRICKS_HOST", warehouse.url)
+    monkeypatch.delenv("DATABRICKS_TOKEN", raising=False)
+    with pytest.raises(ValueError, match="DATABRICKS_TOKEN"):
+        ray.data.read_databricks_tables(warehouse_id="w", table="t")
+    monkeypatch.setenv("DATABRICKS_TOKEN", "good")
+    ds = ray.data.read_databricks_tables(
+        warehouse_id="w", table="t", catalog="c", schema="d", override_num_blocks=9
+    )
+    assert ds.take_all() == [{"x": i, "y": i * 0.5, "s": f"r{i}"} for i in range(1, 11)]
+    assert ds.materialize().num_blocks() == 3 and ds.count() == 10
+    asked = warehouse.begun[0]
+    assert (asked["statement"], asked["warehouse_id"], asked["catalog"], asked["schema"]) == (
+        "select * from t", "w", "c", "d")  # fmt: skip
+    assert (asked["disposition"], asked["format"]) == ("EXTERNAL_LINKS", "ARROW_STREAM")
+    query = "select sum(x) total from t"
+    assert ray.data.read_databricks_tables(warehouse_id="w", query=query).take_all() == [{"total": 55}]
+    assert ray.data.read_databricks_tables(warehouse_id="w", query="select * from t where 0").count() == 0
+    assert not warehouse.cancelled
+
+
+def test_databricks_by_sql_that_does_not_succeed(warehouse):
+    def read(provider, **what):
+        return ray.data.read_databricks_tables(warehouse_id="w", credential_provider=provider, **what)
+
+    assert read(Refreshing(warehouse.url), query="select x from t").count() == 10
+    with pytest.raises(ValueError, match="did not succeed.*no such table: u"):
+        read(Refreshing(warehouse.url), table="u")
+    with pytest.raises(ValueError, match="either table or query"):
+        read(Refreshing(warehouse.url), table="t", query="select 1")
+    warehouse.token = "new"
+    with pytest.raises(ValueError, match="401.*UNAUTHENTICATED"):
+        read(Refreshing(warehouse.url), table="t")
+    assert not warehouse.cancelled
+
+
+def test_a_statement_that_is_waited_for_in_vain_is_cancelled(warehouse, monkeypatch):
+    from narke.data.datasource import databricks
+
+    monkeypatch.setattr(databricks, "QUERY_S", 0.0)
+    monkeypatch.setenv("DATABRICKS_HOST", warehouse.url)
+    monkeypatch.setenv("DATABRICKS_TOKEN", "good")
+    with pytest.raises(TimeoutError, match="statement s1"):
+        ray.data.read_databricks_tables(warehouse_id="w", table="t")
+    assert warehouse.cancelled == ["/api/2.0/sql/statements/s1/cancel"]
 
 
 def test_delta_sharing(served, tmp_path):

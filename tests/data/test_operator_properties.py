@@ -234,11 +234,11 @@ def test_parts_for_training(rows, blocks, seed):
     ds = dataset(rows, blocks, "i")
     numbers = list(range(len(rows)))
     parts = [[i for (i,) in tuples(part, "i")] for part in ds.split_proportionately([0.3, 0.4])]
-    edges = [0, *(int(round(len(rows) * share, 6)) for share in (0.3, 0.7)), len(rows)]
+    edges = [0, *(int(len(rows) * share) for share in (0.3, 0.3 + 0.4)), len(rows)]
     assert parts == [numbers[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
     train, test = ds.train_test_split(0.25, shuffle=True, seed=seed)
     train, test = ([i for (i,) in tuples(part, "i")] for part in (train, test))
-    assert sorted(train + test) == numbers and len(test) == int(len(rows) * 0.25)
+    assert sorted(train + test) == numbers and len(train) == int(len(rows) * 0.75)
     sample = [i for (i,) in tuples(ds.random_sample(0.5, seed=seed), "i")]
     assert sample == sorted(set(sample)) and set(sample) <= set(numbers)
     assert [i for (i,) in tuples(ds.random_sample(0.5, seed=seed), "i")] == sample

@@ -11,7 +11,7 @@ from narke.data.compute import ActorPoolStrategy, TaskPoolStrategy, choose  # no
 from narke.data.datasource.datasource import RangeSource  # noqa: E402
 from narke.data.optimize import optimize  # noqa: E402
 from narke.data.plan import Limit, Map, Read, Work  # noqa: E402
-from narke.data.split_plan import CutAt  # noqa: E402
+from narke.data.split_plan import CutAt, share_edges  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_mixed_values_become_objects():
 def test_a_column_of_one_value_is_refused():
     with pytest.raises(ValueError, match="array or a list"):
         blk.from_batch({"a": np.float64(3.0)})
-    with pytest.raises(TypeError, match="list"):
+    with pytest.raises(ValueError, match="list"):
         blk.from_batch([1, 2])
 
 
@@ -196,3 +196,20 @@ def test_frames_with_tensors_come_back():
     frame = pd.DataFrame({"a": [1, 2], "t": [np.ones((2, 2)), np.zeros((2, 2))]})
     back = blk.to_pandas(blk.from_pandas(frame))
     np.testing.assert_array_equal(np.stack(back["t"]), np.stack(frame["t"]))
+
+
+@pytest.mark.parametrize(("rows", "shares", "edges"), [
+    (6, [1 - 0.34], [3]), (10, [0.2, 0.5], [2, 7]), (10, [0.7, 0.1], [6, 7]), (19, [0.3, 0.1, 0.01, 0.1], [4, 6, 7, 9]),
+    (100, [0.9], [90]), (10, [1 - 0.7], [3]),
+])  # fmt: skip
+def test_shares_of_rows(rows, shares, edges):
+    """As Ray 2.60 cuts: rounded down, and none is empty."""
+    assert share_edges(rows, shares) == edges
+
+
+@pytest.mark.parametrize(
+    ("rows", "shares"), [(1, [0.5]), (10, []), (10, [0.5, 0.5]), (10, [0.0, 0.5]), (3, [0.31, 0.01])]
+)
+def test_shares_that_cannot_be_cut(rows, shares):
+    with pytest.raises(ValueError, match="shares"):
+        share_edges(rows, shares)

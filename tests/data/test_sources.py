@@ -224,3 +224,21 @@ def test_tensors_survive_parquet(tmp_path):
     rows = ray.data.read_parquet(str(tmp_path)).take_all()
     assert sorted(int(r["data"][1, 1]) for r in rows) == list(range(6))
     assert {r["data"].shape for r in rows} == {(2, 2)}
+
+
+def test_a_sink_is_told_the_schema_that_is_known():
+    class Keeping(ray.data.Datasink):
+        def __init__(self):
+            self.schema = None
+
+        def on_write_start(self, schema=None):
+            self.schema = schema
+
+        def write(self, blocks, ctx):
+            return sum(block.num_rows for block in blocks)
+
+    sink = Keeping()
+    ray.data.range(4).write_datasink(sink)
+    assert sink.schema.names == ["id"]
+    ray.data.range(4).map(lambda row: {"x": 1}).write_datasink(sink)
+    assert sink.schema is None

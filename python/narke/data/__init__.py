@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from narke._private import preloads
 from narke._private.lazy_names import homes_of, lazy_names
 
 _NAMES = {
@@ -11,8 +12,8 @@ _NAMES = {
     """,
     "_read_tables": """
         from_daft from_dask from_huggingface from_modin from_spark from_tf from_torch read_clickhouse
-        read_delta read_delta_sharing_tables read_hudi read_iceberg read_kafka read_lance read_mongo read_snowflake
-        read_sql read_unity_catalog read_zarr
+        read_databricks_tables read_delta read_delta_sharing_tables read_hudi read_iceberg read_kafka read_lance
+        read_lerobot read_mongo read_snowflake read_sql read_unity_catalog read_zarr
     """,
     "catalog": "Catalog CatalogAccessMode DatabricksUnityCatalog ReaderFormat ResolvedSource",
     "compute": "ActorPoolStrategy TaskPoolStrategy",
@@ -37,6 +38,8 @@ _NAMES = {
 _HOMES = homes_of(_NAMES)
 __all__ = sorted(_HOMES)
 __getattr__ = lazy_names(__name__, _HOMES, modules=True)
+
+preloads.expect(preloads.DATA)
 
 
 def __dir__() -> list[str]:

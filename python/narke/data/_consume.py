@@ -12,7 +12,7 @@ from narke.data import columns, partials
 from narke.data.execute import tasks
 from narke.data.grouped_data import partial_plan
 from narke.data.iterator import DataIterator, Iterating, fetched
-from narke.data.plan import Blocks, Limit, Map, Node, Read
+from narke.data.plan import Node, known_rows
 
 DEFAULT_TAKE = 20
 
@@ -66,7 +66,7 @@ class Consuming(Iterating):
 
     def count(self) -> int:
         """Number of rows; without running where a source knows it."""
-        known = _known_rows(self._plan)
+        known = known_rows(self._plan)
         if known is not None:
             return known
         return int(self._aggregated([agg.Count()])["count()"])
@@ -164,17 +164,3 @@ class Consuming(Iterating):
         """References, for each block, to a dict of arrays, or to the array of one column."""
         run = tasks.remote(tasks.as_arrays, {"num_returns": 1})
         return [run.remote(ref, column) for ref in self.get_internal_block_refs()]
-
-
-def _known_rows(plan: Node) -> int | None:
-    """Number of rows of a plan, where it is known without running it."""
-    if isinstance(plan, Blocks):
-        return sum(bundle.rows for bundle in plan.bundles)
-    if isinstance(plan, Read):
-        return plan.source.known_rows()
-    if isinstance(plan, Limit):
-        below = _known_rows(plan.inputs[0])
-        return None if below is None else min(below, plan.rows)
-    if isinstance(plan, Map) and plan.keeps_rows and all(step.kind == "block" for step in plan.steps):
-        return _known_rows(plan.inputs[0])
-    return None

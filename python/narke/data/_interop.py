@@ -12,6 +12,7 @@ import cloudpickle
 
 import narke
 from narke.data import blocks as blk
+from narke.data.block import RefBundle
 from narke.data.plan import Blocks, Node
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Interop:
 
     def iter_internal_ref_bundles(self) -> Iterator[Any]:
         """Its blocks: reference, rows, bytes and schema of each."""
-        return self._bundles()  # type: ignore[attr-defined]
+        return (RefBundle(bundle) for bundle in self._bundles())  # type: ignore[attr-defined]
 
     @classmethod
     def copy(cls, ds: Dataset, _deep_copy: bool = False, _as: type | None = None) -> Any:

@@ -15,6 +15,7 @@ from narke.data import exchange
 from narke.data._arguments import remote_arguments
 from narke.data.expression_text import parse
 from narke.data.expressions import Expr, StarExpr, UnnestExpr
+from narke.data.frames import fitting
 from narke.data.mixing import Mix, MixStoppingCondition, checked_weights
 from narke.data.near_names import unknown
 from narke.data.plan import Gather, Limit, Map, Node, Union
@@ -190,7 +191,7 @@ class Operators:
             fn, expr = None, fn
         if expr is None:
             return self._mapped("filter", fn, False, options)
-        predicate = parse(expr) if isinstance(expr, str) else expr
+        predicate = fitting(parse(expr) if isinstance(expr, str) else expr, self._plan)
         known = None if predicate.needs_rows else predicate
         return self._stepped(Where(predicate), _of_tables(options), predicate=known)
 
@@ -265,7 +266,7 @@ class Operators:
             if not isinstance(expr, Expr):
                 raise TypeError(f"with_column: expr must be an expression such as col('x') + 1, not {expr!r}")
         strategy = computing.choose(None, options.pop("compute", None), options.pop("concurrency", None))
-        step = Step("stream", WithExpressions(exprs))
+        step = Step("stream", WithExpressions({name: fitting(e, self._plan) for name, e in exprs.items()}))
         remote_args = remote_arguments(options)
         return self._derived(Map((self._plan,), (step,), strategy, remote_args, keeps_rows=True))
 
@@ -358,7 +359,11 @@ class Operators:
         return self._gathered(exchange.Sort(keys, down, boundaries))
 
     def groupby(self, key: str | list[str] | None, num_partitions: int | None = None) -> GroupedData:
-        """Group rows by one or more columns; None makes one group of all."""
+        """Group rows by one or more columns; None makes one group of all.
+
+        Raises:
+            ValueError: it is no name of a column.
+        """
         from narke.data.grouped_data import GroupedData
 
         return GroupedData(self, key, num_partitions=num_partitions)  # type: ignore[arg-type]
@@ -423,7 +428,7 @@ class Operators:
         right = left if right_on is None else (right_on,) if isinstance(right_on, str) else tuple(right_on)
         if validate_schemas:
             _check_keys(self.schema(), ds.schema(), left, right)  # type: ignore[attr-defined]
-        suffixes = (left_suffix or "", right_suffix or "")
+        suffixes = (left_suffix, right_suffix)
         memory = {} if partition_size_hint is None else {"memory": partition_size_hint}
         options = remote_arguments({**memory, **(aggregator_ray_remote_args or {})})
         planner = exchange.Join(JOIN_TYPES[join_type], left, right, num_partitions, suffixes)

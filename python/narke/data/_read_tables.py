@@ -11,6 +11,7 @@ from narke.data._arguments import remote_arguments, unsupported
 from narke.data.catalog import DatabricksUnityCatalog, ReaderFormat, resolved
 from narke.data.dataset import Dataset, MaterializedDataset
 from narke.data.datasource import tables
+from narke.data.datasource.databricks import DatabricksTables, workspace
 from narke.data.datasource.datasource import Datasource
 from narke.data.read_api import from_arrow, from_pandas, from_pandas_refs, read_source
 
@@ -23,12 +24,14 @@ __all__ = [
     "from_tf",
     "from_torch",
     "read_clickhouse",
+    "read_databricks_tables",
     "read_delta",
     "read_delta_sharing_tables",
     "read_hudi",
     "read_iceberg",
     "read_kafka",
     "read_lance",
+    "read_lerobot",
     "read_mongo",
     "read_snowflake",
     "read_sql",
@@ -256,6 +259,37 @@ def read_unity_catalog(
     return read_delta(table, **more) if kind is ReaderFormat.DELTA else read_parquet(table, **more)
 
 
+def read_databricks_tables(
+    *,
+    warehouse_id: str,
+    table: str | None = None,
+    query: str | None = None,
+    catalog: str | None = None,
+    schema: str | None = None,
+    credential_provider: Any = None,
+    **options: Any,
+) -> Dataset:
+    """A dataset of a query's rows, or a table's, by a SQL warehouse of Databricks.
+
+    Args:
+        warehouse_id: runs the query, at once. table: its name. query: in the place of a table.
+        catalog, schema: where names without them are looked up.
+        credential_provider: object with `get_host()`, `get_token()` and `invalidate()`; else the environment variables
+            DATABRICKS_HOST and DATABRICKS_TOKEN say where and how to log in.
+
+    Raises:
+        ValueError: not exactly one of `table` and `query`, no place to log in to, or the query does not succeed.
+    """
+    if (table is None) == (query is None):
+        raise ValueError("read_databricks_tables: give either table or query")
+    names = {"warehouse_id": warehouse_id, "catalog": catalog, "schema": schema}
+    statement = {
+        "statement": query or f"select * from {table}",
+        **{k: v for k, v in names.items() if v is not None},
+    }
+    return _dataset(DatabricksTables(workspace(credential_provider), statement), options)
+
+
 def read_snowflake(
     sql: str, connection_parameters: dict[str, Any], *, shard_keys: list[str] | None = None, **options: Any
 ) -> Dataset:
@@ -325,6 +359,51 @@ def read_zarr(
     system, root = paths.resolve(path, filesystem)
     arrays = zarr_arrays.find_arrays(system, root.rstrip("/"), array_paths, allow_full_metadata_scan)
     return _dataset(zarr_arrays.ZarrSource(arrays, chunk_shapes, align_axis_0, overlap), options)
+
+
+def read_lerobot(
+    root: Any,
+    *,
+    episodes: list[int] | None = None,
+    read_granularity: str = "file",
+    filesystem: Any = None,
+    frame_tolerance_s: float | None = None,
+    delta_timestamps: dict[str, list[float]] | None = None,
+    delta_tolerance_s: float = 1e-4,
+    storage_options: dict[str, Any] | None = None,
+    override_num_blocks: int | None = None,
+    **options: Any,
+) -> Dataset:
+    """A dataset of recordings of robots in LeRobot's format 3: a row a frame; needs av (videos) and pillow (images).
+
+    Pictures are arrays (height x width x RGB). Beside the recorded columns stand "task", its name; "dataset_index", the
+    number of its root; and "stats", what is known of the columns' values, as JSON.
+
+    Args:
+        root: a folder or URI, or several whose datasets are alike. episodes: those to read, all by default.
+        read_granularity: a block for episodes in the same "file" or for each "episode".
+        frame_tolerance_s: seconds between a row and its video's frame, half a frame by default.
+        delta_timestamps: by feature, offsets in seconds: the feature at those times around each row, stacked, and
+            whether they lay outside of the episode ("..._is_pad"), where the nearest frame stands in for them.
+        delta_tolerance_s: seconds by which an offset may miss a frame. storage_options: of fsspec's filesystem.
+
+    Raises:
+        ValueError: see `narke.data.datasource.LeRobotDatasource`.
+    """
+    from narke.data.datasource.lerobot import LeRobotDatasource
+
+    source = LeRobotDatasource(
+        root,
+        episodes=episodes,
+        read_granularity=read_granularity,
+        filesystem=filesystem,
+        storage_options=storage_options,
+        frame_tolerance_s=frame_tolerance_s,
+        delta_timestamps=delta_timestamps,
+        delta_tolerance_s=delta_tolerance_s,
+    )
+    blocks = override_num_blocks or source.default_num_blocks()
+    return _dataset(source, {**options, "override_num_blocks": blocks})
 
 
 def from_huggingface(

@@ -12,8 +12,9 @@ import pyarrow as pa
 from narke.data import grouping
 from narke.data._arguments import remote_arguments
 from narke.data.expressions import col
+from narke.data.frames import has_frames
 from narke.data.plan import Blocks, Bundle, Gather, Map, Node
-from narke.data.split_plan import CutAt
+from narke.data.split_plan import CutAt, share_edges
 from narke.data.transforms import Step
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ class Splitting:
     def _of_blocks(self, bundles: list[Bundle]) -> MaterializedDataset:
         from narke.data.dataset import MaterializedDataset
 
-        return MaterializedDataset(Blocks((), tuple(bundles)), self._context.copy())  # type: ignore[attr-defined]
+        blocks = Blocks((), tuple(bundles), has_frames(self._plan))  # type: ignore[attr-defined]
+        return MaterializedDataset(blocks, self._context.copy())  # type: ignore[attr-defined]
 
     def split(
         self, n: int, *, equal: bool = False, locality_hints: list[Any] | None = None
@@ -49,6 +51,9 @@ class Splitting:
             each = whole.count() // n
             return whole.split_at_indices([each * i for i in range(1, n + 1)])[:n]
         bundles = list(whole._bundles())
+        if len(bundles) < n:  # else some would get nothing
+            rows = whole.count()
+            return whole.split_at_indices([-(-rows * i // n) for i in range(1, n)]) if n > 1 else [whole]
         edges = [len(bundles) * i // n for i in range(n + 1)]
         return [self._of_blocks(bundles[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
@@ -61,18 +66,13 @@ class Splitting:
         return _in_parts(whole, list(cut._bundles()), list(indices))
 
     def split_proportionately(self, proportions: list[float]) -> list[MaterializedDataset]:
-        """Run it, and give each its share of the rows; the last, which is not named, gets the rest."""
-        if not proportions or any(p <= 0 for p in proportions) or sum(proportions) >= 1:
-            raise ValueError(
-                f"split_proportionately: shares must be positive with a sum below 1, not {proportions}"
-            )
+        """Run it, and give each its share of the rows; the last, which is not named, gets the rest.
+
+        Raises:
+            ValueError: shares are not positive with a sum below 1, or there are too few rows for each to have one.
+        """
         whole = self.materialize()  # type: ignore[attr-defined]
-        rows = whole.count()
-        edges, total = [], 0.0
-        for share in proportions:
-            total += share
-            edges.append(int(round(rows * total, 6)))
-        return whole.split_at_indices(edges)
+        return whole.split_at_indices(share_edges(whole.count(), proportions))
 
     def train_test_split(
         self,
@@ -90,32 +90,39 @@ class Splitting:
             stratify: column of which each value has the same share (`test_size`) in the test.
         """
         if stratify is not None:
-            return self._stratified(test_size, shuffle, seed, stratify)
+            return self._stratified(test_size, shuffle, stratify)
         mixed: Any = self.random_shuffle(seed=seed) if shuffle else self  # type: ignore[attr-defined]
         whole = mixed.materialize()
         rows = whole.count()
-        test = int(rows * test_size) if isinstance(test_size, float) else test_size
-        if isinstance(test_size, float) and not 0 < test_size < 1 or not 0 <= test <= rows:
+        if isinstance(test_size, float) and not 0 < test_size < 1 or not 0 <= test_size <= rows:
             raise ValueError(
                 f"test_size must be a share between 0 and 1 or a number of rows up to {rows}, not {test_size}"
             )
-        train, held_out = whole.split_at_indices([rows - test])
+        edges = share_edges(rows, [1 - test_size]) if isinstance(test_size, float) else [rows - test_size]
+        train, held_out = whole.split_at_indices(edges)
         return train, held_out
 
     def _stratified(
-        self, test_size: int | float, shuffle: bool, seed: int | None, column: str
+        self, test_size: int | float, shuffle: bool, column: str
     ) -> tuple[MaterializedDataset, MaterializedDataset]:
         """The end of each group of equal values in the test."""
-        if not isinstance(test_size, float) or not 0 < test_size < 1:
-            raise ValueError(f"with stratify, test_size must be a share between 0 and 1, not {test_size}")
-        mixed: Any = self.random_shuffle(seed=seed) if shuffle else self  # type: ignore[attr-defined]
+        if shuffle:
+            raise ValueError(
+                "Cannot specify both 'shuffle=True' and 'stratify': shuffle the rows before, if need be"
+            )
+        whole: Any = self.materialize()  # type: ignore[attr-defined]
+        share = test_size if isinstance(test_size, float) else test_size / max(1, whole.count())
+        if not 0 < share < 1:
+            raise ValueError(
+                f"test_size must be a share between 0 and 1, or some of the rows, not {test_size}"
+            )
 
         def mark(group: Any) -> Any:
             rows = group.num_rows
-            tests = max(1, int(rows * test_size)) if rows > 1 else 0
+            tests = int(rows * share)
             return group.append_column(IN_TEST, pa.array([i >= rows - tests for i in range(rows)]))
 
-        marked = mixed.groupby(column).map_groups(mark, batch_format="pyarrow").materialize()
+        marked = whole.groupby(column).map_groups(mark, batch_format="pyarrow").materialize()
         train, test = (marked.filter(expr=e).drop_columns([IN_TEST]) for e in (~col(IN_TEST), col(IN_TEST)))
         return train.materialize(), test.materialize()
 
@@ -138,6 +145,10 @@ class Splitting:
             raise ValueError(f"test_size must be a share between 0 and 1, not {test_size}")
         if split_type not in ("random", "hash") or (split_type == "hash") != (hash_column is not None):
             raise ValueError("streaming_train_test_split: split_type is 'random', or 'hash' with hash_column")
+        if split_type == "hash" and seed is not None:
+            raise ValueError(
+                "streaming_train_test_split: seed is not supported for hash split, which draws nothing"
+            )
         key = secrets.randbits(32) if seed is None else seed
         made = []
         for test in (False, True):

@@ -13,6 +13,7 @@ from narke.data.compute import TaskPoolStrategy
 from narke.data.datasource import sinks, table_sinks
 from narke.data.datasource.datasink import Datasink, SinkStep, summed
 from narke.data.datasource.file_datasink import FunctionSink, ImageSink, SaveMode, _FileDatasink
+from narke.data.display import known_schema
 from narke.data.iterator import fetched
 from narke.data.plan import Map, Node
 from narke.data.transforms import Step
@@ -69,7 +70,7 @@ class Writing:
             min_rows=datasink.min_rows_per_write,
             min_bytes=datasink.min_bytes_per_write,
         )
-        datasink.on_write_start(None)
+        datasink.on_write_start(known_schema(self._plan))
         try:
             result = summed(fetched(self._bundles(plan)))  # type: ignore[attr-defined]
         except Exception as error:
@@ -104,7 +105,7 @@ class Writing:
 
     def _write(self, path: str, extension: str, writer: Any, args_fn: Any, options: dict[str, Any]) -> None:
         own = _own_options(options)
-        write = writer({**options, **(args_fn() if args_fn else {})})
+        write = sinks.LateWriter(writer, options, args_fn) if args_fn else writer(options)
         self._write_files(lambda p, **o: FunctionSink(p, write, **o), path, own, extension)
 
     def _write_plainly(

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from narke.data import columns, kernels
 from narke.data.blocks import Block
+from narke.data.formulas import Formula
 
 
 class AggregateFn:
@@ -51,9 +52,9 @@ class AggregateFn:
         """The resulting column, over rows of a schema; None when it is not known."""
         return None
 
-    def start(self, block: Block) -> Any:
-        """The accumulator of one group's rows in one block."""
-        return self.accumulate_block(self.init(None), block)
+    def start(self, block: Block, key: Any = None) -> Any:
+        """The accumulator of one group's rows in one block; `key` is the group's, a tuple of several columns."""
+        return self.accumulate_block(self.init(key), block)
 
 
 def _row_by_row(accumulate: Any) -> Callable[[Any, Block], Any]:
@@ -79,6 +80,7 @@ class AggregateFnV2(AggregateFn, abc.ABC):
         if not name:
             raise ValueError("an aggregation needs a name that is not empty")
         self.name, self._on, self._ignore_nulls = name, on, ignore_nulls
+        self._target_col_name = on  # as classes of Ray programs call it
         self.init = lambda key: zero_factory()
         self.merge = self._merge_nullable
 
@@ -105,9 +107,9 @@ class AggregateFnV2(AggregateFn, abc.ABC):
     def reads(self) -> list[str] | None:
         return [] if self._on is None else [self._on]
 
-    def start(self, block: Block) -> Any:
+    def start(self, block: Block, key: Any = None) -> Any:
         begun = self.aggregate_block(block)
-        return None if begun is None else self._merge_nullable(self.init(None), begun)
+        return None if begun is None else self._merge_nullable(self.init(key), begun)
 
     def _merge_nullable(self, current: Any, new: Any) -> Any:
         if new is None:
@@ -187,6 +189,8 @@ class Groups:
         return self._made[key][1]
 
     def _reduce(self, what: str, column: Any, skip_nulls: bool) -> pa.Array:
+        if isinstance(column, Formula):
+            return column.sum()
         options = pc.ScalarAggregateOptions(skip_nulls=skip_nulls, min_count=1)
         if self.ids is None:
             return reduce_all(column, what, options)
@@ -535,7 +539,7 @@ class _Percentage(AggregateFnV2):
         return [current_accumulator[0] + new[0], current_accumulator[1] + new[1]]
 
     def finalize(self, accumulator: Any) -> Any:  # type: ignore[override]
-        return 100 * accumulator[0] / accumulator[1] if accumulator[1] else None
+        return accumulator[0] / accumulator[1] * 100 if accumulator[1] else None
 
 
 class MissingValuePercentage(_Percentage):

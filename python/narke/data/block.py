@@ -16,6 +16,7 @@ from narke.data import blocks as blk
 from narke.data import columns, grouping
 from narke.data.blocks import upsert, zipped
 from narke.data.column_accessor import BlockColumnAccessor, merged, sort_keys
+from narke.data.plan import Bundle
 
 Block: TypeAlias = pa.Table
 BlockColumn: TypeAlias = pa.ChunkedArray
@@ -364,3 +365,35 @@ class BlockBuilder:
         if self._rows:
             self._blocks.append(blk.from_rows(self._rows))
             self._rows = []
+
+
+class RefBundle:
+    """A block in the object store and what is known of it, by Ray's names.
+
+    Args:
+        bundle: the engine's own.
+    """
+
+    owns_blocks = True
+
+    def __init__(self, bundle: Bundle):
+        self.schema = bundle.schema
+        self.blocks = ((bundle.ref, BlockMetadata(bundle.rows, bundle.size_bytes)),)
+
+    @property
+    def block_refs(self) -> list[Any]:
+        """References to its blocks."""
+        return [ref for ref, _ in self.blocks]
+
+    @property
+    def metadata(self) -> list[BlockMetadata]:
+        """What is known of each block."""
+        return [metadata for _, metadata in self.blocks]
+
+    def num_rows(self) -> int | None:
+        """Rows of all its blocks."""
+        return sum(metadata.num_rows or 0 for metadata in self.metadata)
+
+    def size_bytes(self) -> int:
+        """Bytes of all its blocks."""
+        return sum(metadata.size_bytes or 0 for metadata in self.metadata)

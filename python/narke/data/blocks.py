@@ -29,7 +29,7 @@ def from_batch(batch: Any) -> Block:
         batch: dict of columns, pandas DataFrame, Arrow table or record batch.
 
     Raises:
-        TypeError: it is none of these. ValueError: its columns differ in length.
+        ValueError: it is none of these, or its columns differ in length.
     """
     if isinstance(batch, pa.RecordBatch):
         batch = pa.Table.from_batches([batch])
@@ -39,7 +39,7 @@ def from_batch(batch: Any) -> Block:
         return from_pandas(batch)
     if isinstance(batch, Mapping):
         return _from_columns(batch)
-    raise TypeError(
+    raise ValueError(
         f"the function must return a dict of arrays, a DataFrame or an Arrow table, not {type(batch).__name__}: "
         f"{batch!r:.100}. Return {{'name': array}}."
     )

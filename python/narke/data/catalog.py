@@ -5,12 +5,11 @@ from __future__ import annotations
 import abc
 import dataclasses
 import enum
-import json
 import os
 from typing import Any
 from urllib.parse import quote
 
-ASK_S = 60.0
+from narke.data.datasource.databricks import Workspace
 
 
 class ReaderFormat(str, enum.Enum):
@@ -80,8 +79,8 @@ class DatabricksUnityCatalog(Catalog):
         if credential_provider is None and not (url and token):
             raise ValueError("DatabricksUnityCatalog: give url and token, or credential_provider")
         self.url, self.token, self.credential_provider, self.region = url, token, credential_provider, region
-        host = (credential_provider.get_host() if credential_provider else str(url)).rstrip("/")
-        self._base_url = host if host.startswith(("http://", "https://")) else f"https://{host}"
+        self._workspace = Workspace(url, token, credential_provider)
+        self._base_url = self._workspace.base_url
 
     def __repr__(self) -> str:
         return f"DatabricksUnityCatalog(url={self._base_url!r})"
@@ -111,7 +110,7 @@ class DatabricksUnityCatalog(Catalog):
             "type": "rest",
             "uri": f"{self._base_url}/api/2.1/unity-catalog/iceberg-rest",
             "warehouse": warehouse,
-            "token": self._token(),
+            "token": self._workspace.token(),
             "header.X-Iceberg-Access-Delegation": "vended-credentials",
         }
         return ResolvedSource(catalog_kwargs=about, table_identifier=name, data_format=ReaderFormat.ICEBERG)
@@ -123,26 +122,8 @@ class DatabricksUnityCatalog(Catalog):
         wanted = {"table_id": info["table_id"], "operation": CatalogAccessMode(mode).as_databricks_table_op()}
         return self._asked("temporary-table-credentials", wanted)
 
-    def _token(self) -> str:
-        return self.credential_provider.get_token() if self.credential_provider else str(self.token)
-
     def _asked(self, path: str, body: Any) -> dict[str, Any]:
-        """The answer of the catalog; a token that has run out is asked for anew, once."""
-        import urllib.error
-        import urllib.request
-
-        for attempt in range(2):
-            data = None if body is None else json.dumps(body).encode()
-            headers = {"Authorization": f"Bearer {self._token()}", "Content-Type": "application/json"}
-            request = urllib.request.Request(f"{self._base_url}/api/2.1/unity-catalog/{path}", data, headers)
-            try:
-                with urllib.request.urlopen(request, timeout=ASK_S) as answer:
-                    return json.loads(answer.read())
-            except urllib.error.HTTPError as error:
-                if error.code != 401 or attempt or self.credential_provider is None:
-                    raise ValueError(f"{self._base_url} does not tell of {path}: {error}") from error
-                self.credential_provider.invalidate()
-        raise AssertionError("unreachable")
+        return self._workspace.asked(f"2.1/unity-catalog/{path}", body)
 
     def _storage_options(self, granted: dict[str, Any]) -> dict[str, str] | None:
         """As Delta Lake's reader takes credentials."""

@@ -5,6 +5,7 @@ Arrays of one shape become Arrow's fixed-shape tensors; what Arrow has no type f
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hmac
 import pickle
@@ -251,14 +252,27 @@ def _from_list(values: list[Any]) -> pa.Array:
         first = values[0]
     if isinstance(first, np.ndarray) and first.ndim > 0:
         return _from_arrays(values)
-    try:
-        return pa.array(values, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        return _mixed(values)
+    if isinstance(first, (np.datetime64, np.timedelta64)):
+        return _from_times(values, type(first))
+    for nan_is_null in (False, True):  # among numbers NaN is one; among others it stands for nothing
+        with contextlib.suppress(
+            pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError
+        ):
+            return pa.array(values, from_pandas=nan_is_null)
+    return _mixed(values)
+
+
+def _from_times(values: list[Any], kind: Any) -> pa.Array:
+    """Times of numpy, which Arrow takes from a list only in some units."""
+    if all(isinstance(v, kind) or v is None for v in values):
+        return pa.array(np.array([kind("NaT") if v is None else v for v in values]))
+    return objects_to_arrow(values)
 
 
 def _mixed(values: list[Any]) -> pa.Array:
-    if all(isinstance(v, (int, float, np.number)) or v is None for v in values):
+    """Whole numbers and others as floats; whole numbers of more than 64 bits as they are."""
+    whole = all(isinstance(v, int) or v is None for v in values)
+    if not whole and all(isinstance(v, (int, float, np.number)) or v is None for v in values):
         return pa.array([None if v is None else float(v) for v in values])
     return objects_to_arrow(values)
 

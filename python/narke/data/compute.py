@@ -58,6 +58,11 @@ class ActorPoolStrategy:
         self.enable_true_multi_threading = bool(enable_true_multi_threading)
         self._check()
 
+    def __repr__(self) -> str:
+        shown = "min_size max_size initial_size max_tasks_in_flight_per_actor max_concurrent_calls_per_actor"
+        fields = [f"{name}={getattr(self, name)}" for name in f"{shown} enable_true_multi_threading".split()]
+        return f"ActorPoolStrategy({', '.join(fields)})"
+
     def _check(self) -> None:
         top = float("inf") if self.max_size is None else self.max_size
         if not 1 <= self.min_size <= self.initial_size <= top:

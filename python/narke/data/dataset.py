@@ -13,6 +13,8 @@ from narke.data._operators import Operators
 from narke.data._split import Splitting
 from narke.data._write import Writing
 from narke.data.context import DataContext
+from narke.data.display import dataset_text, known_rows, known_schema, schema_text
+from narke.data.frames import has_frames
 from narke.data.optimize import optimize
 from narke.data.plan import Blocks, Bundle, Limit, Node, Read, explain
 
@@ -48,9 +50,7 @@ class Schema:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        width = max([6, *(len(n) for n in self.names)])
-        lines = [f"{'Column':{width}}  Type", f"{'-' * 6:{width}}  ----"]
-        return "\n".join(lines + [f"{n:{width}}  {t}" for n, t in zip(self.names, self.types, strict=True)])
+        return schema_text(self.base_schema)
 
 
 class Dataset(Operators, Consuming, Splitting, Writing, Interop):
@@ -64,18 +64,27 @@ class Dataset(Operators, Consuming, Splitting, Writing, Interop):
         self._context = context
         self._name: str | None = None
         self._schema: Schema | None = None
+        self._rows: int | None = None  # when it has run
         self._stats = ""
 
     def _derived(self, plan: Node) -> Dataset:
-        return Dataset(plan, self._context.copy())
+        made = Dataset(plan, self._context.copy())
+        made._name = self._name
+        return made
 
     def _bundles(self, plan: Node | None = None) -> Iterator[Bundle]:
         """Run the plan and give its bundles in order."""
         from narke.data.execute.executor import execute
 
         execution = execute(self._plan if plan is None else plan, self._context, self._name)
+        rows = 0
         try:
-            yield from execution
+            for bundle in execution:
+                rows += bundle.rows
+                if plan is None and self._schema is None:
+                    self._schema = self._first_schema(iter([bundle]))
+                yield bundle
+            self._rows = rows if plan is None else self._rows
         finally:
             execution.close()
             self._stats = execution.stats()
@@ -100,7 +109,8 @@ class Dataset(Operators, Consuming, Splitting, Writing, Interop):
         Returns:
             a dataset of those blocks, that runs nothing again.
         """
-        done = MaterializedDataset(Blocks((), tuple(self._bundles())), self._context.copy())
+        blocks = Blocks((), tuple(self._bundles()), has_frames(self._plan))
+        done = MaterializedDataset(blocks, self._context.copy())
         done._stats, done._name = self._stats, self._name
         return done
 
@@ -162,10 +172,9 @@ class Dataset(Operators, Consuming, Splitting, Writing, Interop):
         return list(found)
 
     def __repr__(self) -> str:
-        name = f"name={self._name}, " if self._name else ""
-        schema = self.schema(fetch_if_missing=False)
-        text = "?" if schema is None else dict(zip(schema.names, map(str, schema.types), strict=True))
-        return f"{type(self).__name__}({name}plan={self._plan.name}, schema={text})"
+        known = self.schema(fetch_if_missing=False)
+        schema = known_schema(self._plan) if known is None else known.base_schema
+        return dataset_text(self, schema, self._rows if self._rows is not None else known_rows(self._plan))
 
     def __bool__(self) -> bool:
         return True

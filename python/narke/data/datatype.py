@@ -248,7 +248,9 @@ class DataType:
 
     def __repr__(self) -> str:
         kind = self._physical_dtype
-        return f"DataType({kind.__name__ if isinstance(kind, type) else kind})"
+        if isinstance(kind, type):
+            return f"DataType(python:{kind.__name__})"
+        return f"DataType({'numpy' if isinstance(kind, np.dtype) else 'arrow'}:{kind})"
 
 
 def issubclass_of_numpy(dtype: Any) -> bool:
@@ -266,3 +268,24 @@ def _maker(make: Any, name: str) -> classmethod:
 
 for _name, _make in PYARROW_TYPE_DEFINITIONS.items():
     setattr(DataType, _name, _maker(_make, _name))
+
+
+def arrow_type(kind: Any) -> Any:
+    """A `DataType` as Arrow's; others as they are."""
+    return kind.to_arrow_dtype() if isinstance(kind, DataType) else kind
+
+
+def castable(kind: Any) -> pa.DataType:
+    """The type that values are cast to.
+
+    Raises:
+        TypeError: it is none of a column's.
+    """
+    if isinstance(kind, DataType) and kind.is_python_type():
+        raise TypeError(
+            f"Python-type-backed DataType {kind!r} requires values to show Arrow's: name that one"
+        )
+    made = arrow_type(kind)
+    if not isinstance(made, pa.DataType):
+        raise TypeError(f"cast: a type such as DataType.int64() or pa.int64() is needed, not {kind!r}")
+    return made

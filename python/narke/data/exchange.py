@@ -142,7 +142,7 @@ class RandomShuffle(Exchange):
         )
 
     def merge(self, shared: Any, index: int, parts: list[Block]) -> Iterator[Block]:
-        whole = blk.concat(parts)
+        whole = blk.concat(parts).combine_chunks()  # copied in order once, rows are then picked in one place
         yield kernels.take(whole, kernels.permutation(self._seed(1, index), whole.num_rows))
 
 
@@ -181,10 +181,12 @@ class Sort(Exchange):
 
     def partition(self, shared: Any, count: int, index: int, block: Block) -> list[Block]:
         ids = grouping.partition_of(block, shared, self.keys, self.descending)
+        if self.boundaries is not None and self.descending[0]:  # each begins a range of ascending values
+            ids = ids - grouping.among(block.column(self.keys[0]), shared.column(self.keys[0]))
         return grouping.split_by_id(block, ids, count)
 
     def merge(self, shared: Any, index: int, parts: list[Block]) -> Iterator[Block]:
-        yield grouping.sort(blk.concat(parts), self.keys, self.descending)
+        yield grouping.sort(blk.concat(parts).combine_chunks(), self.keys, self.descending)
 
 
 class _ByHash(Exchange):

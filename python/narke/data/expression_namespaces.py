@@ -226,6 +226,13 @@ def _by_values(value: Any, change: Callable[[list[Any]], list[Any]]) -> pa.Array
     return pa.array([None if items is None else change(items) for items in value.to_pylist()])
 
 
+def _of_entries(value: Any, place: int) -> pa.Array:
+    """The keys (0) or values (1) of maps, or of lists of structs of two fields."""
+    return _by_values(
+        value, lambda items: [tuple(e.values() if isinstance(e, dict) else e)[place] for e in items]
+    )
+
+
 def _sorted(items: list[Any], order: str, null_placement: str) -> list[Any]:
     full = sorted((x for x in items if x is not None), reverse=order == "descending")
     nulls = [None] * (len(items) - len(full))
@@ -252,11 +259,11 @@ class MapNamespace(_Namespace):
 
     def keys(self) -> Expr:
         """The keys, as lists."""
-        return self._expr._then(lambda v: _by_values(v, lambda items: [k for k, _ in items]), "keys()")
+        return self._expr._then(lambda v: _of_entries(v, 0), "keys()")
 
     def values(self) -> Expr:
         """The values, as lists."""
-        return self._expr._then(lambda v: _by_values(v, lambda items: [x for _, x in items]), "values()")
+        return self._expr._then(lambda v: _of_entries(v, 1), "values()")
 
 
 class StructNamespace(_Namespace):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import uuid as uuids
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from narke.data import columns as columns_of
-from narke.data.datatype import DataType
+from narke.data.arithmetic import add, cast, floor_divide, modulo
+from narke.data.datatype import DataType, arrow_type, castable
 from narke.data.expression_namespaces import (
     ArrayNamespace,
     DatetimeNamespace,
@@ -153,8 +154,8 @@ class Expr:
 
     def cast(self, target_type: Any, *, safe: bool = True) -> Expr:
         """Its values as another Arrow type; `safe` refuses to lose digits."""
-        kind = _arrow_type(target_type)
-        return self._then(lambda v: _cast(v, kind, safe), f"cast({kind})")
+        kind = castable(target_type)
+        return self._then(lambda v: cast(v, kind, safe), f"cast({kind})")
 
     def structurally_equals(self, other: Any) -> bool:
         """Whether another expression is written the same."""
@@ -304,18 +305,32 @@ class BinaryExpr(Expr):
         super().__init__(DataType(pa.bool_()) if op in _TRUTHS else None)
         self.op, self.left, self.right, self.parts = op, left, right, (left, right)
 
+    @property
+    def needs_rows(self) -> bool:
+        """Also where it may add texts: data sources add numbers only."""
+        return super().needs_rows or (self.op is Operation.ADD and not _is_number(self))
+
     def _compute(self, get: Callable[[str], Arrow]) -> Arrow:
         if self.op in (Operation.IN, Operation.NOT_IN):
             known = pa.array(self.right.value)  # type: ignore[attr-defined]
             found = pc.is_in(self.left._compute(get), value_set=known)
             return found if self.op is Operation.IN else pc.invert(found)
-        function, _ = _BINARY[self.op]
+        function = getattr(get, "division", {}).get(self.op.value, _BINARY[self.op][0])
         return function(self.left._compute(get), self.right._compute(get))
 
     def _text(self) -> str:
         if self.op in (Operation.IN, Operation.NOT_IN):
             return f"{self.left}.{'is_in' if self.op is Operation.IN else 'not_in'}({self.right})"
         return f"({self.left} {_BINARY[self.op][1]} {self.right})"
+
+
+def _is_number(expr: Expr) -> bool:
+    """Whether its values are surely no texts."""
+    if isinstance(expr, BinaryExpr) and expr.op is Operation.ADD:
+        return _is_number(expr.left) or _is_number(expr.right)
+    if isinstance(expr, LiteralExpr):
+        return not isinstance(expr.value, str) and expr.value is not None
+    return isinstance(expr, BinaryExpr)
 
 
 class StarExpr(Expr):
@@ -561,31 +576,21 @@ class DownloadExpr(_OfRows):
 
 
 class Values:
-    """What expressions see of a block: its columns by name, its number of rows, the place of its first row."""
+    """What expressions see of a block: its columns by name, its number of rows, the place of its first row.
 
-    def __init__(self, block: pa.Table, place: int):
-        self._block, self.place, self.rows = block, place, block.num_rows
+    Args:
+        block, place: the block, and its first row's. division: functions to divide by in the place of Arrow's.
+    """
+
+    def __init__(self, block: pa.Table, place: int, division: Mapping[str, Any] | None = None):
+        self._block, self.place, self.rows, self.division = block, place, block.num_rows, division or {}
+
+    def dividing(self, division: Mapping[str, Any]) -> Values:
+        """The same, divided by other functions."""
+        return Values(self._block, self.place, division)
 
     def __call__(self, name: Any) -> Any:
         return self._block.column(name)
-
-
-def _cast(value: Arrow, kind: pa.DataType, safe: bool = True) -> Arrow:
-    return (value.cast if isinstance(value, pc.Expression) else functools.partial(pc.cast, value))(
-        kind, safe=safe
-    )
-
-
-def _divide(left: Arrow, right: Arrow) -> Arrow:
-    return pc.divide(_cast(left, pa.float64()), _cast(right, pa.float64()))
-
-
-def _floor_divide(left: Arrow, right: Arrow) -> Arrow:
-    return pc.floor(_divide(left, right))
-
-
-def _modulo(left: Arrow, right: Arrow) -> Arrow:
-    return pc.subtract(left, pc.multiply(pc.floor(_divide(left, right)), right))
 
 
 _UNARY: dict[Operation, Any] = {
@@ -594,12 +599,12 @@ _UNARY: dict[Operation, Any] = {
     Operation.IS_NOT_NULL: pc.is_valid,
 }
 _BINARY: dict[Operation, tuple[Any, str]] = {
-    Operation.ADD: (pc.add, "+"),
+    Operation.ADD: (add, "+"),
     Operation.SUB: (pc.subtract, "-"),
     Operation.MUL: (pc.multiply, "*"),
-    Operation.DIV: (_divide, "/"),
-    Operation.FLOORDIV: (_floor_divide, "//"),
-    Operation.MOD: (_modulo, "%"),
+    Operation.DIV: (pc.divide, "/"),
+    Operation.FLOORDIV: (floor_divide, "//"),
+    Operation.MOD: (modulo, "%"),
     Operation.AND: (pc.and_kleene, "&"),
     Operation.OR: (pc.or_kleene, "|"),
     Operation.EQ: (pc.equal, "=="),
@@ -670,10 +675,6 @@ def _listed(values: Any) -> LiteralExpr:
     return LiteralExpr(list(getattr(given, "values", given) if not isinstance(given, dict) else given))
 
 
-def _arrow_type(kind: Any) -> Any:
-    return kind.to_arrow_dtype() if hasattr(kind, "to_arrow_dtype") else kind
-
-
 def col(name: str) -> Expr:
     """The column `name`."""
     return ColumnExpr(name)
@@ -736,7 +737,7 @@ def pyarrow_udf(return_dtype: Any) -> Callable[[Any], Any]:
 
 
 def _decorated(cls: Any, return_dtype: Any, function: Any) -> Any:
-    kind = None if return_dtype is None else DataType(_arrow_type(return_dtype))
+    kind = None if return_dtype is None else DataType(arrow_type(return_dtype))
     if isinstance(function, type):
         return lambda *a, **k: functools.partial(_applied, cls, kind, _Built(function, a, k))
     return functools.partial(_applied, cls, kind, function)

@@ -88,6 +88,15 @@ def partition_of(block: Block, bounds: Block, keys: list[str], descending: list[
     return _partition_any(block, bounds, keys, descending)
 
 
+def among(column: pa.ChunkedArray, values: pa.ChunkedArray) -> np.ndarray:
+    """For each number of a column whether (1, 0) it is one of others, of whatever type."""
+    if pa.types.is_floating(column.type):
+        values = values.cast(column.type)
+    else:
+        column = column.cast(values.type)
+    return np.asarray(pc.is_in(column, value_set=columns.one_chunk(values))).astype(np.uint32)
+
+
 def _partition_any(block: Block, bounds: Block, keys: list[str], descending: list[bool]) -> np.ndarray:
     """For keys of any types: sort rows and bounds together, then count the bounds before each row."""
     both = blk.concat([bounds.select(keys), block.select(keys)])

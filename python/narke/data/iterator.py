@@ -153,6 +153,10 @@ class Iterating(abc.ABC):
         blk.check_format(form)
         if size is not None and size < 1:
             raise ValueError(f"batch_size must be a positive number or None, not {size!r}")
+        if size is None and shuffle[0] is not None:
+            raise ValueError(
+                "local_shuffle_buffer_size needs a batch_size: say how many rows a batch is to have"
+            )
 
         def run() -> Iterator[Any]:
             return batches(self._bundles, size, form, drop_last, *shuffle)
@@ -312,6 +316,9 @@ class DataIterator(Iterating):
 
     def __init__(self, dataset: Any):
         self._dataset = dataset
+
+    def __repr__(self) -> str:
+        return f"DataIterator({self._dataset!r})"
 
     def _bundles(self) -> Iterator[Bundle]:
         return self._dataset._bundles()

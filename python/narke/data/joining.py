@@ -22,6 +22,7 @@ from narke.data import blocks as blk
 from narke.data import columns
 from narke.data.blocks import Block
 from narke.data.lazy import LazyBlock, Rows, of_table, unread
+from narke.data.near_names import unknown
 
 ONE_SIDED = (
     "inner",
@@ -49,13 +50,28 @@ class Terms:
     how: str
     keys: tuple[str, ...]
     right_keys: tuple[str, ...]
-    suffixes: tuple[str, str]
+    suffixes: tuple[str | None, str | None]
 
     def by_arrow(self, left: Block, right: Block) -> Block:
-        """Arrow's join of two tables."""
+        """Arrow's join of two tables.
+
+        Raises:
+            KeyError: a key is not there. ValueError: a name stands on both sides, and there is no suffix.
+        """
+        self._check(left.column_names, right.column_names)
         suffix = {"left_suffix": self.suffixes[0], "right_suffix": self.suffixes[1]}
         keys, right_keys = list(self.keys), list(self.right_keys)
         return left.join(right, keys, right_keys, join_type=self.how, use_threads=False, **suffix)
+
+    def _check(self, left: list[str], right: list[str]) -> None:
+        for keys, names in ((self.keys, left), (self.right_keys, right)):
+            missing = [key for key in keys if key not in names]
+            if missing:
+                raise KeyError(f"cannot join: {unknown(missing, names)}")
+        both = sorted(set(left) & (set(right) - set(self.right_keys)))
+        one_side = self.how.endswith(("semi", "anti"))
+        if both and not one_side and self.suffixes == (None, None):
+            raise ValueError(f"join: columns {both} stand on both sides: give left_suffix or right_suffix")
 
     def fit(self, left: Any, right: Block) -> bool:
         """Whether two blocks can be joined here, and not only by Arrow."""

@@ -81,6 +81,10 @@ class LazyBlock:
         """The block with further columns, or others in the place of those of the same name."""
         return LazyBlock(self.num_rows, {**self.shared(), **others}, self.nbytes, self._types)
 
+    def formula(self, name: str) -> Any:
+        """The `Formula` of a column that is not made yet; None when it is made, or something else."""
+        return getattr(self._parts[name], "formula", None)
+
     def shared(self) -> dict[str, Any]:
         """Its columns as parts of another block of as many rows; what one of both makes, the other has too."""
         return {name: _Same(self, name) for name in self._parts}
@@ -192,6 +196,11 @@ class _Same(_Part):
     def chosen(self, rows: Any) -> _Part:
         return _Same(self._block.chosen(rows), self._name)
 
+    @property
+    def formula(self) -> Any:
+        """See `LazyBlock.formula`."""
+        return self._block.formula(self._name)
+
     def test(self, holds: Callable[[Any], Any]) -> Any:
         """See `LazyBlock.tested`."""
         return self._block.tested(self._name, holds)
@@ -206,6 +215,12 @@ class _Formula(_Part):
 
     def __call__(self) -> Any:
         return self._make(self._block)
+
+    @property
+    def formula(self) -> Any:
+        """See `LazyBlock.formula`."""
+        known = getattr(self._make, "formula", None)
+        return None if known is None else known(self._block)
 
     def chosen(self, rows: Any) -> _Part:
         return _Formula(self._block.chosen(rows), self._make)

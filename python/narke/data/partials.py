@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,9 @@ import pyarrow as pa
 
 from narke.data import blocks as blk
 from narke.data import columns, grouping, kernels
-from narke.data.aggregate import AggregateFn, Count, Fast, Groups
+from narke.data.aggregate import AggregateFn, Count, Fast, Groups, Mean, Sum
 from narke.data.blocks import Block
+from narke.data.formulas import Formula
 from narke.data.lazy import LazyBlock
 from narke.data.near_names import unknown
 
@@ -46,11 +49,12 @@ class Partial:
         if block.num_rows == 0:
             return pa.table({})
         check_columns(block.column_names, self.keys, self.aggs)
-        block = self._needed(block)
+        rows, summed = block.num_rows, self._only_summed(block)
+        block = self._needed(block, summed)
         ids, made = grouping.group(block, self.keys) if self.keys else (None, pa.table({}))
-        groups = Groups(ids, len(made) if self.keys else 1, block.num_rows)
+        groups = Groups(ids, len(made) if self.keys else 1, rows)
         parts: dict[str, Any] = dict(zip(made.column_names, made.columns, strict=True))
-        known: dict[Any, Any] = {None: None}  # the same object each time, by which sums are shared
+        known: dict[Any, Any] = {None: None, **summed}  # the same object each time, by which sums are shared
         for i, agg in enumerate(self.aggs):
             if isinstance(agg, Fast):
                 name = agg.get_target_column()
@@ -62,12 +66,22 @@ class Partial:
         self._add_objects(parts, block, groups)
         return pa.table(parts)
 
-    def _needed(self, block: Any) -> Block:
+    def _only_summed(self, block: Any) -> dict[str, Formula]:
+        """Columns of a block that need not be made, because they are formulas of which only the sum is asked for."""
+        if self.keys or not isinstance(block, LazyBlock):
+            return {}
+        others = {name for agg in self.aggs if not isinstance(agg, Sum | Mean) for name in agg.reads() or []}
+        found = {name: block.formula(name) for name in self._names() if name not in others}
+        return {name: formula for name, formula in found.items() if formula is not None}
+
+    def _names(self) -> list[str]:
+        return list(dict.fromkeys([*self.keys, *(n for agg in self.aggs for n in agg.reads() or [])]))
+
+    def _needed(self, block: Any, summed: dict[str, Formula]) -> Block:
         if not isinstance(block, LazyBlock):
             return block
-        names = dict.fromkeys([*self.keys, *(n for agg in self.aggs for n in agg.reads() or [])])
-        chosen = list(names) or block.column_names[:1]
-        return block.select(chosen).table()
+        names = self._names() or block.column_names[:1]
+        return block.select([name for name in names if name not in summed]).table()
 
     def _add_objects(self, parts: dict[str, Any], block: Block, groups: Groups) -> None:
         """What aggregations keep that are the user's own, or that Arrow has no column for."""
@@ -78,8 +92,17 @@ class Partial:
             tables = [block]
         else:
             tables = [kernels.take(block, rows) for rows in kernels.partition(groups.ids, groups.count)]
+        keys = list(itertools.islice(self._keys_of(parts), len(tables)))
         for i, agg in slow:
-            parts[_part(i, "o")] = columns.objects_to_arrow([_Kept(agg.start(table)) for table in tables])
+            started = [agg.start(table, key) for table, key in zip(tables, keys, strict=False)]
+            parts[_part(i, "o")] = columns.objects_to_arrow([_Kept(value) for value in started])
+
+    def _keys_of(self, parts: dict[str, Any]) -> Iterable[Any]:
+        """The key of each group: a value, a tuple of several columns, None without."""
+        found = [columns.to_values(columns.one_chunk(parts[key])) for key in self.keys]
+        return (
+            itertools.repeat(None) if not found else found[0] if len(found) == 1 else zip(*found, strict=True)
+        )
 
 
 class _Kept:

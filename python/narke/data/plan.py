@@ -56,9 +56,10 @@ class Node:
 
 @dataclasses.dataclass(frozen=True)
 class Blocks(Node):
-    """Blocks that exist already."""
+    """Blocks that exist already; `frames` says that they were DataFrames."""
 
     bundles: tuple[Bundle, ...] = ()
+    frames: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +134,20 @@ class Gather(Node):
 @dataclasses.dataclass(frozen=True)
 class Union(Node):
     """The blocks of the first input, then of the second, and so on."""
+
+
+def known_rows(plan: Node) -> int | None:
+    """Number of rows of a plan, where it is known without running it."""
+    if isinstance(plan, Blocks):
+        return sum(bundle.rows for bundle in plan.bundles)
+    if isinstance(plan, Read):
+        return plan.source.known_rows()
+    if isinstance(plan, Limit):
+        below = known_rows(plan.inputs[0])
+        return None if below is None else min(below, plan.rows)
+    if isinstance(plan, Map) and plan.keeps_rows and all(step.kind == "block" for step in plan.steps):
+        return known_rows(plan.inputs[0])
+    return None
 
 
 def explain(node: Node, depth: int = 0) -> str:

@@ -14,6 +14,7 @@ from narke.data import blocks as blk
 from narke.data import columns
 from narke.data.blocks import Block, upsert
 from narke.data.expressions import BinaryExpr, Operation
+from narke.data.formulas import Computed, formula_of
 from narke.data.lazy import LazyBlock
 from narke.data.near_names import unknown
 
@@ -23,6 +24,7 @@ class Project:
 
     Args:
         pairs: (new name, column) to keep. drop: names to leave out. rename: dict from old to new, or all names.
+        error: what is raised where a column to keep is not there.
     """
 
     __name__ = "Project"
@@ -32,8 +34,9 @@ class Project:
         pairs: tuple[tuple[str, str], ...] | None = None,
         drop: tuple[str, ...] = (),
         rename: dict[str, str] | list[str] | None = None,
+        error: type[Exception] = KeyError,
     ):
-        self._pairs, self._drop, self._rename = pairs, drop, rename
+        self._pairs, self.drops, self._rename, self._error = pairs, drop, rename, error
 
     @property
     def takes_lazy(self) -> bool:
@@ -54,12 +57,12 @@ class Project:
         if not block.column_names and not block.num_rows:
             return block
         if self._pairs is not None:
-            _check(block, [old for _, old in self._pairs])
+            _check(block, [old for _, old in self._pairs], error=self._error)
             return block.select([old for _, old in self._pairs])
         if self._rename is not None:
             return self._renamed(block)
-        _check(block, list(self._drop))
-        return block.drop_columns(list(self._drop))
+        _check(block, list(self.drops))
+        return block.drop_columns(list(self.drops))
 
     def _renamed(self, block: Block) -> Block:
         if isinstance(self._rename, dict):
@@ -73,10 +76,10 @@ class Project:
         return block.rename_columns(names)
 
 
-def _check(block: Any, names: list[str], what: str = "") -> None:
+def _check(block: Any, names: list[str], what: str = "", error: type[Exception] = KeyError) -> None:
     missing = [name for name in names if name not in block.column_names]
     if missing:
-        raise KeyError(what + unknown(missing, block.column_names))
+        raise error(what + unknown(missing, block.column_names))
 
 
 class Where:
@@ -85,32 +88,32 @@ class Where:
     __name__ = "Filter"
 
     def __init__(self, predicate: Any):
-        self._predicate = predicate
+        self.predicate = predicate
 
     @property
     def touches(self) -> set[str]:
         """Columns whose values it looks at."""
-        return set(self._predicate.columns)
+        return set(self.predicate.columns)
 
     takes_lazy = True
 
     def needs(self, later: set[str] | None) -> set[str] | None:
         """See `Project.needs`."""
-        return None if later is None else later | self._predicate.columns
+        return None if later is None else later | self.predicate.columns
 
     def __call__(self, block: Any) -> Any:
         if not block.column_names:
             return block
         if isinstance(block, LazyBlock):
-            _check(block, sorted(self._predicate.columns), f"cannot compute {self._predicate}: ")
+            _check(block, sorted(self.predicate.columns), f"cannot compute {self.predicate}: ")
             return self._chosen(block)
-        return block.filter(self._predicate.evaluate(block))
+        return block.filter(self.predicate.evaluate(block))
 
     def _chosen(self, block: LazyBlock) -> LazyBlock:
         """First what columns can be asked one by one; the rest over the rows that are left."""
-        if self._predicate.needs_rows or not self._predicate.is_idempotent():
-            return block.kept(self._predicate.evaluate(block))
-        parts = _by_columns(_conjuncts(self._predicate))
+        if self.predicate.needs_rows or not self.predicate.is_idempotent():
+            return block.kept(self.predicate.evaluate(block))
+        parts = _by_columns(_conjuncts(self.predicate))
         left = []
         held: Any = None
         for names, part in parts.items():
@@ -194,11 +197,13 @@ class WithExpressions:
 def _with(block: Any, name: str, expr: Any, place: int) -> Any:
     """The block with a column by an expression; of an unread block it is computed when somebody looks at it."""
     if not isinstance(block, LazyBlock):
-        return upsert(block, name, expr.evaluate(block, place))
-    _check(block, sorted(expr.columns), f"cannot compute {expr}: ")
+        made = formula_of(expr, block)
+        return upsert(block, name, expr.evaluate(block, place) if made is None else made.array())
+    if not expr.columns <= set(block.column_names):
+        _check(block, sorted(expr.columns), f"cannot compute {expr}: ")
     if expr.needs_rows or not expr.is_idempotent():
         return block.beside({name: expr.evaluate(block, place)})
-    return block.with_formulas({name: expr.evaluate})
+    return block.with_formulas({name: Computed(expr)})
 
 
 PLACE_BITS = 33  # rows a task may have before numbers of two tasks could meet

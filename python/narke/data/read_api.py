@@ -20,17 +20,19 @@ from narke.data.dataset import Dataset, MaterializedDataset
 from narke.data.datasource.datasource import Datasource, RangeSource, ReaderSource
 from narke.data.plan import Blocks, Bundle, Read
 
+NARROW_BYTES = 2**31 - 1
 
-def _stored(tables: Iterable[Block]) -> MaterializedDataset:
+
+def _stored(tables: Iterable[Block], frames: bool = False) -> MaterializedDataset:
     bundles = []
     for table in tables:
         small = blk.compact(table)
         bundles.append(Bundle(narke.put(small), small.num_rows, small.nbytes, small.schema))
-    return _of_bundles(bundles)
+    return _of_bundles(bundles, frames)
 
 
-def _of_bundles(bundles: list[Bundle]) -> MaterializedDataset:
-    return MaterializedDataset(Blocks((), tuple(bundles)), DataContext.get_current().copy())
+def _of_bundles(bundles: list[Bundle], frames: bool = False) -> MaterializedDataset:
+    return MaterializedDataset(Blocks((), tuple(bundles), frames), DataContext.get_current().copy())
 
 
 def _cut(table: Block, count: int) -> list[Block]:
@@ -38,12 +40,14 @@ def _cut(table: Block, count: int) -> list[Block]:
     return [table.slice(a, b - a) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
 
-def _described(refs: list[Any], convert: Any) -> MaterializedDataset:
+def _described(refs: list[Any], convert: Any, frames: bool = False) -> MaterializedDataset:
     """Blocks of objects that are in the store already, converted there by tasks."""
     run = narke.remote(convert).options(num_returns=2)
     pairs = [run.remote(ref) for ref in refs]
     known = narke.get([about for _, about in pairs])
-    return _of_bundles([Bundle(ref, *about) for (ref, about), about in zip(pairs, known, strict=True)])
+    return _of_bundles(
+        [Bundle(ref, *about) for (ref, about), about in zip(pairs, known, strict=True)], frames
+    )
 
 
 def _converted(value: Any) -> tuple[Block, tuple[int, int, Any]]:
@@ -81,7 +85,15 @@ def _spread(rows: int) -> int:
 def from_pandas(dfs: Any, override_num_blocks: int | None = None) -> Any:
     """A dataset of one DataFrame or a list of them; indices are left out."""
     frames = dfs if isinstance(dfs, (list, tuple)) else [dfs]
-    return _blocks_of([blk.from_pandas(frame) for frame in frames], override_num_blocks)
+    return _blocks_of([_narrow_texts(blk.from_pandas(frame)) for frame in frames], override_num_blocks, True)
+
+
+def _narrow_texts(table: Block) -> Block:
+    """Texts of pandas with offsets of 32 bits, as everywhere else, where they fit."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_large_string(field.type) and table.column(place).nbytes < NARROW_BYTES:
+            table = table.set_column(place, field.name, table.column(place).cast(pa.string()))
+    return table
 
 
 def from_arrow(tables: Any, *, override_num_blocks: int | None = None) -> Any:
@@ -99,11 +111,11 @@ def _from_ipc(data: bytes) -> Block:
 
 def from_blocks(blocks: list[Any]) -> Any:
     """A dataset of blocks (Arrow tables or DataFrames), each kept as one block."""
-    return _stored([blk.from_batch(b) for b in blocks])
+    return _stored([blk.from_batch(b) for b in blocks], not any(isinstance(b, pa.Table) for b in blocks))
 
 
-def _blocks_of(tables: list[Block], count: int | None) -> Any:
-    return _stored(tables if count is None else _cut(blk.concat(tables), count))
+def _blocks_of(tables: list[Block], count: int | None, frames: bool = False) -> Any:
+    return _stored(tables if count is None else _cut(blk.concat(tables), count), frames)
 
 
 def from_numpy(ndarrays: Any) -> Any:
@@ -114,7 +126,7 @@ def from_numpy(ndarrays: Any) -> Any:
 
 def from_pandas_refs(dfs: Any) -> Any:
     """A dataset of DataFrames in the object store."""
-    return _described(_as_refs(dfs), _converted)
+    return _described(_as_refs(dfs), _converted, True)
 
 
 def from_arrow_refs(tables: Any) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import narke
+from narke._private import preloads
 from narke.data import exchange
 from narke.data.execute import tasks
 from narke.data.execute.operators import described_bundle
@@ -256,7 +257,7 @@ class SplitCoordinator:
         return self._dataset.stats()
 
 
-class SplitIterator(DataIterator):
+class StreamSplitDataIterator(DataIterator):
     """One consumer's iterator; may be sent to a task or an actor.
 
     `state_dict` says which rows its user has been given; an iterator of another split of the same dataset that is given
@@ -343,8 +344,10 @@ def _length(batch: Any) -> int:
     return len(next(iter(batch.values()), ())) if isinstance(batch, dict) else len(batch)
 
 
-def split_iterators(dataset: Dataset, n: int, equal: bool) -> list[SplitIterator]:
+def split_iterators(dataset: Dataset, n: int, equal: bool) -> list[StreamSplitDataIterator]:
     """n iterators over one run of the dataset."""
-    actor = narke.remote(SplitCoordinator).options(num_cpus=0, max_concurrency=n + 1, placement_group=None)
+    actor = narke.remote(SplitCoordinator).options(
+        num_cpus=0, max_concurrency=n + 1, placement_group=None, _preload=preloads.DATA
+    )
     coordinator = actor.remote(dataset, n, equal)
-    return [SplitIterator(coordinator, split, dataset.context) for split in range(n)]
+    return [StreamSplitDataIterator(coordinator, split, dataset.context) for split in range(n)]

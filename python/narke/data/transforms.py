@@ -15,6 +15,7 @@ import pyarrow as pa
 from narke.data import blocks as blk
 from narke.data import columns, grouping
 from narke.data.blocks import Block
+from narke.data.exceptions import RAISED_BY
 from narke.data.lazy import LazyBatch, LazyBlock
 from narke.data.single import Single, SingleBatch, SingleRow
 
@@ -192,7 +193,7 @@ def _located(step: Step, index: int, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        note = f"This was raised by {step_title(step)} over {what} of task {index}."
+        note = f"{RAISED_BY} {step_title(step)} over {what} of task {index}."
         if note not in getattr(error, "__notes__", ()) and hasattr(error, "add_note"):
             error.add_note(note)
         raise
@@ -249,9 +250,7 @@ def _each_row(step: Step, call: Any, index: int, block: Block) -> Iterator[Any]:
             yield call(row)
     except Exception as error:
         if hasattr(error, "add_note"):
-            error.add_note(
-                f"This was raised by {step_title(step)} over row {at} of task {index}: {row!r:.200}"
-            )
+            error.add_note(f"{RAISED_BY} {step_title(step)} over row {at} of task {index}: {row!r:.200}")
         raise
 
 

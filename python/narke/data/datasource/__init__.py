@@ -12,6 +12,7 @@ _NAMES = {
     "file_datasink": "BlockBasedFileDatasink RowBasedFileDatasink SaveMode",
     "file_meta_provider": "BaseFileMetadataProvider DefaultFileMetadataProvider FileMetadataProvider",
     "filename_provider": "FilenameProvider",
+    "lerobot": "LeRobotDatasource",
     "mcap": "MCAPDatasource TimeRange",
     "partitioning": "PartitionStyle Partitioning PathPartitionFilter PathPartitionParser",
 }

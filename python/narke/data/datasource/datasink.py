@@ -42,7 +42,7 @@ class Datasink(Generic[WriteReturnType]):
     """Base of places to write to; override `write`. Tasks may run again when a worker dies: `write` must bear that."""
 
     def on_write_start(self, schema: pa.Schema | None = None) -> None:
-        """Before the first task."""
+        """Before the first task; `schema` is that of the rows where it is known before they are made."""
 
     def write(self, blocks: Iterable[Block], ctx: TaskContext) -> WriteReturnType:
         """Write one task's blocks; what it returns reaches `on_write_complete`."""

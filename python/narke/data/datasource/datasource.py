@@ -13,8 +13,11 @@ import pyarrow as pa
 
 from narke.data import columns
 from narke.data.block import BlockMetadata
+from narke.data.formulas import Sequence
+from narke.data.lazy import LazyBlock
 
 PIECE_ROWS = 1 << 17
+RANGE_SCHEMA = pa.schema([("id", pa.int64())])
 
 
 class ReadTask:
@@ -142,6 +145,10 @@ class Datasource:
         """Number of rows, when it is known without reading."""
         return None
 
+    def known_schema(self) -> Any:
+        """Arrow schema, when it is known without reading."""
+        return None
+
     def with_columns(self, names: list[str]) -> Datasource | None:
         """The same source with these columns only; None when it cannot leave any out."""
         wanted = {name: name for name in names}
@@ -255,6 +262,9 @@ class RangeSource(Datasource):
     def known_rows(self) -> int:
         return self._rows
 
+    def known_schema(self) -> Any:
+        return _tensors(np.zeros(0, np.int64), self._shape).schema if self._shape else RANGE_SCHEMA
+
     def get_read_tasks(
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
     ) -> list[ReadTask]:
@@ -269,15 +279,16 @@ class RangeSource(Datasource):
         return ReadTask(lambda: _range_blocks(low, high, shape), metadata)
 
 
-def _range_blocks(low: int, high: int, shape: tuple[int, ...] | None) -> Iterator[pa.Table]:
+def _range_blocks(low: int, high: int, shape: tuple[int, ...] | None) -> Iterator[Any]:
     step = max(1, PIECE_ROWS // math.prod(shape or (1,)))
     for start in range(low, max(high, low + 1), step):
-        numbers = np.arange(start, min(high, start + step), dtype=np.int64)
-        yield _range_block(numbers, shape)
+        rows = min(high, start + step) - start
+        if shape is None:
+            yield LazyBlock(rows, {"id": Sequence(start, rows)}, 8 * rows, {"id": pa.int64()})
+        else:
+            yield _tensors(np.arange(start, start + rows, dtype=np.int64), shape)
 
 
-def _range_block(numbers: np.ndarray, shape: tuple[int, ...] | None) -> pa.Table:
-    if shape is None:
-        return pa.table({"id": columns.to_arrow(numbers)})
+def _tensors(numbers: np.ndarray, shape: tuple[int, ...]) -> pa.Table:
     spread = np.broadcast_to(numbers.reshape(-1, *(1 for _ in shape)), (len(numbers), *shape))
     return pa.table({"data": columns.tensor_from_numpy(spread)})

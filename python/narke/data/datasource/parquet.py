@@ -97,6 +97,12 @@ class ParquetSource(Datasource):
         filtered = self._predicate is not None or "filter" in self._args
         return None if filtered else sum(piece.rows for piece in self._pieces)
 
+    def known_schema(self) -> Any:
+        if self._include_paths or self._args or any(file.partition for file in self._files):
+            return None
+        names = self._schema.names if self._names is None else self._names
+        return pa.schema([self._schema.field(name) for name in names if name in self._schema.names])
+
     def with_columns(self, names: list[str]) -> Datasource | None:
         plain = set(self._schema.names) if self._names is None else set(self._names)
         if self._include_paths or not set(names) <= plain:

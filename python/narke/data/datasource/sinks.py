@@ -12,6 +12,20 @@ from narke.data.blocks import Block
 Write = Callable[[Block, Any], None]
 
 
+class LateWriter:
+    """A writer with further arguments that a function gives where it is used: they need not pickle.
+
+    Args:
+        writer: one of the functions below. args: its arguments. args_fn: gives more of them.
+    """
+
+    def __init__(self, writer: Callable[[dict[str, Any]], Write], args: dict[str, Any], args_fn: Any):
+        self._writer, self._args, self._args_fn = writer, args, args_fn
+
+    def __call__(self, block: Block, stream: Any) -> None:
+        self._writer({**self._args, **self._args_fn()})(block, stream)
+
+
 def parquet_writer(args: dict[str, Any]) -> Write:
     """Writes Parquet; `args` are those of `pyarrow.parquet.write_table`."""
 

@@ -15,6 +15,7 @@ from narke.data import blocks as blk
 from narke.data.datasource.files import Reader
 
 KEY = "__key__"
+URL = "__url__"
 ROWS = 256
 IMAGES = ("jpg", "jpeg", "png", "ppm", "pgm", "pbm", "pnm")
 TEXTS, NUMBERS = ("txt", "text", "transcript"), ("cls", "cls2", "index", "inx", "id", "count")
@@ -101,7 +102,7 @@ class WebDatasetReader(Reader):
         held: list[dict[str, Any]] = []
         try:
             for sample in self._samples(stream):
-                held.append(sample)
+                held.append({**sample, URL: path})
                 if len(held) == ROWS:
                     yield blk.from_rows(held)
                     held = []
@@ -164,7 +165,7 @@ def write_samples(encoder: Any) -> Callable[[pa.Table, Any], None]:
                 sample = encoder(row) if callable(encoder) else row
                 key = str(sample.get(KEY, f"{number:06}"))
                 for name, value in sample.items():
-                    if name == KEY or value is None:
+                    if name in (KEY, URL) or value is None:
                         continue
                     data = encode(name, value) if encoder else value
                     about = tarfile.TarInfo(f"{key}.{name}")

@@ -14,7 +14,7 @@ from narke.data._arguments import ARGS_FN
 from narke.data.compute import ActorPoolStrategy, task_limit
 from narke.data.context import BESIDE_CONSUMERS, STORE_FRACTION, DataContext
 from narke.data.datasource.datasource import make_read_tasks
-from narke.data.exceptions import ExecutionTimeoutError
+from narke.data.exceptions import ExecutionTimeoutError, as_user_error
 from narke.data.execute.callbacks import built
 from narke.data.execute.operators import (
     ErrorBudget,
@@ -230,7 +230,7 @@ class Execution:
         try:
             yield from self._bundles()
         except Exception as error:
-            failure = _original(error) if self._context.raise_original_map_exception else error
+            failure = _original(error) if self._context.raise_original_map_exception else as_user_error(error)
             raise failure from (None if failure is not error else error.__cause__)
         finally:  # also when the consumer has had enough
             self.close()
@@ -313,7 +313,7 @@ class Execution:
 
     def stats(self) -> str:
         """What each operator did, one a line."""
-        lines = [str(op.stats) for op in self._operators]
+        lines = [f"Operator {place} {op.stats}" for place, op in enumerate(self._operators)]
         return "\n".join([*lines, f"Execution: {time.perf_counter() - self._begun_s:.2f}s in all"])
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import narke
+from narke._private import preloads
 from narke.data.compute import ActorPoolStrategy
 from narke.data.execute.operators import Grouper, Operator, Ordered
 from narke.data.execute.tasks import MapWorker
@@ -86,7 +87,13 @@ class PoolOp(Ordered):
         return list(self._building)
 
     def _grow(self) -> None:
-        options = {"max_restarts": -1, "max_task_retries": -1, "placement_group": None, **self.options}
+        options = {
+            "max_restarts": -1,
+            "max_task_retries": -1,
+            "placement_group": None,
+            "_preload": preloads.DATA,
+        }
+        options.update(self.options)
         options.update(self._limits.args_fn() if self._limits.args_fn else {})
         if self._concurrency > 1:
             options.setdefault("max_concurrency", self._concurrency)

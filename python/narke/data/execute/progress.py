@@ -5,7 +5,7 @@ job):
 
     {"name": str, "state": "RUNNING" | "FINISHED" | "FAILED", "started_s": float, "updated_s": float,
      "operators": [{"name": str, "tasks": int, "running": int, "blocks": int, "rows": int, "size_bytes": int,
-                    "queued_bytes": int, "busy_s": float, "errors": int}, ...]}
+                    "queued_blocks": int, "queued_bytes": int, "busy_s": float, "errors": int}, ...]}
 
 Times are seconds since 1970. Operators stand in the order of the data.
 """
@@ -102,6 +102,7 @@ def _described(op: Operator) -> dict[str, Any]:
         "blocks": stats.blocks,
         "rows": stats.rows,
         "size_bytes": stats.size_bytes,
+        "queued_blocks": len(op.outputs),
         "queued_bytes": op.queued_bytes(),
         "busy_s": round(stats.busy_s, 6),
         "errors": stats.errors,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import narke
+from narke._private import preloads
 from narke.data import blocks as blk
 from narke.data.blocks import Block
 from narke.data.lazy import LazyBlock
@@ -115,7 +116,7 @@ def remote(function: Callable[..., Any], options: dict[str, Any]) -> Any:
     known = _remotes.get(function)
     if known is None:
         known = _remotes[function] = narke.remote(function)
-    return known.options(**{"placement_group": None, **options})
+    return known.options(**{"placement_group": None, "_preload": preloads.DATA, **options})
 
 
 def as_arrays(block: Block, column: str | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from narke.data.preprocessor import Preprocessor
@@ -43,4 +44,12 @@ class Columnwise(Preprocessor):
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(columns={self.columns}, output_columns={self.output_columns})"
+        names = list(inspect.signature(type(self).__init__).parameters)[1:]
+        return shown(self, [*(name for name in names if name != "output_columns"), "output_columns"])
+
+
+def shown(preprocessor: Preprocessor, names: list[str]) -> str:
+    """A preprocessor with its settings of these names, functions by their names."""
+    settings = {name: getattr(preprocessor, name) for name in names if hasattr(preprocessor, name)}
+    texts = (f"{name}={getattr(value, '__name__', None) or repr(value)}" for name, value in settings.items())
+    return f"{type(preprocessor).__name__}({', '.join(texts)})"

@@ -8,6 +8,7 @@ import numpy as np
 
 from narke.data.near_names import unknown
 from narke.data.preprocessor import Preprocessor
+from narke.data.preprocessors.columnwise import shown
 
 
 class Concatenator(Preprocessor):
@@ -53,3 +54,6 @@ class Concatenator(Preprocessor):
         joined = np.concatenate([values.reshape(len(values), -1) for values in present], axis=1)
         rest = {name: values for name, values in batch.items() if name not in self.columns}
         return {**rest, self.output_column_name: joined if self.dtype is None else joined.astype(self.dtype)}
+
+    def __repr__(self) -> str:
+        return shown(self, ["columns"])

@@ -21,7 +21,7 @@ class _Discretizer(Columnwise):
     right: bool
     include_lowest: bool
     duplicates: str
-    dtypes: dict[str, Any]
+    dtypes: dict[str, Any] | None
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class _Discretizer(Columnwise):
     ):
         super().__init__(columns, output_columns)
         self.bins, self.right, self.include_lowest = bins, right, include_lowest
-        self.duplicates, self.dtypes = duplicates, dict(dtypes or {})
+        self.duplicates, self.dtypes = duplicates, dtypes
 
     def _edges(self, name: str) -> Any:
         raise NotImplementedError
@@ -44,7 +44,10 @@ class _Discretizer(Columnwise):
     def _column(self, name: str, values: Any) -> Any:
         import pandas as pd
 
-        kind = self.dtypes.get(name)
+        kind = (self.dtypes or {}).get(name)
+        kind = (
+            kind if isinstance(kind, pd.CategoricalDtype) else None
+        )  # whole numbers are what there is without
         cut = pd.cut(
             values,
             self._edges(name),

@@ -47,11 +47,19 @@ class SimpleImputer(Columnwise):
 
     @staticmethod
     def _most_frequent(ds: Dataset, name: str) -> Any:
-        counts = [row for row in ds.groupby(name).count().take_all() if row[name] is not None]
+        counts = [
+            row
+            for row in ds.groupby(name).count().take_all()
+            if row[name] is not None and row[name] == row[name]
+        ]
         if not counts:
             raise ValueError(f"column {name!r} has no values to choose the most frequent of")
         return max(counts, key=lambda row: row["count()"])[name]
 
     def _column(self, name: str, values: Any) -> Any:
         fill = self.fill_value if self.strategy == "constant" else self.stats_[f"{self.strategy}({name})"]
+        if fill is None or fill != fill:
+            raise ValueError(
+                f"SimpleImputer has nothing to fill column {name!r} with: it was fitted to no values"
+            )
         return values.fillna(fill)

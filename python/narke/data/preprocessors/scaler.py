@@ -13,26 +13,35 @@ if TYPE_CHECKING:
     from narke.data.dataset import Dataset
 
 
+LEAST = 1e-8  # spreads below it are noise: dividing by them would only show that
+
+
+def _stretched(values: Any, low: Any, spread: Any) -> Any:
+    """Values less `low`, divided by the spread where there is one; NaN where nothing is known of the column."""
+    if low is None or spread is None:
+        return values * np.nan
+    return (values - low) / (1 if spread < LEAST else spread)
+
+
 class StandardScaler(Columnwise):
-    """To mean 0 and (population) standard deviation 1; columns of one value to 0."""
+    """To mean 0 and (population) standard deviation 1; columns of (nearly) one value to 0."""
 
     def _fit(self, ds: Dataset) -> dict[str, Any]:
         return ds.aggregate(*(f for c in self.columns for f in (agg.Mean(c), agg.Std(c, ddof=0))))
 
     def _column(self, name: str, values: Any) -> Any:
-        spread = self.stats_[f"std({name})"]
-        return (values - self.stats_[f"mean({name})"]) / (spread or 1)
+        return _stretched(values, self.stats_[f"mean({name})"], self.stats_[f"std({name})"])
 
 
 class MinMaxScaler(Columnwise):
-    """To the range from 0 to 1; columns of one value to 0."""
+    """To the range from 0 to 1; columns of (nearly) one value to 0."""
 
     def _fit(self, ds: Dataset) -> dict[str, Any]:
         return ds.aggregate(*(f for c in self.columns for f in (agg.Min(c), agg.Max(c))))
 
     def _column(self, name: str, values: Any) -> Any:
         low, high = self.stats_[f"min({name})"], self.stats_[f"max({name})"]
-        return (values - low) / ((high - low) or 1)
+        return _stretched(values, low, None if high is None else high - low)
 
 
 class MaxAbsScaler(Columnwise):
@@ -42,7 +51,8 @@ class MaxAbsScaler(Columnwise):
         return ds.aggregate(*(agg.AbsMax(c) for c in self.columns))
 
     def _column(self, name: str, values: Any) -> Any:
-        return values / (self.stats_[f"abs_max({name})"] or 1)
+        most = self.stats_[f"abs_max({name})"]
+        return values * np.nan if most is None else values / (most or 1)
 
 
 class RobustScaler(Columnwise):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from narke.data.preprocessor import Preprocessor
-from narke.data.preprocessors.columnwise import Columnwise
+from narke.data.preprocessors.columnwise import Columnwise, shown
 
 if TYPE_CHECKING:
     from narke.data.dataset import Dataset
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Tokenize = Callable[[str], list[str]]
 
 
-def by_spaces(text: str) -> list[str]:
+def simple_split_tokenizer(text: str) -> list[str]:
     """The parts of a text between single spaces."""
     return text.split(" ")
 
@@ -46,7 +46,7 @@ class Tokenizer(Columnwise):
         output_columns: list[str] | None = None,
     ):
         super().__init__(columns, output_columns)
-        self.tokenization_fn = tokenization_fn or by_spaces
+        self.tokenization_fn = tokenization_fn or simple_split_tokenizer
 
     def _column(self, name: str, values: Any) -> Any:
         return values.map(self.tokenization_fn)
@@ -75,7 +75,7 @@ class HashingVectorizer(Columnwise):
     ):
         super().__init__(columns, output_columns)
         self.num_features = num_features
-        self.tokenization_fn = tokenization_fn or by_spaces
+        self.tokenization_fn = tokenization_fn or simple_split_tokenizer
 
     def _column(self, name: str, values: Any) -> Any:
         return [self._vector(text) for text in values]
@@ -106,7 +106,7 @@ class CountVectorizer(Columnwise):
     ):
         super().__init__(columns, output_columns)
         self.max_features = max_features
-        self.tokenization_fn = tokenization_fn or by_spaces
+        self.tokenization_fn = tokenization_fn or simple_split_tokenizer
 
     def _fit(self, ds: Dataset) -> dict[str, Any]:
         names, tokenize = self.columns, self.tokenization_fn
@@ -162,7 +162,11 @@ class FeatureHasher(Preprocessor):
         return [self.output_column]
 
     def _transform_pandas(self, frame: Any) -> Any:
-        made = np.zeros((len(frame), self.num_features))
+        whole = all(frame[name].dtype.kind in "iub" for name in self.columns)
+        made = np.zeros((len(frame), self.num_features), int if whole else float)
         for name in self.columns:
-            made[:, stable_hash(name, self.num_features)] += frame[name].to_numpy(float)
+            made[:, stable_hash(name, self.num_features)] += frame[name].to_numpy(made.dtype)
         return frame.assign(**{self.output_column: list(made)})
+
+    def __repr__(self) -> str:
+        return shown(self, ["columns", "num_features", "output_column"])
