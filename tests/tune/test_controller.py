@@ -29,7 +29,8 @@ class Shell(Runners):
         self.told.append(("start", trial.trial_id))
         return True
 
-    def prepare(self, trial):
+    def prepare(self, trial, far=False):
+        self.far = far
         if not self.takes or self.next is not None:
             return False
         self.next = trial

@@ -139,6 +139,30 @@ def test_a_class_runs_to_its_criterion_and_makes_checkpoints(fit):
     assert [metrics["value"] for _, metrics in result.best_checkpoints] == [12, 14, 15]
 
 
+def test_the_last_result_has_a_checkpoint_when_it_is_due(fit):
+    checkpoints = tune.CheckpointConfig(checkpoint_frequency=2)
+    result = fit(Counter, {}, run={"stop": {"training_iteration": 4}, "checkpoint_config": checkpoints})[0]
+    assert [metrics["value"] for _, metrics in result.best_checkpoints] == [2, 4]
+
+
+def test_a_stopper_finds_nested_values_and_the_configuration(fit):
+    def objective(config):
+        for number in range(5):
+            tune.report({"a": {"b": number}})
+
+    def is_over(trial_id, result):
+        assert result["a/b"] == result["a"]["b"]
+        return result["a"]["b"] >= result["config"]["top"]
+
+    assert fit(objective, {"top": 2}, run={"stop": is_over})[0].metrics["a"]["b"] == 2
+
+
+def test_a_result_is_printed_with_what_the_program_reported(fit):
+    text = repr(fit(Counter, {}, run={"stop": {"training_iteration": 1}}).get_best_result())
+    assert text.splitlines()[:2] == ["Result(", "  metrics={'value': 1},"]
+    assert "training_iteration" not in text and "filesystem='local'" in text
+
+
 def test_classes_can_share_an_actor(fit):
     grid = fit(
         Counter,
@@ -241,3 +265,34 @@ def test_experiments_run_side_by_side(cluster, tmp_path):
     trials = tune.run_experiments({"one": spec, "two": {**spec, "num_samples": 2}}, verbose=0)
     assert [trial.status for trial in trials] == ["TERMINATED"] * 3
     assert sorted(os.listdir(tmp_path)) == ["one", "two"]
+
+
+def test_trials_of_one_folder_name_have_folders_of_their_own(cluster, tmp_path):
+    trials = tune.run(
+        lambda config: tune.report({"t": config["t"]}),
+        config={"t": tune.grid_search([1, 2, 3])},
+        trial_dirname_creator=lambda trial: "mine",
+        storage_path=str(tmp_path),
+        verbose=0,
+    ).trials
+    folders = {trial.local_path for trial in trials}
+    assert len(folders) == 3
+    assert all("mine" in folder and os.path.exists(f"{folder}/result.json") for folder in folders)
+
+
+def test_folders_without_the_time(cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("TUNE_DISABLE_DATED_SUBDIR", "1")
+
+    def undated(config):
+        tune.report({"x": 1})
+
+    tune.run(undated, storage_path=str(tmp_path), verbose=0)
+    assert "undated" in os.listdir(tmp_path)
+
+
+def test_references_are_parameters_too(cluster, tmp_path):
+    def train(config, data):
+        tune.report({"x": len(data)})
+
+    trainable = tune.with_parameters(train, data=ray.put([1, 2, 3]))
+    assert tune.run(trainable, storage_path=str(tmp_path), verbose=0).trials[0].last_result["x"] == 3

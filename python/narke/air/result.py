@@ -47,23 +47,17 @@ class Result:
     _storage_filesystem: pyarrow.fs.FileSystem | None = None
 
     def __repr__(self) -> str:
-        hidden = {
-            "config",
-            "done",
-            "trial_id",
-            "experiment_tag",
-            "pid",
-            "hostname",
-            "node_ip",
-            "date",
-            "timestamp",
-        }
-        shown = {key: value for key, value in (self.metrics or {}).items() if key not in hidden}
-        parts = [f"metrics={shown!r}", f"path={self.path!r}"]
-        if self.error is not None:
-            parts.insert(0, f"error={type(self.error).__name__}({str(self.error)[:200]!r})")
-        parts.append(f"checkpoint={self.checkpoint!r}")
-        return f"Result({', '.join(parts)})"
+        from narke.tune.experimental.output import BLACKLISTED_KEYS
+        from narke.tune.result import AUTO_RESULT_KEYS
+
+        parts = [] if self.error is None else [f"error={type(self.error).__name__!r}"]
+        shown = self.metrics
+        if shown:
+            hidden = {*AUTO_RESULT_KEYS, *BLACKLISTED_KEYS}
+            shown = {key: value for key, value in shown.items() if key not in hidden}
+        parts += [f"metrics={shown!r}", f"path={self.path!r}"]
+        parts += [f"filesystem={self.filesystem.type_name!r}", f"checkpoint={self.checkpoint!r}"]
+        return f"{Result.__name__}(\n" + ",\n".join(f"  {part}" for part in parts) + "\n)"
 
     @property
     def config(self) -> dict[str, Any] | None:

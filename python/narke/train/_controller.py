@@ -17,6 +17,7 @@ from narke.train import _worker_group
 from narke.train._gather import CompleteReport, Gather, Part
 from narke.train._naming import timestamp
 from narke.train._progress import Progress
+from narke.train._run_state import Attempts, framework_versions
 from narke.train._validations import Validations
 from narke.train._vault import Vault
 from narke.train._worker_group import GroupSpec, NoRoom, WorkerGroup
@@ -60,6 +61,7 @@ class RunSpec:
         reported: is told (metrics by rank, filled metrics, checkpoint) of each complete report.
         failed: is told the errors by rank of each failure.
         validation: a `ValidationConfig`.
+        settings: how the trainer was set up, for whoever shows the run.
     """
 
     run_id: str
@@ -83,6 +85,7 @@ class RunSpec:
     reported: Callable[[list[dict[str, Any]], dict[str, Any], Any], None] = lambda *_: None
     failed: Callable[[dict[int, Exception]], None] = lambda _errors: None
     validation: Any = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -126,6 +129,12 @@ class Controller:
         self._rows: deque[dict[str, Any]] = deque(maxlen=_ROWS)
         self._outcome = Outcome()
         self._progress = Progress(spec.run_id, spec.name, spec.trainer, self._vault.folder)
+        self._progress.update(
+            job_id=narke.get_runtime_context().get_job_id(),
+            settings=spec.settings,
+            framework_versions=framework_versions(),
+        )
+        self._history = Attempts(spec.run_id)
         self._validations = Validations(spec.validation, self._vault)
         self._failures = self._start_failures = self._attempts = 0
 
@@ -144,8 +153,13 @@ class Controller:
     def _close(self, status: str) -> None:
         text = str(self._outcome.error) if self._outcome.error else None
         self._vault.save(finished=status == "FINISHED", error=text, metrics=self._outcome.metrics)
+        self._end_attempt("FINISHED" if status == "FINISHED" else "ERRORED", text)
         self._progress.update(status=status, error=text)
         self._progress.flush(now=True)
+
+    def _end_attempt(self, status: str, detail: str | None) -> None:
+        self._history.end(status, detail)
+        self._progress.update(history=self._history.rows)
 
     def _attempt_until_done(self) -> TrainingFailedError | None:
         while True:
@@ -153,6 +167,7 @@ class Controller:
             ended = self._attempt()
             if ended.why == "done":
                 return None
+            self._end_attempt("ABORTED" if ended.why == "resize" else "ERRORED", ended.text or ended.why)
             error = self._next(ended)
             if error is not None:
                 return error
@@ -269,8 +284,13 @@ class _Attempt:
             {"rank": rank, "node_id": w.info.node_id, "node_ip": w.info.node_ip, "pid": w.info.pid}
             for rank, w in enumerate(group)
         ]
+        controller._history.begin(group)
         controller._progress.update(
-            status="RUNNING", world_size=len(group), attempts=controller._attempts, workers=workers
+            status="RUNNING",
+            world_size=len(group),
+            attempts=controller._attempts,
+            workers=workers,
+            history=controller._history.rows,
         )
 
     def _begin(self, rank: int, shards: dict[str, Any]) -> Any:

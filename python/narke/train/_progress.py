@@ -6,6 +6,7 @@ Key ``run:<run id>`` in the namespace ``train``; the value is JSON:
      "started_s", "updated_s": seconds since 1970, "world_size", "attempts", "failures", "reports",
      "storage": the run's folder, "checkpoint": the last one's folder name or null, "error": text or null,
      "workers": [{"rank", "node_id", "node_ip", "pid"}],
+     "job_id", "framework_versions": {name: version}, "settings", "history": attempts; see `_run_state`,
      "metrics": the last report's numbers and texts,
      "curves": {metric: [[report, value], ...]} thinned out to at most 500 points}
 """

@@ -292,8 +292,11 @@ class StorageContext:
 
     @property
     def trial_working_directory(self) -> str:
-        """The local folder in which the trial's worker runs."""
-        return os.path.join(self._session_path(), "working_dirs", self.trial_dir_name or "")
+        """The local folder in which the trial's worker runs: the trial's own one if the storage is local."""
+        return self.trial_fs_path if self._is_local() else self.trial_driver_staging_path
+
+    def _is_local(self) -> bool:
+        return is_local(self.storage_filesystem)
 
     def _session_path(self) -> str:
         from narke.train._scratch import session_folder
@@ -333,6 +336,8 @@ class StorageContext:
         Args:
             force: whatever `sync_config` says.
         """
+        if self._is_local():
+            return  # they are there
         here = self.trial_working_directory
         if (force or self.sync_config.sync_artifacts) and os.path.isdir(here) and os.listdir(here):
             import pyarrow.fs

@@ -38,6 +38,7 @@ class GroupSpec:
         selectors: labels of each worker's node.
         runtime_env: of the workers.
         within: a placement group of a trial, whose bundles they use.
+        modules: what the workers import before anything of the user's runs (`narke._private.preloads`).
     """
 
     bundle: dict[str, float]
@@ -45,6 +46,7 @@ class GroupSpec:
     selectors: list[dict[str, str]] | None = None
     runtime_env: Any = None
     within: PlacementGroup | None = None
+    modules: tuple[str, ...] | None = None
 
 
 @dataclass
@@ -117,6 +119,7 @@ class WorkerGroup:
             "scheduling_strategy": where,
             "max_concurrency": _CONCURRENCY,
             "max_restarts": 0,
+            "_preload": self._spec.modules,
         }
         if self._spec.runtime_env:
             options["runtime_env"] = self._spec.runtime_env

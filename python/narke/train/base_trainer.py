@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Union
 
 import narke
+from narke._private import preloads
 from narke.air.config import DEPRECATED
 from narke.air.config import RunConfig as FirstRunConfig
 from narke.air.config import ScalingConfig as FirstScalingConfig
@@ -171,7 +172,7 @@ class BaseTrainer:
         return self._as_result(outcome, vault)
 
     def _spec(self, vault: Vault, files: Any) -> RunSpec:
-        from narke.train import _controller
+        from narke.train import _controller, _run_state
 
         failure, scaling = self.run_config.failure_config, self.scaling_config
         least, most = self._workers()
@@ -197,6 +198,7 @@ class BaseTrainer:
             reported=files.reported,
             failed=files.failed,
             validation=self.validation_config,
+            settings=_run_state.settings(self, self._bundle(), least, most),
         )
 
     def _workers(self) -> tuple[int, int]:
@@ -215,6 +217,7 @@ class BaseTrainer:
             strategy=str(scaling.placement_strategy),
             selectors=selectors,
             runtime_env=getattr(self.run_config, "worker_runtime_env", None),
+            modules=preloads.TORCH if self.backend_config.framework == "torch" else None,
         )
 
     def _function(self) -> Callable[[], Any]:

@@ -12,6 +12,7 @@ from narke.air.config import CheckpointConfig, RunConfig, ScalingConfig
 from narke.train import _naming
 from narke.train._worker_group import GroupSpec, WorkerGroup
 from narke.train.backend import BackendConfig
+from narke.train.base_trainer import BaseTrainer, GenDataset, TrainingFailedError
 from narke.train.constants import (
     ENABLE_DETAILED_AUTOFILLED_METRICS_ENV,
     ENABLE_SHARE_CUDA_VISIBLE_DEVICES_ENV,
@@ -23,8 +24,11 @@ from narke.train.data_parallel_trainer import DataParallelTrainer
 __all__ = [
     "BACKEND_ENV_VARS",
     "BACKEND_NAME_TO_CONFIG_CLS_NAME",
+    "BaseTrainer",
+    "GenDataset",
     "TrainWorkerGroup",
     "Trainer",
+    "TrainingFailedError",
     "TrainingIterator",
 ]
 

@@ -140,7 +140,7 @@ def _run(given: dict[str, Any]) -> ExperimentAnalysis:
     )
     session.show(given["verbose"], given["progress_reporter"], metric, mode)
     if given["resume_config"] is not None:
-        session.resume(True, given["resume_config"])
+        session.resume(given["resume"] != "AUTO", given["resume_config"])
     elif given["resume"]:
         session.resume(*resume_config_of(given["resume"]))
     return session.run(given["raise_on_failed_trial"], metric, mode)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from narke._private import preloads
 from narke.tune.impl.tuner_internal import TunerInternal
 from narke.tune.result_grid import ResultGrid
 from narke.tune.tune_config import ResumeConfig, TuneConfig
@@ -128,3 +129,6 @@ class Tuner:
     def __repr__(self) -> str:
         internal = self._local_tuner
         return f"Tuner(trainable={internal.trainable!r}, param_space={internal.param_space!r})"
+
+
+preloads.expect(preloads.TUNE)

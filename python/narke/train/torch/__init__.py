@@ -1,5 +1,6 @@
 """Training with PyTorch."""
 
+from narke._private import preloads
 from narke.train.torch.config import TorchConfig
 from narke.train.torch.torch_checkpoint import TorchCheckpoint
 from narke.train.torch.torch_detection_predictor import TorchDetectionPredictor
@@ -33,3 +34,5 @@ __all__ = [
     "prepare_model",
     "prepare_optimizer",
 ]
+
+preloads.expect(preloads.TORCH)

@@ -78,7 +78,7 @@ class ExperimentAnalysis:
         trials = []
         for parts in state.parts():
             trial = Trial.from_parts(*parts, stub=True)
-            trial.storage = storage
+            trial.set_storage(storage)
             trials.append(trial)
         return trials
 
@@ -376,7 +376,7 @@ class ExperimentAnalysis:
         storage = StorageContext(parent, name, storage_filesystem=self._fs)
         self.trials = [Trial.from_json_state(texts, stub=True) for texts in state["trials"]]
         for trial in self.trials:
-            trial.storage = storage
+            trial.set_storage(storage)
 
 
 def _score(trial: Trial, metric: str, mode: str, scope: str) -> float | None:

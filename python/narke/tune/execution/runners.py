@@ -14,10 +14,13 @@ import dataclasses
 import logging
 import os
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from narke._private import preloads
 from narke.tune.execution.placement_groups import lacking
+from narke.tune.result import TIME_TOTAL_S
 from narke.tune.trainable._session import TrialInfo
 
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ __all__ = ["ActorRunners", "Event", "Runners"]
 logger = logging.getLogger(__name__)
 _LOOK_S = 0.5  # how often it is looked whether the cluster can ever fulfil what is asked for
 _QUICK_S = 0.2  # a host is given its next trial in advance after one that took no longer than this
+_AHEAD_S = 0.1  # how much work waits in a host, if trials may be given far in advance
+_MOST_AHEAD = 8
 _STUCK_S = 0.05  # how long a trial waits behind another one while there is an idle host
 _OVERDUE_S = 1.0  # the same while there is none
 
@@ -74,10 +79,14 @@ class Runners(abc.ABC):
         """
 
     @abc.abstractmethod
-    def prepare(self, trial: Trial) -> bool:
+    def prepare(self, trial: Trial, far: bool = False) -> bool:
         """Have a busy host begin a trial once its own has ended by itself; returns whether one will.
 
         `release` returns the trial when that happens; an event says when it does not. No result may stop the trials.
+
+        Args:
+            trial: the trial.
+            far: it may wait behind others that wait: what they will report could not change it.
         """
 
     @abc.abstractmethod
@@ -129,10 +138,9 @@ class _Host:
     pending: Any = field(default=None, repr=False)
     kind: str = ""
     began_at: float | None = None  # when the trial was begun, until its first answer
-    is_quick: bool = False  # the last trial was over soon, with its first answer
-    next: Trial | None = None
-    next_call: Any = field(default=None, repr=False)
-    prepared_at: float = 0.0
+    took_s: float | None = None  # by the last trial, if it was over soon and with its first answer
+    next: deque[tuple[Trial, Any]] = field(default_factory=deque, repr=False)  # and the calls that begin them
+    moved_at: float = 0.0  # when the first of them became the first
     is_suspect: bool = False  # it may have been interrupted when its next trial was taken away
 
 
@@ -165,7 +173,7 @@ class ActorRunners(Runners):
         self._reuse = reuse_actors
         self._fresh = fresh_process and not reuse_actors
         self._trainables = narke.put(trainables)
-        self._host_class: Any = narke.remote(TrialHost)
+        self._host_class: Any = narke.remote(_preload=preloads.TUNE)(TrialHost)
         self._hosts: dict[Any, _Host] = {}  # by the reference of the answer that is awaited
         self._by_trial: dict[str, _Host] = {}
         self._idle: list[_Host] = []
@@ -212,16 +220,22 @@ class ActorRunners(Runners):
             trial.trainable_name, trial.config, facts, restore, log_to_file, queued
         )
 
-    def prepare(self, trial: Trial) -> bool:
+    def prepare(self, trial: Trial, far: bool = False) -> bool:
         """Have a busy host begin a trial next; see `Runners`."""
         request = trial.placement_group_factory
-        for host in self._by_trial.values():
-            if self._may_prepare(host) and host.request == request:
-                host.next, host.next_call = trial, self._call_start(host, trial, None, True, queued=True)
-                host.prepared_at = time.monotonic()
-                self._preparing[trial.trial_id] = host
-                return True
-        return False
+        fits = [
+            host
+            for host in self._by_trial.values()
+            if self._may_prepare(host, far) and host.request == request
+        ]
+        if not fits:
+            return False
+        host = min(fits, key=lambda each: len(each.next))
+        if not host.next:
+            host.moved_at = time.monotonic()
+        host.next.append((trial, self._call_start(host, trial, None, True, queued=True)))
+        self._preparing[trial.trial_id] = host
+        return True
 
     def step(self, trial: Trial) -> None:
         """Run a step; see `Runners`."""
@@ -245,7 +259,7 @@ class ActorRunners(Runners):
         if host is None:
             return None
         trial.set_ray_actor(None)
-        if host.next is None:
+        if not host.next:
             self._make_idle(host)
             return None
         begun, call = self._take_next(host)
@@ -264,7 +278,7 @@ class ActorRunners(Runners):
             return
         trial.set_ray_actor(None)
         busy = self._hosts.pop(host.pending, None) is not None
-        if failed or host.next is not None or host.is_suspect:
+        if failed or host.next or host.is_suspect:
             self._end(host)
             return
         call = host.actor.stop.remote()
@@ -274,40 +288,37 @@ class ActorRunners(Runners):
 
     # ---- trials that hosts begin by themselves
 
-    def _may_prepare(self, host: _Host) -> bool:
-        began_at = host.began_at
-        return (
-            host.is_quick
-            and host.next is None
-            and began_at is not None
-            and time.monotonic() - began_at < _QUICK_S
-            and not self._is_used_up(host)
-        )
+    def _may_prepare(self, host: _Host, far: bool) -> bool:
+        began_at, took_s = host.began_at, host.took_s
+        if took_s is None or began_at is None or self._is_used_up(host):
+            return False
+        most = max(1, min(_MOST_AHEAD, int(_AHEAD_S / took_s))) if far else 1
+        return len(host.next) < most and time.monotonic() - began_at < _QUICK_S
 
     def _take_next(self, host: _Host) -> tuple[Trial, Any]:
-        trial, call = host.next, host.next_call
-        assert trial is not None
-        host.next = host.next_call = None
+        trial, call = host.next.popleft()
+        host.moved_at = time.monotonic()
         del self._preparing[trial.trial_id]
         return trial, call
 
     def _refuse_next(self, host: _Host) -> None:
-        """The host will refuse its next trial, or has gone."""
-        if host.next is not None:
-            self._events.append(Event("refused", self._take_next(host)[0]))
+        """The host will refuse its next trials, or has gone."""
+        refused = [Event("refused", self._take_next(host)[0]) for _ in range(len(host.next))]
+        self._events += reversed(refused)  # each is put before all that wait
 
     def _withdraw(self, host: _Host) -> None:
-        """Take a host's next trial away; when the answer is there, the host does not run it (any more)."""
-        trial, call = self._take_next(host)
-        host.is_quick, host.is_suspect = False, True
-        self._withdrawn[call] = trial
-        self._narke.cancel(call)
+        """Take a host's next trials away; when the answer is there, the host does not run it (any more)."""
+        host.took_s, host.is_suspect = None, True
+        while host.next:
+            trial, call = self._take_next(host)
+            self._withdrawn[call] = trial
+            self._narke.cancel(call)
 
     def _look_at_prepared(self, now: float) -> None:
         """Take trials away that wait behind one which takes long."""
-        for host in list(self._preparing.values()):
+        for host in {id(host): host for host in self._preparing.values()}.values():
             is_missed = any(idle.request == host.request for idle in self._idle)
-            if now - host.prepared_at > (_STUCK_S if is_missed else _OVERDUE_S):
+            if now - host.moved_at > (_STUCK_S if is_missed else _OVERDUE_S):
                 self._withdraw(host)
 
     # ---- hosts
@@ -449,13 +460,17 @@ class ActorRunners(Runners):
             self._make_idle(host)
             return
         if kind == "result":
-            self._judge(host, value[1])
+            self._judge(host, *value)
         self._events.append(Event(kind, host.trial, value))
 
-    def _judge(self, host: _Host, is_free: bool) -> None:
+    def _judge(self, host: _Host, given: list[tuple[dict[str, Any], Any]], is_free: bool) -> None:
         """See whether a host is worth giving trials in advance."""
         began_at, host.began_at = host.began_at, None
-        host.is_quick = is_free and began_at is not None and time.monotonic() - began_at < _QUICK_S
+        host.took_s = None
+        if is_free and began_at is not None:
+            # One that was given in advance may have begun long before this was known here.
+            took_s = max(time.monotonic() - began_at, given[0][0].get(TIME_TOTAL_S) or 0.0)
+            host.took_s = took_s if took_s < _QUICK_S else None
         if not is_free:
             self._refuse_next(host)
 

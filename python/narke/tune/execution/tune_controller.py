@@ -100,6 +100,7 @@ class TuneController:
         self._checkpoint_period = checkpoint_period
         self._trials: dict[str, Trial] = {}
         self._live: dict[str, Trial] = {}
+        self._folders: dict[str, str] = {}  # whose it is, by name; of those that trial_dirname_creator named
         self._pending: dict[str, Trial] = {}
         self._prepared: dict[str, Trial] = {}  # pending ones that a host begins by itself
         self._running: dict[str, Trial] = {}
@@ -175,12 +176,20 @@ class TuneController:
         if self._trial_checkpoint_config is not None:
             trial.checkpoint_config = self._trial_checkpoint_config
         self._trials[trial.trial_id] = trial
+        if trial.custom_dirname is not None:
+            self._give_own_folder(trial)
         if trial.is_finished():
             return
         self._live[trial.trial_id] = trial
         self._place(trial)
         self._write(trial)
         self._scheduler_alg.on_trial_add(self, trial)
+
+    def _give_own_folder(self, trial: Trial) -> None:
+        """Trials for which `trial_dirname_creator` gives one name do not share its folder."""
+        if self._folders.setdefault(trial.relative_logdir, trial.trial_id) != trial.trial_id:
+            trial.relative_logdir = f"{trial.relative_logdir}_{trial.trial_id}"
+            self._folders[trial.relative_logdir] = trial.trial_id
 
     def has_resources_for_trial(self, trial: Trial) -> bool:
         """True: trials wait for resources on their own."""
@@ -275,8 +284,11 @@ class TuneController:
 
     def _prepare_trials(self) -> None:
         """Let busy hosts know what comes next, where no result of the trials before can change it."""
+        far = isinstance(
+            self._search_alg, BasicVariantGenerator
+        )  # a searcher that learns hears of results first
         while (trial := self.first_pending()) is not None and self._lets_run(trial):
-            if self._beginning(trial) is not None or not self._shell().prepare(trial):
+            if self._beginning(trial) is not None or not self._shell().prepare(trial, far):
                 return
             self._prepared[trial.trial_id] = self._pending.pop(trial.trial_id)
             if trial.local_path is not None:
@@ -444,7 +456,7 @@ class TuneController:
             self._check_metrics(flat, trial)
         if result.get(DONE):
             decision = TrialScheduler.STOP
-        elif self._stopper(trial.trial_id, flat) or trial.should_stop(result):
+        elif self._says_stop(trial, flat, result) or trial.should_stop(result):
             decision = TrialScheduler.STOP
         else:
             decision = self._scheduler_alg.on_trial_result(self, trial, flat)
@@ -456,6 +468,12 @@ class TuneController:
             self._search_alg.on_trial_result(trial.trial_id, flat)
         return decision
 
+    def _says_stop(self, trial: Trial, flat: dict, result: dict) -> bool:
+        """Whether the stopper ends a trial: it finds what is nested, the configuration too, and "a/b" beside it."""
+        if isinstance(self._stopper, NoopStopper):
+            return False
+        return bool(self._stopper(trial.trial_id, {**flat, **result}))
+
     def _tell_result(self, trial: Trial, result: dict, duplicate: bool) -> None:
         if not duplicate:
             self._notify("on_trial_result", trial, result=dict(result))
@@ -466,7 +484,10 @@ class TuneController:
 
     def _end(self, trial: Trial, result: dict, duplicate: bool, is_free: bool) -> None:
         flat = flattened(result)
-        if trial.checkpoint_at_end and not duplicate and trial.trial_id in self._running:
+        saves = (
+            trial.checkpoint_at_end or trial.should_checkpoint()
+        )  # also of the last result, as of those before
+        if saves and not duplicate and not is_free and trial.trial_id in self._running:
             self._stop_after_save.add(trial.trial_id)
             self._shell().save(trial)
             return

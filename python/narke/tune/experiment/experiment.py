@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 import inspect
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from narke.tune._naming import dirname_stamp
+from narke.tune._naming import dated, is_dated
 from narke.tune.error import TuneError
 from narke.tune.registry import register_trainable, validate_trainable
 from narke.tune.stopper import CombinedStopper, FunctionStopper, Stopper, TimeoutStopper
@@ -89,11 +88,11 @@ class Experiment:
             or local_dir
             or default_storage_path()
         )
-        chosen = name or f"{self._run_identifier}_{dirname_stamp(time.time())}"
+        chosen = name or dated(self._run_identifier)
         self.storage = StorageContext(
             os.fspath(given), chosen, storage_filesystem=storage_filesystem, sync_config=sync_config
         )
-        if name is None:
+        if name is None and is_dated():
             self._take_free_name()
         criterion, self._stopper = _stopping(stop, time_budget_s)
         self._checkpoint_config = checkpoint_config or CheckpointConfig()
@@ -232,7 +231,7 @@ class Experiment:
         """
         from narke.air.config import default_storage_path
 
-        folder = name or f"{cls.get_trainable_name(run_obj)}_{dirname_stamp(time.time())}"
+        folder = name or dated(cls.get_trainable_name(run_obj))
         return os.path.join(local_dir or default_storage_path(), folder)
 
     @property

@@ -239,13 +239,13 @@ class Trial:
     init_logdir = init_local_path
 
     def set_storage(self, new_storage: StorageContext) -> None:
-        """Move to a storage, with checkpoints that lie in the old one's folder."""
-        old, self.storage = self.path, new_storage
+        """Move to a storage, with checkpoints that lay in the trial's folder before, wherever that was."""
+        self.storage = new_storage
         for result in [
             *self.checkpoints.results,
             *([self.checkpoints.latest] if self.checkpoints.latest else []),
         ]:
-            _rebase(result, old, self.path, new_storage)
+            _rebase(result, self.relative_logdir, self.path, new_storage)
 
     # ---- state
 
@@ -663,13 +663,14 @@ def _local_experiment_path(storage: Any) -> str | None:
     )
 
 
-def _rebase(result: TrainingResult, old: str | None, new: str | None, storage: StorageContext) -> None:
-    from narke.train._checkpoint import Checkpoint
-
+def _rebase(result: TrainingResult, name: str | None, new: str | None, storage: StorageContext) -> None:
+    """Have a checkpoint lie in a trial's new folder, if it lay in a folder of the trial's name."""
     checkpoint = result.checkpoint
-    if checkpoint is None or not old or not new or old == new or not checkpoint.path.startswith(old):
+    if checkpoint is None or not name or not new:
         return
-    result.checkpoint = Checkpoint(new + checkpoint.path[len(old) :], storage.storage_filesystem)
+    _, found, rest = checkpoint.path.rpartition(f"/{name}/")
+    if found and checkpoint.path != f"{new}/{rest}":
+        result.checkpoint = type(checkpoint)(f"{new}/{rest}", storage.storage_filesystem)
 
 
 def _text_of(exc: Exception | None) -> str:

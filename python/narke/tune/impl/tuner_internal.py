@@ -182,6 +182,8 @@ class TunerInternal:
             sync_config=_known(getattr(config, "sync_config", None)),
             max_failures=failure.max_failures,
             fail_fast=_known(failure.fail_fast) or False,
+            # It may have been killed after the tuner's file and before the first record: then it begins.
+            resume="AUTO" if self._resume_config is not None else None,
             resume_config=self._resume_config,
             reuse_actors=bool(tune.reuse_actors),
             raise_on_failed_trial=False,

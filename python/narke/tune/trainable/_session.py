@@ -163,7 +163,7 @@ class Session:
         with self._state:
             if self._stopped:
                 raise SystemExit(0)
-            while self.info.ahead and self._made and not self._stopped:
+            while kind == "result" and self.info.ahead and self._made and not self._stopped:
                 self._state.wait()
             self._made.append((kind, value))
             self._may_go_on = self.info.ahead or kind != "result"

@@ -29,7 +29,10 @@ class _Parameters:
             if self._references.get("session") != session:
                 self._references = {
                     "session": session,
-                    "refs": {name: narke.put(value) for name, value in self._values.items()},
+                    "refs": {
+                        name: value if isinstance(value, narke.ObjectRef) else narke.put(value)
+                        for name, value in self._values.items()
+                    },
                 }
             return {"_values": None, "_references": self._references}
         return {"_values": self._values, "_references": {}}
@@ -49,7 +52,7 @@ def with_parameters(trainable: Callable | type[Trainable], **kwargs: Any) -> Any
 
     Args:
         trainable: a function that takes them as keywords, or a class whose `setup` does.
-        kwargs: the values, of any size.
+        kwargs: the values, of any size, or references to them.
 
     Returns:
         a trainable.
