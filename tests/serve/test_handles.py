@@ -1,12 +1,17 @@
 """Calls between deployments: results, streams, errors, composition, batching, multiplexing, local testing mode."""
 
 import asyncio
+import os
+import pathlib
+import subprocess
+import sys
 import time
 
 import pytest
 import ray
+from conftest import until
 from ray import serve
-from ray.serve.exceptions import RequestCancelledError
+from ray.serve.exceptions import RayServeException, RequestCancelledError
 
 SMALL = {"num_cpus": 0.1}
 
@@ -112,7 +117,7 @@ def test_errors_keep_their_type(front, worker):
         worker.fail.remote().result(timeout_s=30)
     with pytest.raises(ValueError, match="no"):
         front.fails.remote().result(timeout_s=30)
-    with pytest.raises(AttributeError, match="nothing"):
+    with pytest.raises(RayServeException, match="nothing"):
         worker.nothing.remote().result(timeout_s=30)
     with pytest.raises(TypeError, match="stream=True"):
         worker.count.remote(2).result(timeout_s=30)
@@ -210,9 +215,20 @@ def test_shared_actors(clean):
     assert sorted(handle.remote().result(timeout_s=30) for _ in range(6)) == [11, 12, 13, 14, 15, 16]
 
 
-def test_options_that_nothing_heeds_are_refused(served):
-    with pytest.raises(ValueError, match="max_replicas_per_node"):
-        serve.run(Worker.options(max_replicas_per_node=1).bind(), name="x", route_prefix=None)
+def test_a_module_does_not_take_the_place_of_a_function_of_its_name():
+    program = (
+        "from ray import serve\nfrom ray.serve.deployment import Deployment\nimport ray.serve.schema\n"
+        "made = serve.deployment(lambda: 1)\nassert isinstance(made, Deployment), made\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    code = f"from narke import _alias\n_alias.install()\n{program}"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env=environment)
+
+
+def test_options_that_cannot_be_are_refused(served):
+    for bad in ({"placement_group_strategy": "PACK"}, {"health_check_period_s": 0}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            Worker.options(**bad)
     with pytest.raises(ValueError, match="root_path"):
         serve.start(http_options={"root_path": "x"})
 
@@ -234,3 +250,131 @@ class TestLocally:
         assert list(handle.options(stream=True).count.remote(3)) == [0, 1, 2]
         with pytest.raises(ValueError, match="no"):
             handle.fail.remote().result()
+
+
+def test_errors_are_serves_own(worker):
+    """As programs catch them: what has no such name, and a prefix that another application has."""
+    with pytest.raises(KeyError, match="does not exist"):
+        serve.get_deployment_handle("Nobody", "handles")
+    with pytest.raises(RayServeException, match="does not exist"):
+        serve.get_app_handle("nobody")
+
+    @serve.deployment(ray_actor_options={"num_cpus": 0.1})
+    def twin(request):
+        return "twin"
+
+    serve.run(twin.bind(), name="first", route_prefix="/twin")
+    with pytest.raises(RayServeException, match="/twin is being used"):
+        serve.run(twin.bind(), name="second", route_prefix="/twin")
+    states = serve.status().applications["first"].deployments["twin"].replica_states
+    assert str(states) == "{'RUNNING': 1}"
+    serve.delete("first")
+
+
+def test_calls_pass_those_whose_arguments_are_late(clean_chain):
+    """A response that is an argument holds up its own call alone, and one that is cancelled never runs."""
+    first = clean_chain.run.remote("never")
+    assert clean_chain.run.remote("now").result(timeout_s=30) == "now"
+    first.cancel()
+    assert clean_chain.seen.remote().result(timeout_s=30) == ["now"]
+
+
+@pytest.fixture
+def clean_chain(served):
+    @serve.deployment(ray_actor_options={"num_cpus": 0.1}, graceful_shutdown_timeout_s=0)
+    class Slow:
+        async def pass_on(self, text):
+            await asyncio.sleep(1000 if text == "never" else 0)
+            return text
+
+    @serve.deployment(ray_actor_options={"num_cpus": 0.1})
+    class Last:
+        def __init__(self):
+            self.texts = []
+
+        def take(self, text):
+            self.texts.append(text)
+            return text
+
+        def seen(self):
+            return self.texts
+
+    @serve.deployment(ray_actor_options={"num_cpus": 0.1})
+    class Chain:
+        def __init__(self, slow, last):
+            self.slow, self.last = slow, last
+
+        async def run(self, text):
+            return await self.last.take.remote(self.slow.pass_on.remote(text))
+
+        async def seen(self):
+            return await self.last.seen.remote()
+
+    yield serve.run(Chain.bind(Slow.bind(), Last.bind()), name="chain", route_prefix=None)
+    serve.delete("chain")
+
+
+def test_batches_refuse_what_never_fits(served):
+    with pytest.raises(TypeError, match="batch_size_fn"):
+        serve.batch(batch_size_fn="no function")
+
+    @serve.deployment(ray_actor_options={"num_cpus": 0.1})
+    class Sized:
+        @serve.batch(max_batch_size=10, batch_wait_timeout_s=0.01, batch_size_fn=sum)
+        async def sizes(self, numbers):
+            return [len(numbers)] * len(numbers)
+
+        async def __call__(self, number):
+            return await self.sizes(number)
+
+    handle = serve.run(Sized.bind(), name="sized", route_prefix=None)
+    assert handle.remote(9).result(timeout_s=30) == 1
+    with pytest.raises(RuntimeError, match="size 11"):
+        handle.remote(11).result(timeout_s=30)
+    serve.delete("sized")
+
+
+def test_calls_that_wait_for_a_replica_are_cancelled_with_their_request(served, tmp_path):
+    opened = str(tmp_path / "opened")
+
+    @serve.deployment(ray_actor_options={"num_cpus": 0.1}, max_ongoing_requests=1)
+    class Gate:
+        def __init__(self):
+            self.entered = []
+
+        async def enter(self, name):
+            self.entered.append(name)
+            while not os.path.exists(opened):
+                await asyncio.sleep(0.01)
+
+        def names(self):
+            return self.entered
+
+    @serve.deployment(ray_actor_options={"num_cpus": 0.1})
+    class Visitor:
+        def __init__(self, gate):
+            self.gate, self.visits = gate, 0
+
+        async def visit(self, name):
+            if name == "1":
+                await self.gate.names.remote()  # from then on the replica is known here
+            self.held = self.gate.enter.remote(name)
+            self.visits += 1
+            await asyncio.sleep(1000)
+
+        async def count(self):
+            return self.visits
+
+    visitor = serve.run(Visitor.bind(Gate.bind()), name="visits", route_prefix=None)
+    visits = []
+    for number in (1, 2):
+        visits.append(visitor.visit.remote(str(number)))
+        until(lambda n=number: visitor.count.remote().result(timeout_s=30) == n, "the visitor")
+    visits[1].cancel()
+    with pytest.raises(RequestCancelledError):
+        visits[1].result(timeout_s=30)
+    pathlib.Path(opened).touch()
+    gate = serve.get_deployment_handle("Gate", "visits")
+    assert gate.names.remote().result(timeout_s=30) == ["1"]
+    visits[0].cancel()
+    serve.delete("visits")

@@ -1,5 +1,6 @@
 """What strangers send: malformed and smuggled requests, slow ones, broken WebSocket frames, and TLS."""
 
+import random
 import socket
 import struct
 import subprocess
@@ -97,6 +98,8 @@ BODY = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
         b"Transfer-Encoding:\r\n",
         b": nothing\r\n",
         b"no colon\r\n",
+        b"Content-Length: 36\r\nContent-Length: 36\r\n",
+        b"Content-Length: 36, 36\r\n",
     ],
 )
 def test_a_request_with_two_readings_is_refused(echo, head):
@@ -139,6 +142,12 @@ def test_broken_chunks_are_refused(echo, chunks):
         b"G\0T / HTTP/1.1",
         b"GET /\0 HTTP/1.1",
         b"GET",
+        b"GET / HTTP/1.1\r\nHost: a/b@c\r\nX: y\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"CONNECT x:80 HTTP/1.1",
+        b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked",
+        b"\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1",
+        b"\nGET / HTTP/1.1",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ],
 )
@@ -203,6 +212,110 @@ class TestRequests:
         finally:
             for sock in held:
                 sock.close()
+
+
+def exchanged(served, sent, count):
+    """What comes back until so many answers, and the bodies announced, are there; the connection stays open."""
+    with socket.create_connection(("127.0.0.1", served.port), 30) as sock:
+        sock.sendall(sent)
+        reader = sock.makefile("rb")
+        answers = []
+        while len(answers) < count:
+            status = int(reader.readline().split()[1])
+            headers = {}
+            while line := reader.readline().strip():
+                name, _, value = line.decode("latin-1").partition(": ")
+                headers[name] = value
+            answers.append((status, headers, reader.read(int(headers.get("content-length", 0)))))
+        return answers
+
+
+class TestConformance:
+    """RFC 9110 and 9112: what has to work although it is rarely sent."""
+
+    @pytest.mark.parametrize(
+        ("sent", "body"),
+        [
+            (b"\r\nGET /a HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /a "),
+            (b"GET /a HTTP/1.1\r\nHost:\r\n\r\n", b"GET /a "),
+            (b"GET /a HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", b"GET /a "),
+            (b"GET http://y/a?b HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /a "),
+            (b"GET /a HTTP/1.1\r\nHost: x\r\nX: a\r\n folded\r\n\r\n", b"GET /a "),
+            (b"GET /a HTTP/1.1\r\nhOST: x\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n", b"GET /a "),
+            (b"DELETE /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", b"DELETE /a abc"),
+            (b"GET /a HTTP/1.1\r\nHost: x\r\nContent-Length: 003\r\n\r\nabc", b"GET /a abc"),
+            (b"ODD /a HTTP/1.1\r\nHost: x\r\n\r\n", b"ODD /a "),
+            (
+                b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: CHUNKED\r\nTrailer: X-T\r\n\r\n"
+                b'0003;a=b;c="d"\r\nabc\r\n00\r\nX-T: 1\r\nHost: other\r\n\r\n',
+                b"POST /a abc",
+            ),
+        ],
+    )
+    def test_the_request_after_it_is_answered_too(self, echo, sent, body):
+        first, second = exchanged(echo, sent + b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n", 2)
+        assert (first[0], first[2]) == (200, body)
+        assert (second[0], second[2]) == (200, b"GET /next ")
+
+    def test_an_expectation_is_answered_before_the_body_comes(self, echo):
+        with socket.create_connection(("127.0.0.1", echo.port), 30) as sock:
+            sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
+            assert sock.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            sock.sendall(b"abc")
+            assert b"POST / abc" in sock.recv(65536)
+
+    def test_an_unknown_expectation_is_refused(self, echo):
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nExpect: more\r\nContent-Length: 3\r\n\r\n"
+        assert statuses(raw(echo, head + b"abc")) == [b"417"]
+
+    def test_the_answer_to_head_has_no_body(self, echo):
+        with socket.create_connection(("127.0.0.1", echo.port), 30) as sock:
+            sock.sendall(b"HEAD /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            got = b"".join(iter(lambda: sock.recv(65536), b""))
+        assert statuses(got) == [b"200"] and got.endswith(b"\r\n\r\n")
+        assert b"\r\ncontent-length: 8\r\n" in got
+
+    def test_http_1_0_is_closed_unless_the_client_keeps_it(self, echo):
+        with socket.create_connection(("127.0.0.1", echo.port), 30) as sock:
+            sock.sendall(b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\nGET /b HTTP/1.0\r\n\r\n")
+            got = b"".join(iter(lambda: sock.recv(65536), b""))
+        assert got.count(b"HTTP/1.1 200 OK\r\n") == 2 and got.endswith(b"GET /b ")
+
+    @pytest.mark.parametrize("line", [b"1;" + b"a" * 500_000, b"0\r\nX: " + b"a" * 500_000])
+    def test_lines_of_chunks_have_a_limit(self, echo, line):
+        head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", echo.port), 30) as sock:
+            sock.sendall(head + line)
+            assert statuses(sock.recv(65536)) in ([b"400"], [b"431"])
+
+    def test_bytes_that_mean_nothing_end_nothing_but_their_connection(self, echo):
+        """Requests with bytes changed, cut out and put in at random are answered or refused, and the proxy lives."""
+        chance = random.Random(8)
+        whole = (
+            b"POST /a?b=c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n"
+            b"Connection: keep-alive\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+            b"GET /b HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nok"
+        )
+        for _ in range(400):
+            sent = bytearray(whole)
+            for _ in range(chance.randint(1, 6)):
+                at = chance.randrange(len(sent))
+                sent[at : at + chance.randint(0, 3)] = chance.choice(
+                    [b"", b"\r\n", b"\0", b" ", b"9", b"\xff", b":"]
+                )
+            got = raw_or_reset(echo, bytes(sent))
+            assert all(
+                status in (b"100", b"200", b"400", b"404", b"408", b"413", b"417", b"431") for status in got
+            )
+        assert requests.get(echo.url + "/", timeout=30).status_code == 200
+
+
+def raw_or_reset(served, sent):
+    """The statuses of what comes back; none where the connection was reset."""
+    try:
+        return statuses(raw(served, sent))
+    except ConnectionError:
+        return []
 
 
 def handshake(served):

@@ -8,9 +8,10 @@ import time
 
 import pytest
 import requests
-from fastapi import FastAPI, WebSocket
+from fastapi import APIRouter, FastAPI, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel
 from ray import serve
+from ray.serve.exceptions import BackPressureError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
 from websockets.sync.client import connect
@@ -209,7 +210,7 @@ class TestFastApi:
 class TestWebSocket:
     def test_messages_both_ways(self, served):
         with connect(f"ws://127.0.0.1:{served.port}/api/ws") as ws:
-            for text in ("a", "ü" * 50_000):
+            for text in ("a", "ü" * 50_000, "ü" * 300_000, "b"):
                 ws.send(text)
                 assert ws.recv(timeout=30) == text.upper()
             ws.send("end")
@@ -352,3 +353,128 @@ class TestConnections:
         for thread in threads:
             thread.join()
         assert len(results) == 200 and all(results)
+
+
+def test_a_shared_app_gives_each_class_its_own_routes(served):
+    """Routes of others, and of none that came later, are not there; included routers pickle; no class is needed."""
+    app = FastAPI()
+    router = APIRouter(prefix="/more")
+
+    @router.get("/x")
+    def x():
+        return "x"
+
+    app.include_router(router)
+
+    @serve.ingress(app)
+    class First:
+        @app.get("/")
+        def name(self):
+            return "first"
+
+        @app.get("/only")
+        def only(self):
+            return "only"
+
+    @serve.ingress(app)
+    class Second:
+        @app.get("/")
+        def name(self):
+            return "second"
+
+    @app.get("/late")
+    def late():
+        return "late"
+
+    options = {"ray_actor_options": {"num_cpus": 0.1}}
+    for cls in (First, Second, serve.ingress(app)()):
+        serve.run(serve.deployment(cls, **options).bind(), name=cls.__name__, route_prefix=f"/{cls.__name__}")
+
+    def texts(name):
+        return [
+            requests.get(f"{served.url}/{name}{path}", timeout=30).text for path in ("/", "/only", "/more/x")
+        ]
+
+    assert texts("First") == ['"first"', '"only"', '"x"']
+    assert texts("Second") == ['"second"', '{"detail":"Not Found"}', '"x"']
+    assert texts("ASGIIngressDeployment")[2] == '"x"'
+    assert requests.get(f"{served.url}/First/late", timeout=30).status_code == 404
+
+    with pytest.raises(ValueError, match="__call__"):
+        serve.ingress(app)(type("Callable", (), {"__call__": lambda self: None}))
+
+
+def test_a_handler_learns_that_its_websocket_was_left(served):
+    """It is not cancelled: it receives the disconnect, or cannot send."""
+    app = FastAPI()
+
+    @serve.deployment(ray_actor_options={"num_cpus": 0.1})
+    @serve.ingress(app)
+    class Listener:
+        def __init__(self):
+            self.left = {"receiving": asyncio.Event(), "sending": asyncio.Event()}
+
+        async def wait(self, how):
+            await self.left[how].wait()
+            return how
+
+        @app.websocket("/receiving")
+        async def receiving(self, socket: WebSocket):
+            await socket.accept()
+            try:
+                await socket.receive_text()
+            except WebSocketDisconnect:
+                self.left["receiving"].set()
+
+        @app.websocket("/sending")
+        async def sending(self, socket: WebSocket):
+            await socket.accept()
+            try:
+                while True:
+                    await socket.send_text("x")
+                    await asyncio.sleep(0.01)
+            except WebSocketDisconnect:
+                self.left["sending"].set()
+
+    handle = serve.run(Listener.bind(), name="listener", route_prefix="/listener")
+    for how in ("receiving", "sending"):
+        waiting = handle.wait.remote(how)
+        with connect(f"ws://127.0.0.1:{served.port}/listener/{how}"):
+            pass
+        assert waiting.result(timeout_s=30) == how
+    serve.delete("listener")
+
+
+def test_back_pressure_behind_an_app_is_told_as_such(served):
+    app = FastAPI()
+
+    @serve.deployment(ray_actor_options={"num_cpus": 0.1})
+    @serve.ingress(app)
+    class Front:
+        @app.get("/")
+        async def ask(self):
+            raise BackPressureError(0, 0)
+
+    serve.run(Front.bind(), name="pressed", route_prefix="/pressed")
+    answer = requests.get(f"{served.url}/pressed", timeout=30)
+    assert answer.status_code == 503 and "backpressure" in answer.text
+    serve.delete("pressed")
+
+
+def test_what_came_before_an_error_arrives(served):
+    """A stream that fails ends the connection where a client must see that it is not whole."""
+
+    @serve.deployment(ray_actor_options={"num_cpus": 0.1})
+    def broken(request):
+        def parts():
+            yield "first"
+            raise ValueError("midway")
+
+        return StreamingResponse(parts())
+
+    serve.run(broken.bind(), name="broken", route_prefix="/broken")
+    with socket.create_connection(("127.0.0.1", served.port), 30) as sock:
+        sock.sendall(b"GET /broken HTTP/1.1\r\nHost: x\r\n\r\n")
+        got = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert got.endswith(b"5\r\nfirst\r\n")
+    serve.delete("broken")

@@ -127,3 +127,32 @@ def test_gradio(clean):
     event = begun.json()["event_id"]
     text = requests.get(f"{clean.url}/gradio_api/call/turn/{event}", timeout=30).text
     assert '["cba"]' in text
+
+
+STREAMLIT = """
+import streamlit
+from ray import serve
+
+@serve.deployment(ray_actor_options={"num_cpus": 0.1})
+class Double:
+    def __call__(self, number):
+        return 2 * number
+
+@streamlit.cache_resource
+def model():
+    return serve.run(Double.bind(), name="double", route_prefix="/double")
+
+number = streamlit.number_input("number", value=3)
+if streamlit.button("ask"):
+    streamlit.write("answer", model().remote(int(number)).result(timeout_s=30))
+"""
+
+
+def test_a_streamlit_script(clean):
+    """It deploys once, and each of its runs, in a thread of Streamlit's, asks the handle."""
+    testing = pytest.importorskip("streamlit.testing.v1")
+    app = testing.AppTest.from_string(STREAMLIT, default_timeout=60).run()
+    for number in (3, 10):
+        app.number_input[0].set_value(number).run()
+        app.button[0].click().run()
+        assert not app.exception and [each.value for each in app.markdown] == [f"answer `{2 * number}`"]

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from narke import serve
 from narke.serve._private import tables
 from narke.serve._private.autoscaling import desired_replicas
 from narke.serve._private.common import DeploymentID, DeploymentStatus, ReplicaState
@@ -109,6 +110,49 @@ def test_scaling_down_prefers_idle_replicas():
     assert world.state.status == DeploymentStatus.DOWNSCALING
     world.run()
     assert list(world.state.replicas) == [busy] and world.state.status == DeploymentStatus.HEALTHY
+
+
+def test_scaling_down_empties_nodes_but_the_head():
+    world = World(target(count=5)).run()
+    nodes = ["head", "near", "near", "far", "full"]
+    for record, node in zip(world.state.replicas.values(), nodes, strict=True):
+        record.facts = {"node_id": node}
+    world.state.see_nodes("head", frozenset(), {"head": 1, "near": 2, "far": 1, "full": 9})
+    left = []
+    for count in (4, 3, 2, 1):
+        world.state.scale(count)
+        world.run(steps=5)
+        left.append(sorted(record.facts["node_id"] for record in world.state.replicas.values()))
+    assert left == [["full", "head", "near", "near"], ["full", "head", "near"], ["full", "head"], ["head"]]
+
+
+def test_the_bound_of_replicas_on_a_node_is_checked():
+    @serve.deployment
+    class Bounded:
+        pass
+
+    for bound in (0, 101):
+        with pytest.raises(ValueError, match="max_replicas_per_node"):
+            Bounded.options(max_replicas_per_node=bound)
+    with pytest.raises(TypeError, match="max_replicas_per_node"):
+        Bounded.options(max_replicas_per_node="two")
+    with pytest.raises(ValueError, match="placement_group_bundles"):
+        Bounded.options(placement_group_bundles=[{"CPU": 1}]).options(max_replicas_per_node=1)
+    with pytest.raises(ValueError, match="gang_scheduling_config"):
+        Bounded.options(max_replicas_per_node=1, gang_scheduling_config={"gang_size": 2})
+
+
+def test_replicas_of_a_node_that_is_to_go_are_replaced_first():
+    world = World(target(count=4)).run()
+    for record, node in zip(world.state.replicas.values(), "aabb", strict=True):
+        record.facts = {"node_id": node}
+    world.least = None
+    world.state.see_nodes("a", frozenset("b"), {})
+    world.step()
+    assert world.log[-2:] == ["start", "start"] and world.state.status == DeploymentStatus.HEALTHY
+    world.run()
+    assert [r.facts.get("node_id") for r in world.state.replicas.values()] == ["a", "a", None, None]
+    assert world.least == 4
 
 
 class TestGangs:

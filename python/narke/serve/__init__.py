@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from narke._private import preloads
+
 try:
     import pydantic as _pydantic  # noqa: F401
     import starlette as _starlette  # noqa: F401
@@ -9,6 +11,8 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f"narke.serve needs {error.name}: install it with `pip install 'narke[serve]'`", name=error.name
     ) from error
+else:
+    preloads.expect(preloads.SERVE)  # before the imports below: workers get ready meanwhile
 
 from narke.serve.api import (
     RunTarget,

@@ -14,7 +14,7 @@ from narke._private import session
 from narke.serve import context as _context
 from narke.serve._private import client, tracing
 from narke.serve._private.build import build_app
-from narke.serve._private.common import DEFAULT, DEFAULT_APP_NAME
+from narke.serve._private.common import DEFAULT, DEFAULT_APP_NAME, DeploymentID
 from narke.serve.batching import batch
 from narke.serve.config import ControllerOptions, HTTPOptions, ProxyLocation, gRPCOptions
 from narke.serve.deployment import DEFAULTS, Application, Deployment, make_deployment
@@ -181,29 +181,40 @@ def deployment(
 def ingress(app: Any = None) -> Callable[..., Any]:
     """Have an ASGI app (FastAPI or any other), or a function that builds one, answer a deployment's HTTP requests.
 
-    Routes of a FastAPI app that are declared in the class's body get the instance as ``self``.
+    Routes of a FastAPI app that are declared in the class's body get the instance as ``self``. The deployment has the
+    routes that the app has when the class is decorated, without those of other classes: several may share an app.
 
     Args:
         app: the app; None: the class itself is one.
 
     Returns:
-        a decorator for the deployment's class; goes under ``@serve.deployment``.
+        a decorator for the deployment's class; goes under ``@serve.deployment``. Called without a class it makes one
+        whose constructor takes anything: ``serve.deployment(serve.ingress(app)())``.
     """
 
-    from narke.serve._private.asgi import register_pickling
+    from narke.serve._private.asgi import declared_routes, register_pickling
 
     register_pickling()
 
-    def decorate(cls: Any) -> Any:
+    def decorate(cls: Any = None) -> Any:
+        if cls is None:
+            cls = type("ASGIIngressDeployment", (), {"__init__": _take_anything, "__module__": __name__})
         if not inspect.isclass(cls):
             raise ValueError("@serve.ingress must be used with a class.")
         if issubclass(cls, Deployment) or isinstance(cls, Deployment):
             raise ValueError("@serve.ingress must be used before (below) @serve.deployment.")
+        if app is not None and any("__call__" in vars(each) for each in cls.__mro__):
+            raise ValueError(
+                "Classes passed to @serve.ingress may not have __call__ method: the app answers requests."
+            )
         builder = inspect.isfunction(app) and not _is_asgi_function(app)
         attributes: dict[str, Any] = {
             "__serve_asgi__": app,
+            "__serve_routes__": declared_routes(app, cls),
             "__module__": cls.__module__,
             "__doc__": cls.__doc__,
+            "__annotations__": dict(vars(cls).get("__annotations__", {})),
+            "__wrapped__": cls,
         }
         if builder:
             attributes["__serve_builds_app__"] = True
@@ -213,6 +224,10 @@ def ingress(app: Any = None) -> Callable[..., Any]:
         return wrapped
 
     return decorate
+
+
+def _take_anything(self: Any, *args: Any, **kwargs: Any) -> None:
+    """The constructor of a deployment that is its app alone; what is bound runs beside it."""
 
 
 def _is_asgi_function(app: Callable[..., Any]) -> bool:
@@ -464,7 +479,7 @@ def get_deployment_handle(
         app_name: its application's; in a replica, that of the replica by default, else "default".
 
     Raises:
-        RayServeException: there is no such deployment.
+        KeyError: there is no such deployment.
     """
     import narke
 
@@ -473,9 +488,7 @@ def get_deployment_handle(
         app_name = here.app_name if here is not None else DEFAULT_APP_NAME
     if _check_exists and asyncio._get_running_loop() is None:
         if narke.get(client.connect().deployment_info.remote(f"{app_name}#{deployment_name}")) is None:
-            raise RayServeException(
-                f"Deployment '{deployment_name}' in application '{app_name}' does not exist."
-            )
+            raise KeyError(f"{DeploymentID(deployment_name, app_name)} does not exist.")
     return DeploymentHandle(deployment_name, app_name)
 
 

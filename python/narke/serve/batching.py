@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from narke.serve import context as _context
+from narke.serve.exceptions import RayServeException
 
 __all__ = ["USER_CODE_STREAMING_SENTINELS", "batch"]
 
@@ -46,6 +47,8 @@ def batch(
             raise TypeError("@serve.batch can only be used to decorate functions or methods.")
         if not (inspect.iscoroutinefunction(_func) or inspect.isasyncgenfunction(_func)):
             raise TypeError("Functions decorated with @serve.batch must be 'async def'")
+    if batch_size_fn is not None and not callable(batch_size_fn):
+        raise TypeError(f"batch_size_fn must be a callable or None, got {batch_size_fn!r}")
     _check_size(max_batch_size)
     _check_wait(batch_wait_timeout_s)
     if isinstance(max_concurrent_batches, bool) or not isinstance(max_concurrent_batches, int):
@@ -118,6 +121,13 @@ class _Batcher:
             return len(items)
         return int(self._settings.size_of([item.args[0] for item in items]))
 
+    def _fits(self, item: _Item) -> bool:
+        """Whether it may be in a batch at all; one that may not is failed."""
+        if self._settings.size_of is None or (size := self._size([item])) <= self._settings.size:
+            return True
+        _fail([item], RuntimeError(f"An item of size {size} is larger than a batch: {self._settings.size}"))
+        return False
+
     def _is_full(self) -> bool:
         return self._size(list(self._waiting)) >= self._settings.size
 
@@ -145,7 +155,7 @@ class _Batcher:
             if items and self._size([*items, self._waiting[0]]) > self._settings.size:
                 break
             item = self._waiting.popleft()
-            if not item.future.cancelled():
+            if not item.future.cancelled() and self._fits(item):
                 items.append(item)
         if not items:
             return
@@ -209,7 +219,7 @@ def _check_results(results: Any, items: list[_Item], func: Callable[..., Any]) -
             f"{type(results).__name__}."
         )
     if len(results) != len(items):  # type: ignore[arg-type]
-        raise ValueError(
+        raise RayServeException(
             f"Batched function doesn't preserve batch size. The input list has length {len(items)} but the returned "
             f"list has length {len(results)}."  # type: ignore[arg-type]
         )

@@ -79,7 +79,7 @@ class DeploymentActorContext:
 class RequestContext:
     """Facts about the request that the calling code serves."""
 
-    __slots__ = ("app_name", "cancel_on_parent", "model_id", "request_id", "route", "session_id")
+    __slots__ = ("app_name", "model_id", "request_id", "route", "session_id", "waiting")
 
     def __init__(
         self,
@@ -94,12 +94,23 @@ class RequestContext:
         self.route = route
         self.model_id = model_id
         self.session_id = session_id
-        self.cancel_on_parent: set[Any] | None = None
+        self.waiting: list[Any] | None = None  # responses of calls that had no replica when they were made
 
     @property
     def multiplexed_model_id(self) -> str:
         """The model asked for."""
         return self.model_id
+
+    def hold(self, response: Any) -> None:
+        """Remember a call of this request that waits for a replica: it is cancelled with the request."""
+        if self.waiting is None:
+            self.waiting = []
+        self.waiting.append(response)
+
+    def cancel_waiting(self) -> None:
+        """Cancel those calls; those that were sent meanwhile, too."""
+        for response in self.waiting or ():
+            response.cancel()
 
 
 NO_REQUEST = RequestContext()

@@ -40,6 +40,7 @@ DEFAULTS: dict[str, Any] = {
 }
 _NOT_IN_SCHEMA = ("max_constructor_retry_count",)
 _NOT_SHOWN = (*_NOT_IN_SCHEMA, "deployment_actors")  # classes have no plain form
+_MOST_PER_NODE = 100  # a bound on a node's replicas beyond this is none
 _ACTOR_OPTIONS = set(RayActorOptionsSchema.model_fields)
 
 
@@ -311,7 +312,36 @@ def merge_options(options: dict[str, Any], given: dict[str, Any]) -> dict[str, A
     elif isinstance(count, int) and "autoscaling_config" not in given:
         given["autoscaling_config"] = None
     _check(given)
-    return {**options, **given}
+    merged = {**options, **given}
+    _check_place(merged)
+    return merged
+
+
+def _check_place(options: dict[str, Any]) -> None:
+    """Check what bounds a node's replicas: by itself, and beside what else says where replicas go.
+
+    Raises:
+        ValueError, TypeError: the bound is no possible number, or excluded by another option.
+    """
+    if options["placement_group_strategy"] is not None and not options["placement_group_bundles"]:
+        raise ValueError(
+            "If `placement_group_strategy` is provided, `placement_group_bundles` must also be provided."
+        )
+    most = options["max_replicas_per_node"]
+    if most is None:
+        return
+    if not isinstance(most, int) or isinstance(most, bool):
+        raise TypeError(
+            f"Got invalid type '{type(most)}' for max_replicas_per_node: it must be None or an integer in the range "
+            f"of [1, {_MOST_PER_NODE}]."
+        )
+    if not 1 <= most <= _MOST_PER_NODE:
+        raise ValueError(
+            f"Invalid max_replicas_per_node {most}: it must be None or an integer in [1, {_MOST_PER_NODE}]."
+        )
+    for other in ("placement_group_bundles", "gang_scheduling_config"):
+        if options[other]:
+            raise ValueError(f"Setting max_replicas_per_node is not allowed when {other} is provided.")
 
 
 def _auto(given: Any) -> AutoscalingConfig:

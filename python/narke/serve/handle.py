@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 import time
 import uuid
@@ -11,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any
 
 from narke._private import async_ref, session
-from narke.exceptions import GetTimeoutError, TaskCancelledError
+from narke.exceptions import ActorDiedError, GetTimeoutError, RayTaskError, TaskCancelledError
 from narke.serve import context as _context
 from narke.serve._private import tracing
 from narke.serve._private.common import DEFAULT, DeploymentID
@@ -51,9 +52,10 @@ class _Response:
         if self._cancelled:
             return
         self._cancelled = True
-        if self._router.drop(self._pending):
-            self._pending.error = RequestCancelledError(self.request_id)
-            return self._pending.settle()
+        pending = self._pending
+        if self._router.drop(pending) or (pending.result is None and pending.error is None):
+            pending.error = RequestCancelledError(self.request_id)
+            return pending.settle()
         if self._pending.result is not None:
             import narke
 
@@ -82,7 +84,12 @@ class _Response:
             raise pending.error
 
     def _translate(self, error: BaseException) -> BaseException:
+        """What the caller is told of an error; a replica that it names dead gets no more calls."""
         cause = getattr(error, "cause", None)
+        if isinstance(error, ActorDiedError):
+            if self._pending.replica is not None and not isinstance(error, RayTaskError):
+                self._pending.replica.lose()
+            return error
         if isinstance(error, TaskCancelledError) or isinstance(cause, TaskCancelledError):
             return RequestCancelledError(self.request_id)
         return error
@@ -124,7 +131,7 @@ class DeploymentResponse(_Response):
         except asyncio.CancelledError:
             self.cancel()
             raise
-        except TaskCancelledError as error:
+        except (TaskCancelledError, ActorDiedError) as error:
             raise self._translate(error) from None
 
     def result(self, *, timeout_s: float | None = None, _skip_asyncio_check: bool = False) -> Any:
@@ -145,8 +152,8 @@ class DeploymentResponse(_Response):
         try:
             return session.native().get(self._pending.result, timeout=left)
         except GetTimeoutError:
-            raise TimeoutError(f"Timed out waiting for the response: {timeout_s} s have passed.") from None
-        except TaskCancelledError as error:
+            raise GetTimeoutError(f"No response came within {timeout_s} s.") from None
+        except (TaskCancelledError, ActorDiedError) as error:
             raise self._translate(error) from None
 
     async def _to_object_ref(self) -> Any:
@@ -186,7 +193,7 @@ class DeploymentResponseGenerator(_Response):
         except asyncio.CancelledError:
             self.cancel()
             raise
-        except TaskCancelledError as error:
+        except (TaskCancelledError, ActorDiedError) as error:
             raise self._translate(error) from None
 
     def __iter__(self) -> Iterator[Any]:
@@ -198,7 +205,7 @@ class DeploymentResponseGenerator(_Response):
         self._until_sent(None)
         try:
             return session.native().get(next(self._pending.result))
-        except TaskCancelledError as error:
+        except (TaskCancelledError, ActorDiedError) as error:
             raise self._translate(error) from None
 
     def __await__(self) -> Any:
@@ -417,6 +424,8 @@ class DeploymentHandle:
             DeploymentResponseGenerator(pending, router) if stream else DeploymentResponse(pending, router)
         )
         _submit(router, pending)
+        if pending.result is None and here is not _context.NO_REQUEST:
+            here.hold(response)
         return response
 
     def broadcast(self, method_name: str, *args: Any, **kwargs: Any) -> DeploymentBroadcastResponse:
@@ -497,23 +506,16 @@ def _rebuild(
 
 
 def _submit(router: Router, pending: Pending) -> None:
-    """Send the call, after those whose responses are among its arguments."""
-    responses = [v for v in (*pending.args, *pending.kwargs.values()) if isinstance(v, _Response)]
-    unsent = [r for r in responses if r._pending.result is None and r._pending.error is None]
-    if unsent:
-        left = [len(unsent)]
-        lock = threading.Lock()
+    """Send the call once the responses among its arguments are there.
 
-        def one_sent() -> None:
-            with lock:
-                left[0] -= 1
-                if left[0]:
-                    return
-            _submit(router, pending)
-
-        for response in unsent:
-            response._pending.on_sent.append(one_sent)
+    Not before: a replica's calls arrive in their order, and those behind it must not wait for its arguments.
+    """
+    if pending.error is not None:  # cancelled meanwhile
         return
+    responses = [v for v in (*pending.args, *pending.kwargs.values()) if isinstance(v, _Response)]
+    late = [r._pending for r in responses if not _is_settled(r)]
+    if late:
+        return _when_settled(late, lambda: _submit(router, pending))
     try:
         if responses:
             pending.args = tuple(_argument(value) for value in pending.args)
@@ -522,6 +524,32 @@ def _submit(router: Router, pending: Pending) -> None:
     except Exception as error:
         pending.error = error
         pending.settle()
+
+
+def _is_settled(response: _Response) -> bool:
+    pending = response._pending
+    return pending.is_ready or pending.error is not None or isinstance(response, DeploymentResponseGenerator)
+
+
+def _when_settled(calls: list[Pending], then: Callable[[], None]) -> None:
+    """Call `then` once, when each of the calls has a result or an error."""
+    left = {id(call) for call in calls}
+    lock = threading.Lock()
+
+    def look(call: Pending) -> None:
+        with lock:
+            if id(call) not in left or not (call.is_ready or call.error is not None):
+                return
+            left.discard(id(call))
+            if left:
+                return
+        then()
+
+    for call in calls:
+        told = functools.partial(look, call)
+        call.on_sent.append(told)  # it may have failed to be sent
+        call.on_ready.append(told)
+        told()  # it came between the question and the listeners
 
 
 def _argument(value: Any) -> Any:

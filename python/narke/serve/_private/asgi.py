@@ -6,10 +6,16 @@ import asyncio
 import contextlib
 import copyreg
 import inspect
+import threading
 import types
 from typing import Any
 
-__all__ = ["Lifespan", "bind_app", "register_pickling"]
+from narke.serve.exceptions import BackPressureError, DeploymentUnavailableError
+
+__all__ = ["Lifespan", "bind_app", "declared_routes", "register_pickling"]
+
+
+_LOCK = type(threading.Lock())
 
 
 def _pickle_state(state: Any) -> tuple[Any, ...]:
@@ -18,11 +24,47 @@ def _pickle_state(state: Any) -> tuple[Any, ...]:
     return State, (dict(state._state),)
 
 
+def _pickle_included(router: Any) -> tuple[Any, ...]:
+    locks = {name for name, value in vars(router).items() if isinstance(value, _LOCK)}
+    state = {name: value for name, value in vars(router).items() if name not in locks}
+    return _new_included, (type(router), locks), state
+
+
+def _new_included(cls: type, locks: set[str]) -> Any:
+    made: Any = object.__new__(cls)
+    for name in locks:
+        object.__setattr__(made, name, threading.Lock())
+    return made
+
+
 def register_pickling() -> None:
-    """Let Starlette's State pickle: without help, its ``__getattr__`` recurses for ever while it is rebuilt."""
+    """Let apps pickle.
+
+    Without help, the ``__getattr__`` of Starlette's State recurses for ever while it is rebuilt; what FastAPI keeps of
+    an included router holds a lock.
+    """
     from starlette.datastructures import State
 
     copyreg.pickle(State, _pickle_state)
+    with contextlib.suppress(ImportError):  # FastAPI is not installed, or includes routers otherwise
+        from fastapi.routing import _IncludedRouter
+
+        copyreg.pickle(_IncludedRouter, _pickle_included)
+
+
+def declared_routes(app: Any, cls: type) -> list[Any] | None:
+    """The routes that a FastAPI app has now, without methods of other classes; None: it is another kind of app."""
+    if not hasattr(app, "include_router"):
+        return None
+    own = [value for each in cls.__mro__ for value in vars(each).values()]
+    return [route for route in app.router.routes if not _is_of_others(getattr(route, "endpoint", None), own)]
+
+
+def _is_of_others(endpoint: Any, own: list[Any]) -> bool:
+    if not inspect.isfunction(endpoint) or any(endpoint is each for each in own):
+        return False
+    owner = endpoint.__qualname__.rpartition(".")[0]
+    return bool(owner) and not owner.endswith("<locals>") and _first_parameter(endpoint) == "self"
 
 
 def bind_app(target: type, instance: Any) -> Any:
@@ -35,10 +77,23 @@ def bind_app(target: type, instance: Any) -> Any:
     app = target.__serve_asgi__  # type: ignore[attr-defined]
     if getattr(target, "__serve_builds_app__", False):
         app = instance._serve_build_app()
+    elif (routes := getattr(target, "__serve_routes__", None)) is not None:
+        app.router.routes[:] = routes
     if hasattr(app, "router") and hasattr(app, "include_router"):
         _bind_routes(app.router, target, instance)
         app.openapi_schema = None
+    if hasattr(app, "exception_handlers") and hasattr(app, "add_exception_handler"):
+        for kind in (BackPressureError, DeploymentUnavailableError):
+            app.exception_handlers.setdefault(kind, _answer_unavailable)
     return app
+
+
+async def _answer_unavailable(request: Any, error: Any) -> Any:
+    """What a handler that asked another deployment could not get: the client may try again."""
+    from starlette.responses import PlainTextResponse
+
+    cause = getattr(error, "cause", None) or error
+    return PlainTextResponse(cause.message, getattr(cause, "status_code", 503))
 
 
 def _bind_routes(router: Any, target: type, instance: Any) -> None:
@@ -66,8 +121,11 @@ def _is_method(endpoint: Any, class_names: set[str]) -> bool:
     if not inspect.isfunction(endpoint):
         return False
     owner = endpoint.__qualname__.rpartition(".")[0].rpartition(".")[2]
-    first = next(iter(inspect.signature(endpoint).parameters), None)
-    return owner in class_names and first == "self"
+    return owner in class_names and _first_parameter(endpoint) == "self"
+
+
+def _first_parameter(function: Any) -> str | None:
+    return next(iter(inspect.signature(function).parameters), None)
 
 
 class Lifespan:

@@ -135,7 +135,6 @@ def _target(
     from narke._private.serialization import export_pickle
 
     options = deployment._options
-    _refuse_unknown(deployment)
     code = deployment._func_or_class
     if isinstance(code, str):
         code = import_attr(code)
@@ -187,18 +186,6 @@ _AS_THEY_ARE = (
 )
 
 
-def _refuse_unknown(deployment: Deployment) -> None:
-    """Options that are taken by the API and not heeded by anything here are no options.
-
-    Raises:
-        ValueError: one is given.
-    """
-    if deployment._options["max_replicas_per_node"] is not None:
-        raise ValueError(
-            f"max_replicas_per_node of deployment {deployment.name} is not available in this release: leave it out"
-        )
-
-
 def _gang(deployment: Deployment) -> dict[str, Any] | None:
     """What the controller is told of a deployment's gangs.
 
@@ -244,7 +231,7 @@ def _placement(options: dict[str, Any]) -> dict[str, Any] | None:
 
 def _hash(target: DeploymentTarget) -> str:
     """What a change of needs new replicas, beside the code."""
-    relevant = [target.actor_options, target.placement]
+    relevant = [target.actor_options, target.placement, target.max_replicas_per_node]
     text = json.dumps(relevant, sort_keys=True, default=repr)
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:12]
 

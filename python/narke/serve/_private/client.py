@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 import narke
-from narke._private import session
+from narke._private import preloads, session
+from narke.serve._private import router
 from narke.serve._private.common import CONTROLLER_NAME, NAMESPACE
 from narke.serve._private.targets import AppTarget
 
@@ -83,6 +84,7 @@ def start(options: dict[str, Any], controller_options: Any = None) -> Any:
             max_task_retries=3,
             max_concurrency=15_000,
             get_if_exists=True,
+            _preload=preloads.SERVE,
             **({"runtime_env": env} if env else {}),
         )
         found = made.remote(merged)
@@ -137,6 +139,8 @@ def wait_running(names: list[str]) -> None:
         if any(applications[name]["status"] != "RUNNING" for name in names):
             ends = time.monotonic() + _DELIVERY_S
         elif _is_delivered(status_now, ends):
+            # this process's handles too: the first call of a handle may go to any of the replicas
+            router.await_table(status_now["table_version"], _DELIVERY_S)
             return
 
 

@@ -7,6 +7,7 @@ replicas that run. Requests do not pass through it: proxies and handles keep the
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import json
 import logging
@@ -28,12 +29,14 @@ from narke.serve._private.common import (
 from narke.serve._private.deployment_state import DeploymentState, Order, ReplicaRecord
 from narke.serve._private.figures import figures
 from narke.serve._private.metrics_text import deployments_text, merge, prefixed
+from narke.serve._private.nodes import Nodes
 from narke.serve._private.proxies import Proxies
 from narke.serve._private.replicas import ReplicaLink
 from narke.serve._private.scaling import Scaling
 from narke.serve._private.status import details_from
 from narke.serve._private.storage import Storage
 from narke.serve._private.targets import AppTarget
+from narke.serve.exceptions import RayServeException
 
 __all__ = ["Controller"]
 
@@ -69,6 +72,7 @@ class Controller:
         self._loop_task: asyncio.Task[None] | None = None
         self._proxies: Proxies | None = None
         self._started_at = time.time()
+        self._nodes = Nodes()
         self._is_shut_down = False
         self._told = ""
         self._told_at = 0.0
@@ -98,7 +102,8 @@ class Controller:
             return
         self._loop_task = asyncio.get_running_loop().create_task(self._run())
         self._recover()
-        self._proxies = Proxies(self._options, narke.get_runtime_context().get_actor_id())
+        self._nodes.look(time.monotonic())
+        self._proxies = Proxies(self._options, narke.get_runtime_context().get_actor_id(), self._nodes)
         self._storage.save_options(self._options)
 
     def _recover(self) -> None:
@@ -159,7 +164,12 @@ class Controller:
 
     def _step(self) -> None:
         now = time.monotonic()
+        self._nodes.look(now)
+        crowds = collections.Counter(
+            record.facts["node_id"] for state in self._states.values() for record in state.serving()
+        )
         for key, state in list(self._states.items()):
+            state.see_nodes(self._nodes.here, self._nodes.draining, crowds)
             self._scaling.apply(key, state, self._reports, now)
             for order in state.step(now):
                 self._carry_out(key, state, order)
@@ -360,7 +370,7 @@ class Controller:
         }
         for app in apps:
             if app.route_prefix in taken:
-                raise ValueError(
+                raise RayServeException(
                     f'Prefix {app.route_prefix} is being used by application "{taken[app.route_prefix]}". Failed to '
                     f'deploy application "{app.name}".'
                 )
@@ -474,6 +484,7 @@ class Controller:
             "applications": {name: app.status_of(self._states) for name, app in self._apps.items()},
             "target_capacity": self._options.get("target_capacity"),
             "routes_delivered": self._are_routes_delivered(),
+            "table_version": self._version,
         }
 
     async def settled(self, names: list[str], timeout_s: float) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from narke.serve._private.common import DeploymentStatus, DeploymentStatusTrigger, ReplicaState, random_name
@@ -84,6 +85,9 @@ class DeploymentState:
         self.trigger = DeploymentStatusTrigger.CONFIG_UPDATE_STARTED
         self.message = ""
         self.is_deleting = False
+        self._head = ""
+        self._draining: frozenset[str] = frozenset()
+        self._crowds: Mapping[str, int] = {}
         self.failures = 0
         self.has_started = False  # a replica of this version has run
         self._start_after = now
@@ -156,6 +160,16 @@ class DeploymentState:
         self._set(DeploymentStatus.UPDATING, DeploymentStatusTrigger.DELETING)
 
     # ---- what happened ----
+
+    def see_nodes(self, head: str, draining: frozenset[str], crowds: Mapping[str, int]) -> None:
+        """How the nodes are.
+
+        Args:
+            head: the one that cannot be given back.
+            draining: those that are to go; their replicas are replaced by others first.
+            crowds: how many replicas of all deployments each node has.
+        """
+        self._head, self._draining, self._crowds = head, draining, crowds
 
     def on_alive(self, replica: str) -> None:
         """Its process is there; the constructor runs."""
@@ -266,8 +280,18 @@ class DeploymentState:
         return [
             r
             for r in self.replicas.values()
-            if r.state in _ACTIVE and (current is None or (r.version == self.target.version) == current)
+            if r.state in _ACTIVE and (current is None or self._may_stay(r) == current)
         ]
+
+    def _may_stay(self, record: ReplicaRecord) -> bool:
+        """Whether it is one of those that shall be: of this version, on a node that stays."""
+        return record.version == self.target.version and not self._is_leaving(record)
+
+    def _is_leaving(self, record: ReplicaRecord) -> bool:
+        """Whether its node, or that of another of its gang, is to go."""
+        members = record.gang["member_replica_ids"] if record.gang else (record.id,)
+        known = [self.replicas[name] for name in members if name in self.replicas]
+        return any(each.facts.get("node_id") in self._draining for each in known)
 
     def _replace_ill(self) -> list[Order]:
         orders = []
@@ -304,7 +328,8 @@ class DeploymentState:
         if percent is None:
             percent = self.target.rolling_update_percentage
         share = 0.2 if percent is None else percent / 100
-        return self._in_gangs(max(1, math.ceil(self.count * share)))
+        leaving = sum(self._is_leaving(record) for record in self._active())  # they have a deadline
+        return self._in_gangs(max(1, math.ceil(self.count * share), leaving))
 
     def _start(self, now: float) -> list[Order]:
         if now < self._start_after:
@@ -389,14 +414,24 @@ class DeploymentState:
         return self._stop(stopping)
 
     def _by_gangs(self, records: list[ReplicaRecord]) -> list[ReplicaRecord]:
-        """Those that are best stopped first: idle ones, of equal ones the youngest; the replicas of a gang together."""
+        """Those that are best stopped first, the replicas of a gang together.
+
+        Those that do not serve yet; then those away from the head, on nodes with few replicas, so that a node can be
+        given back; then idle ones; of equal ones the youngest.
+        """
         ordered = sorted(
-            records, key=lambda r: (r.state in _SERVING, r.numbers.get("ongoing", 0), -r.started_at)
+            records,
+            key=lambda r: (r.state in _SERVING, *self._keeps(r), r.numbers.get("ongoing", 0), -r.started_at),
         )
         first: dict[str, int] = {}
         for place, record in enumerate(ordered):
             first.setdefault(_gang_of(record), place)
         return sorted(ordered, key=lambda record: first[_gang_of(record)])
+
+    def _keeps(self, record: ReplicaRecord) -> tuple[bool, int]:
+        """How much its node is kept by others than this replica."""
+        node = record.facts.get("node_id", "")
+        return node == self._head, self._crowds.get(node, 0)
 
     def _stop(self, records: list[ReplicaRecord]) -> list[Order]:
         orders = []

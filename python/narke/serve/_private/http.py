@@ -26,6 +26,17 @@ _HOLD_S = 0.001
 _ASGI_VERSIONS = {"version": "3.0", "spec_version": "2.4"}
 
 
+_ABNORMAL = 1006  # the code of a WebSocket that ended without a close frame (RFC 6455, 7.1.5)
+
+
+class _NoCall:
+    """Stands where a call of the proxy would be answered."""
+
+    @staticmethod
+    def finish(value: Any) -> None:
+        """Nobody waits for it."""
+
+
 class HttpCall:
     """A request that the proxy sent and this replica answers.
 
@@ -42,6 +53,7 @@ class HttpCall:
         "_call",
         "_ended",
         "_feeds",
+        "_has_left",
         "_held",
         "_held_bytes",
         "_load",
@@ -72,6 +84,7 @@ class HttpCall:
         self._ended = False
         self._pending: tuple[int, bytes] | None = None  # a response whose body may be whole
         self._feeds: collections.deque[Any] | None = None
+        self._has_left = False  # a WebSocket's client
         self._held: list[bytes] = []  # chunks that leave together when the event loop has nothing more to do
         self._held_bytes = 0
         self._sent_at = 0.0
@@ -127,7 +140,13 @@ class HttpCall:
         if self._feeds is None:
             self._feeds = collections.deque()
         self._feeds.append((kind, data, code, call))
+        self._has_left = self._has_left or kind == wire.FEED_DISCONNECT
         self._wake_reader()
+
+    def hang_up(self) -> None:
+        """The client of a WebSocket is gone: its handler is told by what it receives, or by what it cannot send."""
+        if not self._has_left:
+            self.feed(wire.FEED_DISCONNECT, b"", _ABNORMAL, _NoCall)
 
     def _wake_reader(self) -> None:
         if self._wake is not None and not self._wake.done():
@@ -252,6 +271,8 @@ class HttpCall:
 
     async def _until_room(self) -> None:
         while not self._call.has_room():
+            if self._has_left:
+                raise OSError("the WebSocket's client has left")
             if self._call.is_stopped():
                 raise asyncio.CancelledError("the client is gone")
             await async_actor.until_polled()
@@ -267,10 +288,15 @@ class HttpCall:
     async def _send_message(self, message: Any) -> None:
         if self._ended:
             raise RuntimeError("the WebSocket is closed")
+        if self._has_left:
+            raise OSError("the WebSocket's client has left")
         text = message.get("text")
         kind = wire.TEXT if text is not None else wire.BINARY
         data = text.encode() if text is not None else bytes(message.get("bytes") or b"")
-        if not self._call.yield_value(wire.pack(kind, 0, 0, b"", data)):
+        has_room = True
+        for part, piece in wire.parts_of(data):  # at once: those of another message may not come between them
+            has_room = bool(self._call.yield_value(wire.pack(kind, part, 0, b"", piece)))
+        if not has_room:
             await self._until_room()
 
     async def answer(self, status: int, head: bytes, body: bytes) -> None:
@@ -411,7 +437,7 @@ def encode_json(value: Any) -> bytes:
     Raises:
         TypeError: something in it has no JSON form.
     """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_json_form)
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=_json_form)
     return text.encode()
 
 

@@ -9,7 +9,9 @@ import time
 from typing import Any
 
 import narke
+from narke._private import preloads
 from narke.serve._private.common import NAMESPACE, PROXY_NAME
+from narke.serve._private.nodes import Nodes
 
 __all__ = ["Proxies"]
 
@@ -21,8 +23,9 @@ _DRAIN_S = 30.0
 class Proxies:
     """Starts and stops the proxies' actors."""
 
-    def __init__(self, options: dict[str, Any], controller: str) -> None:
+    def __init__(self, options: dict[str, Any], controller: str, nodes: Nodes) -> None:
         self._options = options
+        self._nodes = nodes
         self._controller = controller
         self._actors: dict[str, Any] = {}
         self._facts: dict[str, dict[str, Any]] = {}
@@ -34,14 +37,12 @@ class Proxies:
         return next((facts["port"] for facts in self._facts.values()), 0)
 
     def _wanted(self) -> list[str]:
-        here = narke.get_runtime_context().get_node_id()
         location = self._options.get("location") or "HeadOnly"
         if location == "Disabled":
             return []
         if location == "HeadOnly":
-            return [here]
-        nodes = [node["NodeID"] for node in narke.nodes() if node["Alive"]]
-        return [here, *(node for node in nodes if node != here)]
+            return [self._nodes.here]
+        return self._nodes.alive
 
     def are_complete(self) -> bool:
         """Whether each node that shall have a proxy has one that listened."""
@@ -85,14 +86,15 @@ class Proxies:
             max_restarts=-1,
             max_concurrency=100,
             get_if_exists=True,
+            _preload=preloads.SERVE,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node, soft=False),
         )
         return actor.remote(self._controller, dict(self._options))
 
     async def keep(self) -> None:
-        """Now and then: look for new nodes and at the proxies' health."""
+        """Now and then: look at the proxies' health; sooner, where nodes have come or gone."""
         now = time.monotonic()
-        if self._looking or now - self._looked < _LOOK_EVERY_S:
+        if self._looking or not self._is_due(now):
             return
         self._looking, self._looked = True, now
         try:
@@ -101,6 +103,9 @@ class Proxies:
             return  # the next look starts it again
         finally:
             self._looking = False
+
+    def _is_due(self, now: float) -> bool:
+        return now - self._looked >= _LOOK_EVERY_S or set(self._wanted()) != set(self._actors)
 
     def statuses(self) -> dict[str, str]:
         """ProxyStatus by node."""

@@ -270,7 +270,9 @@ class _HttpRun:
         self.task: asyncio.Task[None] | None = None
 
     def cancel(self) -> None:
-        if self.task is not None:
+        if self.http.is_websocket:  # its handler ends by itself, as under any ASGI server
+            self.http.hang_up()
+        elif self.task is not None:
             self.task.cancel()
 
     async def run(self) -> None:
@@ -295,6 +297,7 @@ class _HttpRun:
                 await replica._handler(http)
             http.finish()
         except asyncio.CancelledError:
+            _context.request_context.get().cancel_waiting()
             http.fail(499, "The request was cancelled.")
         except Exception as error:
             failed = True
@@ -363,6 +366,7 @@ class _CallRun:
             else:
                 failed = await self._answer(replica._servable, method_name, is_stream)
         except asyncio.CancelledError:
+            _context.request_context.get().cancel_waiting()
             call.fail(KeyboardInterrupt())
         except BaseException as error:
             failed = True

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import narke
+from narke._private import preloads
 from narke.serve._private.common import NAMESPACE, DeploymentID, ReplicaID
 from narke.serve._private.deployment_state import ReplicaRecord
 from narke.serve._private.targets import DeploymentTarget
@@ -15,6 +16,7 @@ from narke.serve._private.targets import DeploymentTarget
 __all__ = ["ReplicaLink"]
 
 _SCALED_PERIOD_S = 0.5
+_IMPLICIT = "node:__internal_implicit_resource_"  # see is_implicit in src/sched/resources.h
 
 
 class ReplicaLink:
@@ -182,15 +184,28 @@ def _actor_options(record: ReplicaRecord, target: DeploymentTarget) -> tuple[Any
     options = {k: v for k, v in target.actor_options.items() if v is not None}
     options.setdefault("num_cpus", 1)
     options.update(name=name, namespace=NAMESPACE, lifetime="detached", max_restarts=0, max_task_retries=0)
-    options["max_concurrency"] = 10_000
+    options.update(max_concurrency=10_000, _preload=preloads.SERVE)
     if record.gang is not None:
         options.update(_gang_place(record.gang, target))
         return None, options
     if not target.placement:
+        options.update(_spread(target))
         return None, options
     group = _group(target.placement["bundles"], target.placement.get("strategy") or "PACK", name, target)
     options["scheduling_strategy"] = _in_group(group, 0)
     return group, options
+
+
+def _spread(target: DeploymentTarget) -> dict[str, Any]:
+    """Options of an actor for which no place is reserved: replicas go to the nodes in turn, and where the deployment
+    bounds their number, each takes its part of a resource that every node has once."""
+    wanted: dict[str, Any] = {}
+    if not target.actor_options.get("label_selector"):  # which is a strategy of its own
+        wanted["scheduling_strategy"] = "SPREAD"
+    if most := target.max_replicas_per_node:
+        share = {f"{_IMPLICIT}{target.app_name}:{target.name}": 10_000 // most / 10_000}
+        wanted["resources"] = {**(target.actor_options.get("resources") or {}), **share}
+    return wanted
 
 
 def _place(record: ReplicaRecord) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from narke._private import async_actor, readiness, session
 from narke.serve._private.common import CONTROLLER_NAME, NAMESPACE, DeploymentID
 from narke.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-__all__ = ["Pending", "RoutedReplica", "Router", "is_told", "router_of", "routes", "watch"]
+__all__ = ["Pending", "RoutedReplica", "Router", "await_table", "is_told", "router_of", "routes", "watch"]
 
 logger = logging.getLogger("ray.serve")
 _NEVER = -1
@@ -34,6 +34,7 @@ class RoutedReplica:
         "actor_id",
         "facts",
         "id",
+        "is_dead",
         "is_gone",
         "mine",
         "models",
@@ -47,13 +48,14 @@ class RoutedReplica:
         self.actor_id: bytes = entry["actor"]
         self.mine = 0
         self.is_gone = False
+        self.is_dead = False
         self.actor = session.native().actor_ref_from_parts(self.actor_id, b"")
         self._calls: dict[tuple[str, int], Any] = {}
         self.update(entry)
 
     def update(self, entry: dict[str, Any]) -> None:
         """Take over what a new table says."""
-        self.most: int = entry["max"]
+        self.most: int = 0 if self.is_dead else entry["max"]
         self.models: list[str] = list(entry["models"])
         self.node: str = entry["node"]
         self.stats: dict[str, Any] = entry.get("stats") or {}
@@ -77,6 +79,11 @@ class RoutedReplica:
             found = session.native().ActorCall(self.actor, method, options)
             self._calls[method, num_returns] = found
         return found
+
+    def lose(self) -> None:
+        """A call has found it dead: nothing more goes there, although tables may name it for a moment yet."""
+        self.is_dead = True
+        self.most = 0
 
     def feed_call(self) -> Any:
         """The call object that hands on what a gRPC client streams."""
@@ -373,6 +380,7 @@ class _Watcher:
         self._routers: dict[str, Router] = {}
         self._lock = threading.Lock()
         self._version = _NEVER
+        self._changed = threading.Condition()
         self._table: dict[str, Any] | None = None
         self._running: Any = None
         self._reported: dict[str, int] = {}
@@ -422,12 +430,23 @@ class _Watcher:
         return self._known_controller
 
     def _take(self, version: int, table: dict[str, Any]) -> None:
-        self._version, self._table = version, table
+        self._table = table
         for key, router in list(self._routers.items()):
             try:
                 router.update(_entry(table, key), True)
             except Exception:  # a router class of the user's: the other deployments go on
                 logger.exception("The router of %s could not take over the replicas.", key)
+        with self._changed:
+            self._version = version
+            self._changed.notify_all()
+
+    def await_version(self, version: int, timeout_s: float) -> bool:
+        """Until a table of this version or a later one is taken over; whether it was within the time."""
+        self.ensure_running()
+        if asyncio._get_running_loop() is not None:
+            return self._version >= version  # the loop that would hear of it must not be stopped
+        with self._changed:
+            return self._changed.wait_for(lambda: self._version >= version, timeout_s)
 
     def _listen(self) -> None:
         import narke
@@ -507,6 +526,11 @@ def router_of(deployment: DeploymentID) -> Router:
 def watch() -> None:
     """Listen to the controller although no handle was used yet."""
     _watcher.ensure_running()
+
+
+def await_table(version: int, timeout_s: float) -> bool:
+    """Until this process knows the controller's table of that version; whether it does, within the time."""
+    return _watcher.await_version(version, timeout_s)
 
 
 def routes() -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from narke.serve._private.http import HttpCall
+from narke.serve.exceptions import RayServeException
 
 __all__ = ["Servable"]
 
@@ -92,7 +93,7 @@ class Servable:
         """The method a call names.
 
         Raises:
-            AttributeError: there is none.
+            RayServeException: there is none.
         """
         if inspect.isclass(self.target):
             found = getattr(self.instance, name, None)
@@ -103,11 +104,11 @@ class Servable:
                 for n in dir(self.instance)
                 if not n.startswith("__") and callable(getattr(self.instance, n))
             )
-            raise AttributeError(
+            raise RayServeException(
                 f"Tried to call a method '{name}' that does not exist. Available methods: {methods}."
             )
         if name != "__call__":
-            raise AttributeError(f"A function deployment has no method '{name}': call its handle itself")
+            raise RayServeException(f"A function deployment has no method '{name}': call its handle itself")
         return self.target  # type: ignore[no-any-return]
 
     async def run(self, method: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from narke.serve import schema
-from narke.serve._private.common import DeploymentStatus, DeploymentStatusTrigger, ReplicaState
+from narke.serve._private.common import DeploymentStatus, DeploymentStatusTrigger
 
 __all__ = ["details_from", "status_from"]
 
@@ -32,7 +32,9 @@ def _deployment(data: dict[str, Any]) -> schema.DeploymentStatusOverview:
     return schema.DeploymentStatusOverview(
         status=DeploymentStatus(data["status"]),
         status_trigger=DeploymentStatusTrigger(data["status_trigger"]),
-        replica_states={ReplicaState(state): count for state, count in data["replica_states"].items()},
+        replica_states={
+            str(getattr(state, "value", state)): n for state, n in data["replica_states"].items()
+        },
         message=data["message"],
     )
 

@@ -37,7 +37,7 @@ class DeploymentTarget:
         is_ingress: whether HTTP requests of the application go there.
         max_constructor_retry_count: failed starts after which the deployment has failed.
         rolling_update_percentage, max_surge_percent: how many replicas an update replaces at once, or None.
-        max_replicas_per_node: or None.
+        max_replicas_per_node: of this deployment, at most so many on one node; None: any number.
         shared_actors: [{"name", "payload", "options"}] of actors that the replicas share; payload: cloudpickled (class,
             args, kwargs).
         sys_path: where the replicas look for modules.

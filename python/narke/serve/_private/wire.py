@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 __all__ = [
     "ACCEPT",
@@ -28,6 +28,7 @@ __all__ = [
     "head_of",
     "pack",
     "pack_chunks",
+    "parts_of",
 ]
 
 WHOLE, START, CHUNK, END, BUSY, LEAVING, TAKEN, ACCEPT, TEXT, BINARY, CLOSE, FAILED, CHUNKS = range(1, 14)
@@ -35,6 +36,8 @@ FEED_BODY, FEED_LAST_BODY, FEED_TEXT, FEED_BINARY, FEED_DISCONNECT = range(5)
 
 # Answers stay below what the engine sends inline.
 MOST_BYTES = 64 << 10
+
+_MORE_FOLLOWS, _CONTINUES = 1, 2  # the status of a message's part
 
 _FIXED = struct.Struct("<BxHII").pack
 _SIZE = struct.Struct("<I").pack
@@ -45,7 +48,7 @@ def pack(kind: int, status: int = 0, load: int = 0, head: bytes = b"", body: byt
 
     Args:
         kind: one of the constants above.
-        status: HTTP status, or a WebSocket's close code.
+        status: HTTP status, a WebSocket's close code, or which part of a message it is.
         load: requests this replica is busy with.
         head: headers from `head_of`.
         body: bytes of the body, or of the message.
@@ -58,6 +61,14 @@ def pack_chunks(chunks: Iterable[bytes]) -> bytes:
     return _FIXED(CHUNKS, 0, 0, 0) + b"".join(
         [part for chunk in chunks for part in (_SIZE(len(chunk)), chunk)]
     )
+
+
+def parts_of(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """A WebSocket's message as one answer after another: what stands for the status, and the bytes."""
+    for at in range(0, max(1, len(message)), MOST_BYTES):
+        is_last = at + MOST_BYTES >= len(message)
+        piece = message if is_last and at == 0 else message[at : at + MOST_BYTES]
+        yield (at > 0) * _CONTINUES + (not is_last) * _MORE_FOLLOWS, piece
 
 
 def head_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:

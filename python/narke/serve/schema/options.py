@@ -200,6 +200,8 @@ class DeploymentSchema(Model):
     def _seconds(cls, v: Any, info: Any) -> Any:
         if v is not DEFAULT.VALUE and (isinstance(v, bool) or not isinstance(v, (int, float)) or v < 0):
             raise ValueError(f"{info.field_name} must be a number of seconds, got {v!r}")
+        if v == 0 and info.field_name.startswith("health_check"):
+            raise ValueError(f"{info.field_name} must be more than 0 seconds")
         return v
 
     @model_validator(mode="after")

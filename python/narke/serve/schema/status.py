@@ -9,7 +9,6 @@ from narke.serve._private.common import (
     DeploymentStatus,
     DeploymentStatusTrigger,
     NumberedStatus,
-    ReplicaState,
 )
 
 __all__ = ["ApplicationStatusOverview", "DeploymentStatusOverview", "ProxyStatus", "ServeStatus"]
@@ -27,7 +26,7 @@ class DeploymentStatusOverview:
 
     status: DeploymentStatus
     status_trigger: DeploymentStatusTrigger
-    replica_states: dict[ReplicaState, int]
+    replica_states: dict[str, int]
     message: str
 
 
