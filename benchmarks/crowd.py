@@ -32,6 +32,10 @@ COLUMNS = {
     "actors_per_s": "all three /s",
     "groups_per_s": "groups made /s",
     "removed_per_s": "removed /s",
+    "busy_cpu": "all viewing, core",
+    "told_kb_s": "told each, kB/s",
+    "age_p50_s": "news' age, median s",
+    "age_max_s": "greatest",
     "end_mb": "at the end, MB",
 }
 
@@ -51,7 +55,7 @@ def start_head(folder: str, journal: bool) -> tuple[subprocess.Popen[bytes], str
     command = [program("narke-node"), "--session-dir", folder, "--object-store-memory", str(32 << 20)]
     command += [
         "--resource",
-        "CPU=1",
+        "CPU=0",
         "--address",
         "127.0.0.1",
         "--port",

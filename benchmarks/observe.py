@@ -2,8 +2,9 @@
 
     python benchmarks/observe.py [--tasks N] [--actors N] [--rounds N] [--only RE]
 
-- `task_events`: processor time a task of driver, workers and node, with and without recording what becomes of tasks, in
-  short rounds that take turns; the median of the ratios. The same with wall time is mostly noise on a shared machine.
+- `task_events`: processor time a task of driver, workers and node, and time a task on the clock, with and without
+  recording what becomes of tasks, in short rounds that take turns: medians of what a round differs by. Figures of a
+  round scatter by a tenth: some hundred rounds give one per cent. The clock's are mostly noise on a shared machine.
 - `history`: a million finished tasks; how long the node's REST interface takes to list, filter and count them, and what
   memory node and gateway took for it.
 - `actors`: a page of so many actors. They wait for a resource that nobody has: rows as others, without a process each.
@@ -37,15 +38,16 @@ from measure import descendants
 import narke
 
 def spent():
-    # Nanoseconds on a processor, of this process and all below it.
-    total = 0
+    # Nanoseconds on a processor: of this process, of the node, of all others below this one (workers).
+    totals = [0, 0, 0]
     for pid in [os.getpid(), *descendants(os.getpid())]:
+        kind = 0 if pid == os.getpid() else 1 if "narke-node" in open(f"/proc/{{pid}}/cmdline").read() else 2
         for task in os.listdir(f"/proc/{{pid}}/task"):
             try:
-                total += int(open(f"/proc/{{pid}}/task/{{task}}/schedstat").read().split()[0])
+                totals[kind] += int(open(f"/proc/{{pid}}/task/{{task}}/schedstat").read().split()[0])
             except OSError:
                 pass
-    return total
+    return totals
 
 narke.init(num_cpus=2, include_dashboard=False)
 
@@ -56,11 +58,13 @@ def nothing():
 narke.get([nothing.remote() for _ in range(3000)])
 time.sleep(0.3)
 for line in sys.stdin:
-    before = spent()
-    for _ in range(200):
+    before, start = spent(), time.perf_counter_ns()
+    for _ in range(60):
         narke.get([nothing.remote() for _ in range(1000)])
-    time.sleep(0.25)  # what is recorded has been sent and taken in
-    print(spent() - before, flush=True)
+    wall = time.perf_counter_ns() - start
+    time.sleep(0.15)  # what is recorded has been sent and taken in
+    used = [after - was for after, was in zip(spent(), before)]
+    print(sum(used), wall, *used, flush=True)
 """
 
 
@@ -75,23 +79,28 @@ def task_events(rounds: int) -> None:
             stdout=subprocess.PIPE,
             text=True,
         )
-    figures: dict[str, list[int]] = {name: [] for name in sides}
+    figures: dict[str, list[list[int]]] = {name: [] for name in sides}
     for turn in range(rounds):
         for name in sorted(sides, reverse=turn % 2 == 1):
             program = sides[name]
             assert program.stdin and program.stdout
             program.stdin.write("go\n")
             program.stdin.flush()
-            figures[name].append(int(program.stdout.readline()))
+            figures[name].append([int(word) for word in program.stdout.readline().split()])
     for program in sides.values():
         program.communicate(timeout=60)
-    ratios = [a / b for a, b in zip(figures["with"], figures["without"], strict=True)]
-    tasks = 200 * 1000
-    print(
-        f"task_events: {statistics.median(figures['without']) / tasks:.0f} ns of processor time a task, "
-        f"{100 * (statistics.median(ratios) - 1):+.1f} % with recording "
-        f"(rounds: {', '.join(f'{100 * (each - 1):+.1f}' for each in ratios)})"
-    )
+    tasks = 60 * 1000
+    kinds = ("on processors", "on the clock", "of the driver", "of the node", "of the workers")
+    whole = statistics.median(each[0] for each in figures["without"])
+    for at, what in enumerate(kinds):
+        base = whole if at != 1 else statistics.median(each[1] for each in figures["without"])
+        more = [a[at] - b[at] for a, b in zip(figures["with"], figures["without"], strict=True)]
+        error = statistics.stdev(more) / len(more) ** 0.5 if len(more) > 1 else 0.0
+        without = statistics.median(each[at] for each in figures["without"])
+        print(
+            f"task_events: {what} {without / tasks:.0f} ns a task, with recording "
+            f"{100 * statistics.median(more) / base:+.1f} % of all, error {100 * error / base:.1f} %"
+        )
 
 
 class Cluster:

@@ -77,6 +77,19 @@ export interface Stacks {
   threads: { native_id: number; name: string; state: string; is_main: boolean; holds_gil: boolean; frames: Frame[] }[];
 }
 
+// What a program allocated, by the calls that did so: `count` of a stack is bytes.
+export interface MemoryProfile {
+  pid: number;
+  kind: "peak" | "leaks";
+  duration_ms: number;
+  traced_bytes: number;
+  peak_bytes: number;
+  resident_before_bytes: number;
+  resident_bytes: number;
+  left_out: number;
+  stacks: { count: number; blocks: number; frames: Frame[] }[];
+}
+
 export interface Profile {
   pid: number;
   samples: number;

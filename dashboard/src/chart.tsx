@@ -8,8 +8,14 @@ export interface Line {
 
 const W = 600;
 const H = 150;
-const LEFT = 52;
+const LEFT = 68; // room for the longest value on the left, as 1023.9 KiB/s
 const BOTTOM = 18;
+
+// The next of 1, 2, 4, 6, 8, 10 and so on: it and its half are short to read.
+function neat(value: number): number {
+  const unit = 10 ** Math.floor(Math.log10(value));
+  return unit * ([1, 2, 4, 6, 8].find((each) => each * unit >= value) ?? 10);
+}
 
 function extent(lines: Line[], most?: number): { from: number; to: number; top: number; bottom: number } {
   const xs = lines.flatMap((line) => line.points.map((point) => point[0]));
@@ -19,7 +25,7 @@ function extent(lines: Line[], most?: number): { from: number; to: number; top: 
   return {
     from: xs.reduce((a, b) => Math.min(a, b), Infinity),
     to: xs.reduce((a, b) => Math.max(a, b), -Infinity),
-    top: most ?? (top > bottom ? top * 1.1 : bottom + 1),
+    top: most ?? (top > 0 ? neat(top) : bottom + 1),
     bottom,
   };
 }
@@ -79,8 +85,8 @@ export function Chart({
         {drawn.map((line, index) => (
           <polyline
             key={line.name}
-            className={`line c${index % 6}`}
-            points={line.points.map((point) => `${x(point[0]).toFixed(1)},${y(point[1]).toFixed(1)}`).join(" ")}
+            className={`line c${index % 6}${line.points.length === 1 ? " dot" : ""}`}
+            points={(line.points.length === 1 ? [line.points[0], line.points[0]] : line.points).map((point) => `${x(point[0]).toFixed(1)},${y(point[1]).toFixed(1)}`).join(" ")}
           />
         ))}
         {pointer !== undefined && <line className="pointer" x1={x(near(drawn[0])[0])} x2={x(near(drawn[0])[0])} y1={6} y2={H - BOTTOM} />}

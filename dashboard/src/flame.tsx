@@ -18,7 +18,7 @@ const box = (name: string, place: string): Box => ({ name, place, count: 0, self
 
 const placeOf = (frame: Frame): string => `${frame.file.split("/").pop()}:${frame.line}`;
 
-export function treeOf(profile: Profile, wanted = ""): Box {
+export function treeOf(profile: Pick<Profile, "stacks">, wanted = ""): Box {
   const root = box("all", "");
   for (const stack of profile.stacks) {
     const texts = stack.frames.map((frame) => `${frame.function} (${placeOf(frame)})`);
@@ -65,7 +65,8 @@ function hue(name: string): number {
   return 8 + (hash % 44);
 }
 
-export function Flame({ profile, wanted }: { profile: Profile; wanted: string }) {
+// of: how an amount is told, samples unless it is something else.
+export function Flame({ profile, wanted, of = (count) => `${count} samples` }: { profile: Pick<Profile, "stacks">; wanted: string; of?: (count: number) => string }) {
   const [zoom, setZoom] = useState<string[]>([]);
   const root = useMemo(() => treeOf(profile, wanted), [profile, wanted]);
   const top = zoom.reduce<Box>((at, key) => at.callees.get(key) ?? at, root);
@@ -76,13 +77,13 @@ export function Flame({ profile, wanted }: { profile: Profile; wanted: string })
   return (
     <>
       <p className="over">
-        {root.count} samples{zoom.length > 0 && <button onClick={() => setZoom([])}>Show all</button>}
+        {of(root.count)}{zoom.length > 0 && <button onClick={() => setZoom([])}>Show all</button>}
       </p>
       <div className="flame" role="group" aria-label="Flame graph" style={{ height: rows * ROW }}>
         {drawn.map((each) => (
           <button
             key={each.path}
-            title={`${each.box.name} ${each.box.place}\n${each.box.count} samples, ${share(each.box.count)}; itself ${share(each.box.self)}`}
+            title={`${each.box.name} ${each.box.place}\n${of(each.box.count)}, ${share(each.box.count)}; itself ${share(each.box.self)}`}
             style={{
               left: `${each.left * 100}%`,
               width: `${each.width * 100}%`,
@@ -101,7 +102,7 @@ export function Flame({ profile, wanted }: { profile: Profile; wanted: string })
 }
 
 // Where the time went, functions with most of their own first.
-export function hottest(profile: Profile): { name: string; place: string; self: number; total: number }[] {
+export function hottest(profile: Pick<Profile, "stacks">): { name: string; place: string; self: number; total: number }[] {
   const found = new Map<string, { name: string; place: string; self: number; total: number }>();
   for (const stack of profile.stacks) {
     const seen = new Set<string>();

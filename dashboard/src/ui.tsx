@@ -45,11 +45,13 @@ export function Stat({ label, value, note }: { label: string; value: ReactNode; 
   );
 }
 
-const GOOD = ["ALIVE", "RUNNING", "CREATED", "SUCCEEDED", "FINISHED", "HEALTHY", "TERMINATED"];
+const GOOD = ["ALIVE", "CREATED", "SUCCEEDED", "FINISHED", "HEALTHY", "TERMINATED"];
 const BAD = ["DEAD", "FAILED", "ERROR", "UNHEALTHY", "DEPLOY_FAILED", "REMOVED"];
+const QUIET = ["INFO", "DEBUG"];
+const BUSY = ["RUNNING", "RUNNING_IN_RAY_GET", "RUNNING_IN_RAY_WAIT"];
 
 export function Badge({ state }: { state: string }) {
-  const kind = BAD.includes(state) ? "bad" : GOOD.includes(state) ? "good" : "other";
+  const kind = BAD.includes(state) ? "bad" : GOOD.includes(state) ? "good" : QUIET.includes(state) ? "quiet" : BUSY.includes(state) ? "busy" : "other";
   return <span className={`badge ${kind}`}>{state || "-"}</span>;
 }
 

@@ -53,7 +53,6 @@ problems.length = 0; // what the refused log-in left in the console
 
 await page.getByText("Latest jobs").waitFor();
 await page.getByText("CPU", { exact: true }).first().waitFor();
-await picture("overview");
 await visit("Jobs", "/jobs", JOB);
 await page.getByRole("link", { name: JOB }).click();
 await page.getByText("from the job").nth(1).waitFor();
@@ -97,13 +96,18 @@ await page.getByRole("row", { name: /spins/ }).first().click();
 await page.getByText("main thread").first().waitFor();
 await page.locator("ol.log b", { hasText: "burn" }).first().waitFor();
 await picture("stacks");
-await page.getByLabel("Seconds").selectOption("1");
+await page.getByLabel("CPU profile: seconds").selectOption("1");
 await page.getByRole("button", { name: "Record" }).click();
-const flame = page.getByRole("group", { name: "Flame graph" });
+const flame = page.getByRole("group", { name: "Flame graph" }).first();
 await flame.getByRole("button", { name: /burn/ }).first().waitFor();
 await picture("flame-graph");
 await flame.getByRole("button", { name: /burn/ }).first().click();
 await page.getByRole("button", { name: "Show all" }).click();
+await page.getByLabel("Memory profile: seconds").selectOption("1");
+await page.getByRole("button", { name: "Trace memory" }).click();
+await page.getByText(/peak .* at the end .* resident/).waitFor();
+await page.getByText("Memory profile").scrollIntoViewIfNeeded();
+await picture("memory-profile");
 await visit("Data", "/data", "MapBatches");
 await page.getByText("FINISHED").first().waitFor();
 await visit("Train", "/train", "accuracy");
@@ -127,6 +131,8 @@ await page.getByLabel("Search actors").fill("keep");
 await page.getByRole("cell", { name: "Keeper", exact: true }).first().waitFor();
 await page.getByRole("button", { name: "Class" }).click();
 await page.locator("th[aria-sort=ascending]").waitFor();
+
+await visit("Overview", "/", "Latest jobs"); // by now its charts show something
 
 // Dark colours stay chosen, and the keyboard reaches the navigation.
 await page.getByRole("button", { name: "Dark colours" }).click();

@@ -17,7 +17,7 @@ const lines = (curves: unknown): Line[] =>
     .map(([name, points]) => ({ name, points }))
     .sort((a, b) => rank(a.name) - rank(b.name));
 
-const FACTS_HIDDEN = ["curves", "workers", "status", "started_s", "updated_s", "run_id", "name", "trainer", "metrics"];
+const FACTS_HIDDEN = ["curves", "workers", "status", "started_s", "updated_s", "run_id", "name", "trainer", "metrics", "settings", "framework_versions", "history"];
 
 export function Train() {
   const { rows, error } = useRecords("train", "run:");

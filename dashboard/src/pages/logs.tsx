@@ -114,7 +114,7 @@ export function Logs({ file, node }: { file: string; node: string }) {
         <Card title="Search all logs">
           <div className="tools">
             <input type="search" placeholder="Search in every file of every node" aria-label="Search all logs" value={typed} onChange={(event) => setTyped(event.target.value)} />
-            {found.value && <span className="count">{found.value.matches.length}{found.value.complete ? "" : "+"} lines</span>}
+            {found.value && <span className="count">{found.value.matches.length}{found.value.complete ? "" : "+"} {found.value.matches.length === 1 ? "line" : "lines"}</span>}
           </div>
           <Problem text={found.error} />
           {found.value && (
