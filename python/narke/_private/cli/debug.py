@@ -22,6 +22,7 @@ __all__ = ["main"]
 
 _NAMESPACE = b"debugger"
 _CONNECT_S = 10.0
+_PROMPT_END = b") "  # of pdb's own and of those within it
 
 
 def main(words: list[str]) -> int:
@@ -175,11 +176,14 @@ def _enter(chosen: dict[str, Any], cluster: _Here | _Away) -> None:
 
 
 def _talk(link: socket.socket) -> None:
-    """Carry lines there and answers back until the other side hangs up or the input ends."""
+    """Carry lines there and answers back until the other side hangs up or the input ends.
+
+    A line leaves the input only when the debugger asks for one: those after the last are for who asks next.
+    """
     lines = _input()
-    with selectors.DefaultSelector() as ready:
+    with selectors.PollSelector() as ready:  # the input may be a file
         ready.register(link, selectors.EVENT_READ)
-        ready.register(lines, selectors.EVENT_READ)
+        end = b""
         while True:
             for key, _ in ready.select():
                 if key.fileobj is link:
@@ -187,10 +191,12 @@ def _talk(link: socket.socket) -> None:
                     if not data:
                         return
                     print(data.decode(errors="replace"), end="", flush=True)
+                    end = (end + data)[-len(_PROMPT_END) :]
+                    if end == _PROMPT_END and lines not in ready.get_map():
+                        ready.register(lines, selectors.EVENT_READ)
                     continue
-                line = lines.readline()
-                if line:
+                ready.unregister(lines)
+                if line := lines.readline():
                     link.sendall(line)
                 else:  # the program goes on
-                    ready.unregister(lines)
                     link.shutdown(socket.SHUT_WR)

@@ -23,8 +23,8 @@ class Relay:
     """The far end, an actor."""
 
     def __init__(self) -> None:
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        # Not asyncio's streams: those forget what has come when the other side resets the connection.
+        self._socket = socket.socket()
 
     async def open(self, host: str, port: int) -> None:
         """Connect.
@@ -32,21 +32,18 @@ class Relay:
         Raises:
             OSError: nobody listens there.
         """
-        self._reader, self._writer = await asyncio.open_connection(host, port)
+        self._socket.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(self._socket, (host, port))
 
     async def read(self) -> bytes:
         """What has come; b"" once the other side has closed."""
-        assert self._reader is not None
-        return await self._reader.read(_PIECE_BYTES)
+        return await asyncio.get_running_loop().sock_recv(self._socket, _PIECE_BYTES)
 
     async def write(self, data: bytes) -> None:
         """Send; nothing says that nothing more will come."""
-        assert self._writer is not None
         if not data:
-            self._writer.write_eof()
-            return
-        self._writer.write(data)
-        await self._writer.drain()
+            return self._socket.shutdown(socket.SHUT_WR)
+        await asyncio.get_running_loop().sock_sendall(self._socket, data)
 
 
 @contextlib.contextmanager
