@@ -348,9 +348,8 @@ def update_of_20_replicas(serve: Any, port: int) -> float:
         async def __call__(self, request: Any) -> str:
             return str(self.word)
 
-    made = (
-        Configured.options(version="1") if ENGINE == "narke" else Configured
-    )  # Ray finds versions by itself
+    # Ray finds versions by itself.
+    made = Configured.options(version="1") if ENGINE == "narke" else Configured
     serve.run(made.options(user_config={"word": "old"}).bind(), name="bench", route_prefix="/")
 
     def update(word: str) -> None:

@@ -135,7 +135,7 @@ bool generator_outcomes(Session& session, PyObject* generator, const worker::Inb
     if (!PyErr_Occurred()) PyErr_Format(PyExc_ValueError, "Task yielded %zu objects, but num_returns=%zu.", i, count);
     PyRef exception = take_exception();
     if (i == 0 || matches(exception.get(), *call.push)) {
-      PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
+      set_exception(std::move(exception));
       return false;
     }
     out->resize(count, exception_outcome(session, exception.get(), name_of(session, call)));
@@ -210,7 +210,7 @@ worker::ObjectPtr put_next(Session& session, PyObject* iterator, bool is_first, 
   if (is_first || !PyErr_ExceptionMatches(PyExc_Exception)) return {};
   PyRef exception = take_exception();
   if (!matches(exception.get(), *call.push)) return put_exception(session, exception.get(), call);
-  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.get())), exception.get());
+  set_exception(std::move(exception));
   return {};
 }
 

@@ -80,7 +80,7 @@ PyObject* fail(PyObject* self, PyObject* exception) {
   ExecTask* task = as_task(self);
   if (!PyExceptionInstance_Check(exception)) return PyErr_Format(PyExc_TypeError, "fail() takes an exception");
   drop_arguments(task);
-  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception)), exception);
+  set_exception(PyRef::borrow(exception));
   answer_exception(*task->session, *task->call);
   if (PyErr_Occurred()) return nullptr;
   Py_RETURN_NONE;

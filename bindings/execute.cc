@@ -290,8 +290,7 @@ void start_actor(Session& session, const InboundPtr& call) {
   session.engine->reply_started(*call, nullptr);
   Style style = style_of(spec);
   if (style == Style::kPlain) return;
-  PyRef limits = limits_of(spec);
-  bool good = style == Style::kThreaded ? call_helper("narke._private.threaded_actor", "start", limits.get())
+  bool good = style == Style::kThreaded ? call_helper("narke._private.threaded_actor", "start", limits_of(spec).get())
                                         : call_helper("narke._private.async_actor", "run", nullptr);
   if (!good) PyErr_Print();
   session.engine->leave();

@@ -40,7 +40,7 @@ PyObject* raise_error_value(PyObject* value) {
   PyObject* convert = attribute("narke._private.execution", "raise_error");
   if (convert == nullptr) return nullptr;
   PyRef raised = PyRef::steal(PyObject_CallOneArg(convert, error.get()));
-  if (raised) PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(raised.get())), raised.get());
+  if (raised) raise_instance(raised.get());
   return nullptr;
 }
 

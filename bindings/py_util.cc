@@ -27,6 +27,10 @@ void set_exception(PyRef exception) {
 #endif
 }
 
+void raise_instance(PyObject* exception) {
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception)), exception);
+}
+
 PyRef import_attribute(const char* module, const char* attribute) {
   PyRef imported = PyRef::steal(PyImport_ImportModule(module));
   if (!imported) return {};

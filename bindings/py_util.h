@@ -63,6 +63,8 @@ class GilRelease {
 PyRef take_exception();
 // Sets `exception` (an instance, reference taken over) as the current exception.
 void set_exception(PyRef exception);
+// As Python's `raise exception`: what is being handled becomes its context.
+void raise_instance(PyObject* exception);
 
 // module.attribute, or null with an exception set.
 PyRef import_attribute(const char* module, const char* attribute);

@@ -313,7 +313,7 @@ PyObject* raise(const char* kind, const std::string& message) {
   if (make == nullptr) return nullptr;
   PyRef error = PyRef::steal(
       PyObject_CallFunction(make, "ss#s", kind, message.data(), static_cast<Py_ssize_t>(message.size()), ""));
-  if (error) PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.get())), error.get());
+  if (error) raise_instance(error.get());
   return nullptr;
 }
 

@@ -7,6 +7,8 @@
 
 #include <unistd.h>
 
+#include "base/json_text.h"
+
 namespace narke {
 
 static int64_t positive_variable(const char* name, int64_t otherwise) {
@@ -40,24 +42,6 @@ static std::string stamp_of(int64_t epoch_ms) {
   const size_t size = std::strftime(out, sizeof(out), "%Y-%m-%dT%H:%M:%S", &utc);
   std::snprintf(out + size, sizeof(out) - size, ".%03dZ", static_cast<int>(epoch_ms % 1000));
   return out;
-}
-
-// A JSON string (RFC 8259, section 7); bytes beyond ASCII stay as they are.
-static std::string json_text(std::string_view text) {
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      char code[8];
-      std::snprintf(code, sizeof(code), "\\u%04x", c);
-      out += code;
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
 }
 
 std::string log_line(std::string_view component, std::string_view message, int64_t epoch_ms, bool as_json) {

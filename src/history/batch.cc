@@ -39,11 +39,8 @@ uint32_t BatchWriter::place_of(const Record& common) {
 void BatchWriter::add(const Record& record) {
   if (record.ended_us == 0 || !is_final(record.state)) return whole_.push_back(record);
   Record common = record;
-  Row row{.ended_us = record.ended_us,
-          .began_us = record.began_us,
-          .pushed_us = record.pushed_us,
-          .created_us = record.created_us,
-          .ready_us = record.ready_us};
+  Row row;
+  copy_times(row, record);
   std::memcpy(&row.number, record.task, sizeof(row.number));
   std::memset(common.task, 0, sizeof(row.number));
   common.created_us = common.ready_us = common.pushed_us = common.began_us = common.ended_us = 0;
@@ -95,11 +92,7 @@ bool Batch::decode(std::span<const uint8_t> bytes, Batch* out) {
 Record Batch::record_of(const Row& row) const {
   Record record = common_[row.place];
   std::memcpy(record.task, &row.number, sizeof(row.number));
-  record.ended_us = row.ended_us;
-  record.created_us = row.created_us;
-  record.ready_us = row.ready_us;
-  record.pushed_us = row.pushed_us;
-  record.began_us = row.began_us;
+  copy_times(record, row);
   return record;
 }
 

@@ -151,13 +151,8 @@ uint64_t Chunk::place_of(const TaskView& task) {
 }
 
 void Chunk::add(const TaskView& task) {
-  Row row{.place = place_of(task),
-          .ended_us = task.ended_us,
-          .began_us = task.began_us,
-          .pushed_us = task.pushed_us,
-          .created_us = task.created_us,
-          .ready_us = task.ready_us};
-  std::memcpy(&row.number, task.task.data(), sizeof(row.number));
+  Row row{.number = number_of(task.task), .place = place_of(task)};
+  copy_times(row, task);
   rows_.add(row);
 }
 
@@ -186,11 +181,7 @@ TaskView Chunk::view_of(const Row& row) const {
   view.placed = like.placed;
   view.name = &names_[like.name];
   view.failure = &failures_[like.failure];
-  view.ended_us = row.ended_us;
-  view.created_us = row.created_us;
-  view.ready_us = row.ready_us;
-  view.pushed_us = row.pushed_us;
-  view.began_us = row.began_us;
+  copy_times(view, row);
   view.attempt = like.attempt;
   view.kind = like.kind;
   view.state = like.state;

@@ -39,6 +39,12 @@ inline void clear(Record& record) {
   std::memset(static_cast<void*>(&record), 0xff, offsetof(Record, created_us));
   std::memset(&record.created_us, 0, sizeof(record) - offsetof(Record, created_us));
 }
+// The part of a task's id that its maker counts up.
+inline uint64_t number_of(const TaskId& task) {
+  uint64_t number;
+  std::memcpy(&number, task.data(), sizeof(number));
+  return number;
+}
 inline Record blank_record() {
   Record record;
   clear(record);

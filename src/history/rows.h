@@ -27,6 +27,13 @@ struct Row {
   int64_t ended_us = 0, began_us = 0, pushed_us = 0, created_us = 0, ready_us = 0;
 };
 
+// The five times, which rows, records and views all have by the same names.
+template <typename To, typename From>
+void copy_times(To& to, const From& from) {
+  to.created_us = from.created_us, to.ready_us = from.ready_us, to.pushed_us = from.pushed_us;
+  to.began_us = from.began_us, to.ended_us = from.ended_us;
+}
+
 class RowWriter {
  public:
   void add(const Row& row);

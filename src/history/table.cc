@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "history/rows.h"
+
 namespace narke::history {
 
 // ---- rows under way ----------------------------------------------------------------------------------------
@@ -20,11 +22,7 @@ TaskView TaskTable::view_of(const Record& record, const OriginPtr& origin, bool 
   view.placed = placed;
   view.name = &name;
   view.failure = &failure;
-  view.created_us = record.created_us;
-  view.ready_us = record.ready_us;
-  view.pushed_us = record.pushed_us;
-  view.began_us = record.began_us;
-  view.ended_us = record.ended_us;
+  copy_times(view, record);
   view.attempt = record.attempt;
   view.kind = record.kind;
   view.state = record.state;
@@ -46,12 +44,6 @@ void TaskTable::merge(Live& live, const OriginPtr& origin, const Record& record,
   (record.began_us != 0 ? live.runner : live.submitter) = origin;
   if (!live.name || record.began_us != 0) live.name = name;
   if (failure) live.failure = failure;
-}
-
-static uint64_t number_of(const TaskId& task) {
-  uint64_t number;
-  std::memcpy(&number, task.data(), sizeof(number));
-  return number;
 }
 
 void TaskTable::unindex(const Key& key, const Live& live) {

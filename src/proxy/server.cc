@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/json_text.h"
 #include "proxy/pickle_writer.h"
 #include "proxy/session.h"
 #include "proxy/target.h"
@@ -56,28 +57,13 @@ Result<int> listen_on(const addrinfo& where) {
   return error;
 }
 
-std::string json_text(std::string_view text) {
-  std::string out = "\"";
-  for (char c : to_utf8(text)) {
-    if (c == '"' || c == '\\') out.push_back('\\');
-    if (static_cast<unsigned char>(c) < 0x20) {
-      char escape[8];
-      std::snprintf(escape, sizeof(escape), "\\u%04x", c);
-      out += escape;
-    } else {
-      out.push_back(c);
-    }
-  }
-  return out + '"';
-}
-
 }  // namespace
 
 std::string routes_json(const Router& router) {
   std::string out = "{";
   for (const Route& route : router.routes()) {
     if (out.size() > 1) out += ", ";
-    out += json_text(route.prefix) + ": " + json_text(route.app);
+    out += json_text(to_utf8(route.prefix)) + ": " + json_text(to_utf8(route.app));
   }
   return out + "}";
 }

@@ -117,11 +117,6 @@ void TaskLog::put_parent(Record& record, const TaskId& parent) const {
   if (parent.is_nil()) put(record.parent + TaskId::kSize - JobId::kSize, job_);
 }
 
-static uint64_t number_of(const TaskId& task) {
-  uint64_t number;
-  std::memcpy(&number, task.data(), sizeof(number));
-  return number;
-}
 static bool same_maker(const TaskId& a, const TaskId& b) {
   return std::memcmp(a.data() + sizeof(uint64_t), b.data() + sizeof(uint64_t), TaskId::kSize - sizeof(uint64_t)) == 0;
 }
@@ -132,7 +127,7 @@ bool TaskLog::add_like_last(const Inbound& call, const TaskId& parent) {
   const bool is_like = last_.has_place && last_.attempt == call.push->attempt() && same_maker(call.task, last_.task) &&
                        parent == last_.parent && batch_.size() < kMostRecords;
   if (!is_like) return false;
-  history::Row row{.number = number_of(call.task),
+  history::Row row{.number = history::number_of(call.task),
                    .place = last_.place,
                    .ended_us = epoch_of(call.ended),
                    .began_us = epoch_of(call.began)};

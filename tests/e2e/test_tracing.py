@@ -103,6 +103,5 @@ def test_spans_follow_calls_from_process_to_process(tmp_path, monkeypatch, start
     assert worker["kind"] == "SpanKind.CONSUMER"
     assert worker["attributes"]["ray.remote"] == "task"
     assert len(worker["attributes"]["ray.worker_id"]) == 56
-    assert (
-        sum(span["name"].endswith("outer ray.remote") for span in spans_of(folder)) == 2
-    )  # none of the second cluster
+    # None of the second cluster.
+    assert sum(span["name"].endswith("outer ray.remote") for span in spans_of(folder)) == 2

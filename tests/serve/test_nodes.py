@@ -86,9 +86,8 @@ def test_a_node_gets_no_more_replicas_than_the_deployment_allows(cluster):
     _run(Bounded.options(num_replicas=3, max_replicas_per_node=1).bind(), name="bounded", _blocking=False)
     until(lambda: sorted(where("bounded").values()) == [1, 1])
     assert serve.status().applications["bounded"].status == "DEPLOYING"
-    serve.run(
-        Bounded.options(num_replicas=2).bind(), name="free", route_prefix="/free"
-    )  # another has its own bound
+    # Another has its own bound.
+    serve.run(Bounded.options(num_replicas=2).bind(), name="free", route_prefix="/free")
     assert not [name for name in ray.available_resources() if "implicit" in name]
     third = cluster.add_node(num_cpus=2)
     until(lambda: serve.status().applications["bounded"].status == "RUNNING")

@@ -26,14 +26,8 @@ __all__ = [
 MAX_PACKAGE_BYTES = 500 << 20
 MAX_REMOTE_BYTES = 8 << 30
 _MAX_UNPACKED_BYTES = 8 << 30
-_EPOCH = (
-    1980,
-    1,
-    1,
-    0,
-    0,
-    0,
-)  # the earliest time that a zip file can hold; the same content gives the same bytes
+# The earliest time that a zip file can hold; the same content gives the same bytes.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
 _LEFT_OUT = ".git,.venv,venv,__pycache__"
 
 

@@ -62,9 +62,8 @@ def deliver(token: int) -> None:
 
 
 def _dispatch() -> None:
-    from narke import (
-        _native,
-    )  # not session.native(): the session may have ended meanwhile, and that would begin one
+    # Not session.native(): the session may have ended meanwhile, and that would begin one.
+    from narke import _native
 
     for token in _native.take_ready():
         deliver(token)

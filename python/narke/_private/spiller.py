@@ -51,9 +51,8 @@ class _Spiller:
         """What came; nothing once the node has ended."""
         try:
             return self._link.recv(1 << 16)
-        except (
-            ConnectionResetError
-        ):  # it ended without reading all answers; what it said before is still to come
+        except ConnectionResetError:
+            # It ended without reading all answers; what it said before is still to come.
             return self._link.recv(1 << 16)
 
     def _take(self, line: str) -> None:

@@ -24,19 +24,14 @@ from narke.data.blocks import Block
 from narke.data.lazy import LazyBlock, Rows, of_table, unread
 from narke.data.near_names import unknown
 
-ONE_SIDED = (
-    "inner",
-    "left outer",
-    "left semi",
-    "left anti",
-)  # those that need not see all of the left side at once
+# Those that need not see all of the left side at once.
+ONE_SIDED = ("inner", "left outer", "left semi", "left anti")
 NOWHERE = -1
 LEAST_SPAN = 1 << 22
 SPAN = 8  # times as many places as rows that a table from number to row may have
 MOST_NUMBERS = 1 << 62
-GOLDEN = np.uint64(
-    0x9E3779B97F4A7C15
-)  # 2**64 over the golden ratio: multiplying by it spreads numbers over buckets
+# 2**64 over the golden ratio: multiplying by it spreads numbers over buckets.
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -85,9 +85,8 @@ class Uploads(Callback):
     def _work(self) -> None:
         while True:
             names = {self._wanted.get()}
-            time.sleep(
-                _LAG_S if None not in names else 0
-            )  # several that end together make one copy of the state
+            # Several that end together make one copy of the state.
+            time.sleep(_LAG_S if None not in names else 0)
             while not self._wanted.empty():
                 names.add(self._wanted.get())
             for name in sorted(filter(None, names)):

@@ -160,9 +160,8 @@ class JsonReader(Reader):
         if data.lstrip()[:1] == b"[":
             yield _from_json_text(data)
             return
-        block_size = max(
-            1 << 20, len(data) + 1
-        )  # a row that crosses the edge of a block is an error in Arrow
+        # A row that crosses the edge of a block is an error in Arrow.
+        block_size = max(1 << 20, len(data) + 1)
         args = {
             "read_options": arrow_json.ReadOptions(use_threads=False, block_size=block_size),
             **self._args,

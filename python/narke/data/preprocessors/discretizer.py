@@ -45,9 +45,8 @@ class _Discretizer(Columnwise):
         import pandas as pd
 
         kind = (self.dtypes or {}).get(name)
-        kind = (
-            kind if isinstance(kind, pd.CategoricalDtype) else None
-        )  # whole numbers are what there is without
+        # Whole numbers are what there is without.
+        kind = kind if isinstance(kind, pd.CategoricalDtype) else None
         cut = pd.cut(
             values,
             self._edges(name),

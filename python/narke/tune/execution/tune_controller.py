@@ -284,9 +284,8 @@ class TuneController:
 
     def _prepare_trials(self) -> None:
         """Let busy hosts know what comes next, where no result of the trials before can change it."""
-        far = isinstance(
-            self._search_alg, BasicVariantGenerator
-        )  # a searcher that learns hears of results first
+        # A searcher that learns hears of results first.
+        far = isinstance(self._search_alg, BasicVariantGenerator)
         while (trial := self.first_pending()) is not None and self._lets_run(trial):
             if self._beginning(trial) is not None or not self._shell().prepare(trial, far):
                 return
@@ -484,9 +483,8 @@ class TuneController:
 
     def _end(self, trial: Trial, result: dict, duplicate: bool, is_free: bool) -> None:
         flat = flattened(result)
-        saves = (
-            trial.checkpoint_at_end or trial.should_checkpoint()
-        )  # also of the last result, as of those before
+        # Also of the last result, as of those before.
+        saves = trial.checkpoint_at_end or trial.should_checkpoint()
         if saves and not duplicate and not is_free and trial.trial_id in self._running:
             self._stop_after_save.add(trial.trial_id)
             self._shell().save(trial)

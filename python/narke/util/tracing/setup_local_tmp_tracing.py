@@ -23,9 +23,8 @@ def setup_tracing() -> None:
         raise ImportError("this tracing hook needs OpenTelemetry: `pip install opentelemetry-sdk`") from error
     folder = os.path.join(tempfile.gettempdir(), "spans")
     os.makedirs(folder, exist_ok=True)
-    out = open(
-        os.path.join(folder, f"{os.getpid()}.json"), "a", encoding="utf-8"
-    )  # open as long as the process
+    # Open as long as the process.
+    out = open(os.path.join(folder, f"{os.getpid()}.json"), "a", encoding="utf-8")
     trace.set_tracer_provider(TracerProvider())
     provider: Any = trace.get_tracer_provider()
     provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter(out=out)))
