@@ -82,6 +82,7 @@ class Reactor {
   void dispatch();
   // Flushes every connection with unsent frames.
   void flush_all();
+  bool has_unsent() const { return !dirty_.empty(); }
   // Ends a wait() of another thread. Any thread.
   void wake();
 

@@ -294,8 +294,12 @@ class Engine final : public Links,
   void send_blocked(bool blocked);
 
   void after_submission();
+  static std::vector<ObjectPtr> count_unready(Task& task);
+  void await(const TaskPtr& task, const std::vector<ObjectPtr>& unready);
   void resolve(const TaskPtr& task);
+  bool send_promotion(const NodeId& where, const std::vector<ObjectId>& ids, const std::vector<NodeId>& lost_at);
   void dispatch_task(TaskPtr task);
+  void fail_for_argument(TaskPtr task, ValuePtr error);
   // An actor's call waits its turn, and for its references.
   void queue_call(Actor& actor, TaskPtr task);
   NodeId nearest(const Task& task);
@@ -312,13 +316,18 @@ class Engine final : public Links,
   void end_raw(Task& task, bool is_error, rpc::Bytes value);
   void finish_raw(Task& task, const wire::TaskReply& reply, rpc::Bytes raw);
   void send_ack(Task& task, uint64_t consumed, bool stop);
-  bool keep_lineage(Task& task);
   void settled(Task& task);
   void maybe_end_actor(Actor& actor);
   void on_stream_item(rpc::Connection& link, const rpc::Frame& frame);
   void add_stream_item(Task& task, ObjectPtr item);
   void drop_surplus_item(const ObjectId& id, const ObjectPtr& known, const wire::Result& result, const NodeId& node);
   void keep_lineage_of(Task& task, Object& object);
+  void settle_lineage(Task& task);
+  void remember(Task& task);
+  void recall(Task& task);
+  void forget_how(Task& task);
+  std::vector<ObjectPtr> recover_one(Object& object);
+  std::pair<const char*, const char*> why_not_again(const Object& object, const Task* task);
   void wake_stream(Task& task);
   void ack_stream(Task& task, bool stop);
   void on_cancel(rpc::Connection& link, const rpc::Frame& frame);
@@ -390,6 +399,10 @@ class Engine final : public Links,
   Executor executor_;
   TaskLog task_log_;
   const bool records_events_ = records_events();
+  std::deque<TaskPtr> unneeded_;  // nothing that they made needs them any more
+  std::deque<std::pair<TaskPtr, ValuePtr>> failing_;
+  std::map<uint64_t, Task*> remembering_;  // ended tasks that may run again, the oldest first
+  uint64_t last_remembering_ = 0;
   std::vector<TaskPtr> waiting_;  // for references, since the last batch of task events
 
   std::map<rpc::Connection*, std::unique_ptr<Peer>> links_;

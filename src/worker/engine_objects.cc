@@ -225,7 +225,7 @@ void Engine::drop_use(Object& object) {
     if (object.uses.compare_exchange_weak(uses, uses - 1, std::memory_order_acq_rel)) return;
   Lock held = lock();
   objects_.drop_use(object);
-  if (leader_ == Leader::kThread || polled_) flush_if_needed();
+  if (reactor_.has_unsent()) flush_if_needed();  // other nodes may have to give space back
 }
 
 void Engine::add_token(uint64_t token) {
@@ -315,30 +315,25 @@ void Engine::on_pulled(const rpc::Frame& frame) {
   found->second.why = pulled->message() == nullptr ? "it could not be had" : pulled->message()->str();
 }
 
-void Engine::promote(const NodeId& where, const std::vector<ObjectId>& ids) {
-  rpc::ConnectionPtr link = node();
-  if (!link) return;
-  flatbuffers::FlatBufferBuilder b(256);
-  std::vector<wire::ObjectId> wire_ids;
-  for (const ObjectId& id : ids) wire_ids.push_back(id.to_wire<wire::ObjectId>());
-  auto packed = b.CreateVectorOfStructs(wire_ids);
-  auto wire_node = where.to_wire<wire::NodeId>();
-  b.Finish(wire::CreatePromoteObjects(b, packed, &wire_node));
-  link->send(wire::MessageType::PromoteObjects, 0, b);
-  if (!dispatching_) link->flush();
-}
+void Engine::promote(const NodeId& where, const std::vector<ObjectId>& ids) { send_promotion(where, ids, {}); }
 
 bool Engine::seek_spilled(const ObjectId& id, const std::vector<NodeId>& lost_at) {
+  return send_promotion(self_.node, {id}, lost_at);
+}
+
+// With nodes that were lost, it is looked for among what they have spilled. False: the node is gone.
+bool Engine::send_promotion(const NodeId& where, const std::vector<ObjectId>& ids, const std::vector<NodeId>& lost_at) {
   rpc::ConnectionPtr link = node();
   if (!link) return false;
   flatbuffers::FlatBufferBuilder b(256);
-  auto wire_id = id.to_wire<wire::ObjectId>();
-  auto self = self_.node.to_wire<wire::NodeId>();
+  std::vector<wire::ObjectId> wire_ids;
+  for (const ObjectId& id : ids) wire_ids.push_back(id.to_wire<wire::ObjectId>());
   std::vector<wire::NodeId> nodes;
   for (const NodeId& node : lost_at) nodes.push_back(node.to_wire<wire::NodeId>());
-  auto ids = b.CreateVectorOfStructs(&wire_id, 1);
-  auto packed = b.CreateVectorOfStructs(nodes);
-  b.Finish(wire::CreatePromoteObjects(b, ids, &self, packed));
+  auto packed = b.CreateVectorOfStructs(wire_ids);
+  auto packed_lost = nodes.empty() ? 0 : b.CreateVectorOfStructs(nodes);
+  auto wire_node = where.to_wire<wire::NodeId>();
+  b.Finish(wire::CreatePromoteObjects(b, packed, &wire_node, packed_lost));
   link->send(wire::MessageType::PromoteObjects, 0, b);
   if (!dispatching_) link->flush();
   return true;
@@ -355,45 +350,6 @@ void Engine::send(wire::MessageType type, const flatbuffers::FlatBufferBuilder& 
     link->send(type, 0, table);
     link->flush();
   }
-}
-
-void Engine::give_up(Object& object, const char* kind, const std::string& why) {
-  objects_.set_value(object,
-                     make_failure(kind, "the object's value is gone from the store and " + why, object.id.hex()),
-                     ObjectState::kError);
-}
-
-void Engine::recover(Object& object) {
-  Task* task = object.find_extra() == nullptr ? nullptr : object.find_extra()->task.get();
-  if (task == nullptr && (index_of(object.id) & kPutBit) != 0)
-    return give_up(object, "ObjectLostError", "it was made by put(), which can't be repeated");
-  if (task == nullptr)
-    return give_up(object, "ObjectReconstructionFailedError",
-                   "the call that made it may not be repeated (max_retries of a task; max_task_retries of an actor, "
-                   "whose calls with large arguments are not repeated)");
-  if (task->retries_left == 0)
-    return give_up(object, "ObjectReconstructionFailedError", "the task that made it may not run again (max_retries)");
-  Actor* actor = task->actor_id.is_nil() ? nullptr : actors_.find(task->actor_id);
-  if (!task->actor_id.is_nil() && (actor == nullptr || actor->state == wire::ActorState::Dead))
-    return give_up(object, "ObjectReconstructionFailedError", "the actor that made it is dead");
-  if (task->stream) task->stream->lost.emplace_back(&object);
-  if (task->state != Task::State::kDone) return;
-  if (task->stream) {
-    std::vector<ObjectPtr>& lost = task->stream->lost;
-    task->stream->remade.insert(task->stream->remade.end(), lost.begin(), lost.end());
-    lost.clear();
-    open_stream(*task);
-  }
-  if (task->retries_left > 0) --task->retries_left;
-  ++task->attempt;
-  task->actor = actor;
-  if (actor != nullptr) return queue_call(*actor, TaskPtr(task));
-  task->state = Task::State::kWaiting;
-  resolve(task);
-}
-
-void Engine::drop_lineage(TaskPtr task) {
-  if (--task->lineage_holders == 0 && task->state == Task::State::kDone) unpin(*task);
 }
 
 }  // namespace narke::worker

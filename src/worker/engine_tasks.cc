@@ -66,51 +66,44 @@ TaskPtr Engine::new_task(CallSpecPtr spec, size_t return_count) {
   return task;
 }
 
-void Engine::pin(Task& task) {
-  task.args_pinned = true;
+// The references among its arguments that it waits for; it knows their number before any of them can become ready.
+std::vector<ObjectPtr> Engine::count_unready(Task& task) {
+  std::vector<ObjectPtr> unready;
   for (Arg& arg : task.args)
-    if (arg.ref) Objects::add_use(*arg.ref);
-  for (ObjectPtr& ref : task.nested) Objects::add_use(*ref);
+    if (arg.ref && !arg.ref->is_ready()) unready.push_back(arg.ref);
+  task.unresolved = static_cast<int>(unready.size());
+  return unready;
 }
 
-void Engine::unpin(Task& task) {
-  if (!task.args_pinned) return;
-  task.args_pinned = false;
-  for (Arg& arg : task.args)
-    if (arg.ref) objects_.drop_use(*arg.ref);
-  for (ObjectPtr& ref : task.nested) objects_.drop_use(*ref);
+// REQUIRES: `unready`, not empty, is what was counted.
+void Engine::await(const TaskPtr& task, const std::vector<ObjectPtr>& unready) {
+  auto* dependent = new Dependent;
+  dependent->engine = this;
+  dependent->task = task;
+  for (const ObjectPtr& object : unready) objects_.listen(*object, dependent);
 }
 
 void Engine::resolve(const TaskPtr& task) {
-  Dependent* dependent = nullptr;
-  for (Arg& arg : task->args) {
-    if (!arg.ref || arg.ref->is_ready()) continue;
-    if (dependent == nullptr) {
-      dependent = new Dependent;
-      dependent->engine = this;
-      dependent->task = task;
-      task->unresolved = 1;  // held until all are counted
-    }
-    ++task->unresolved;
-    objects_.listen(*arg.ref, dependent);
-  }
-  if (dependent == nullptr) return dispatch_task(task);
-  if (task->unresolved == 1) {
-    task->unresolved = 0;
-    delete dependent;
-    return dispatch_task(task);
-  }
-  --task->unresolved;
+  const std::vector<ObjectPtr> unready = count_unready(*task);
+  if (unready.empty()) return dispatch_task(task);
   waiting_.push_back(task);
+  await(task, unready);
 }
 
 void Engine::dispatch_task(TaskPtr task) {
   if (task->cancelled) return fail(*task, make_failure("TaskCancelledError", "the task was cancelled", task->id.hex()));
   if (task->unresolved == 0 && !task->args.empty()) task->ready_us = coarse_epoch_us();
-  if (Object* failed = failed_argument(*task)) return fail(*task, failed->value);
+  if (Object* failed = failed_argument(*task)) return fail_for_argument(std::move(task), failed->value);
   if (!task->args.empty() && has_neighbours()) task->near = nearest(*task);
   submitter_.enqueue(std::move(task));
   arm_idle_timer();
+}
+
+// A long chain of tasks fails link by link here, not one within the other.
+void Engine::fail_for_argument(TaskPtr task, ValuePtr error) {
+  failing_.emplace_back(std::move(task), std::move(error));
+  if (failing_.size() > 1) return;
+  for (; !failing_.empty(); failing_.pop_front()) fail(*failing_.front().first, failing_.front().second);
 }
 
 // The node whose store has most of the bytes that the task reads, if that is worth a thought.
@@ -179,16 +172,10 @@ Engine::SubmitResult Engine::submit_call(const ActorId& id, TaskPtr task, int ma
 
 void Engine::queue_call(Actor& actor, TaskPtr task) {
   task->state = Task::State::kQueued;
-  std::vector<ObjectPtr> pending;
-  for (Arg& arg : task->args)
-    if (arg.ref && !arg.ref->is_ready()) pending.push_back(arg.ref);
-  if (pending.empty()) return actors_.submit(actor, std::move(task));
-  auto* dependent = new Dependent;
-  dependent->engine = this;
-  dependent->task = task;
-  task->unresolved = static_cast<int>(pending.size());
+  const std::vector<ObjectPtr> unready = count_unready(*task);
+  if (unready.empty()) return actors_.submit(actor, std::move(task));
   actors_.submit(actor, task);
-  for (ObjectPtr& object : pending) objects_.listen(*object, dependent);
+  await(task, unready);
 }
 
 // ---- replies ----
@@ -230,24 +217,6 @@ void Engine::on_task_reply(rpc::Connection& link, const rpc::Frame& frame) {
   if (Actor* actor = actors_.find(actor_id)) maybe_end_actor(*actor);
 }
 
-bool Engine::keep_lineage(Task& task) { return task.lineage_holders > 0 && task.retries_left != 0; }
-
-// A call that might have to wait for a lost object while it holds up the actor, which may be the one to make that.
-static bool reads_stored(const Task& task) {
-  const auto is_stored = [](const ObjectPtr& ref) { return ref && ref->state.load() == ObjectState::kStore; };
-  return std::any_of(task.args.begin(), task.args.end(), [&](const Arg& arg) { return is_stored(arg.ref); }) ||
-         std::any_of(task.nested.begin(), task.nested.end(), is_stored);
-}
-
-// A value in a store may be lost, and is then made again by its task, or by its actor if the call needs no other
-// such value.
-void Engine::keep_lineage_of(Task& task, Object& object) {
-  if (task.actor != nullptr && reads_stored(task)) return;
-  if (task.retries_left == 0 || object.uses.load() == 0 || object.extra().task) return;
-  object.extra().task = TaskPtr(&task);
-  ++task.lineage_holders;
-}
-
 void Engine::settled(Task& task) {
   task.state = Task::State::kDone;
   for (size_t i = 0; i < task.return_count(); ++i) {
@@ -255,7 +224,7 @@ void Engine::settled(Task& task) {
     object.producer = nullptr;
     if (object.uses.load(std::memory_order_relaxed) == 0) objects_.maybe_release(object);
   }
-  if (!keep_lineage(task)) unpin(task);
+  settle_lineage(task);
   if (task.stream) settle_lost_items(task);
 }
 

@@ -111,6 +111,8 @@ class Object {
     Ptr<Task> task;       // lineage: how to make the value again
     bool is_actor = false;  // stands for an actor's handle: released = the actor is out of scope
     bool lost = false;      // being made again
+    bool gone = false;      // owned: nobody uses the value, and it was given up; its task can make it again
+    int remembered = 0;     // owned: ended tasks that would need it to run again
     int lent_again = 0;     // borrowed: how often the owner counts this program beyond the first time
     std::string call_site;  // where the reference was made, if that is recorded
   };
@@ -118,6 +120,7 @@ class Object {
   bool is_ready() const { return state.load(std::memory_order_acquire) != ObjectState::kPending; }
   Extra& extra();
   Extra* find_extra() { return extra_.get(); }
+  const Extra* find_extra() const { return extra_.get(); }
 
   void ref() { refs_.fetch_add(1, std::memory_order_relaxed); }
   void unref();

@@ -105,7 +105,10 @@ ObjectPtr Objects::add_received(const ObjectId& id, const Address& owner) {
 }
 
 ObjectPtr Objects::receive(const ObjectId& id, const Address& owner, bool covered) {
-  if (ObjectPtr known = find(id)) return known;
+  if (ObjectPtr known = find(id)) {
+    come_back(*known);
+    return known;
+  }
   ObjectPtr object = add_received(id, owner);
   if (object->owned) return object;
   if (covered) {
@@ -132,7 +135,56 @@ void Objects::maybe_release(Object& object) {
   if (object.uses.load(std::memory_order_relaxed) > 0) return;
   Object::Extra* extra = object.find_extra();
   if (object.owned && extra != nullptr && !extra->borrowers.empty()) return;
+  if (extra != nullptr && extra->remembered > 0) return give_value_up(object);
   release(object);
+}
+
+// Whether nothing but the making is needed: an actor may be dead when its turn comes.
+bool Objects::can_be_remade(const Object& object) {
+  const Object::Extra* extra = object.find_extra();
+  if (!object.owned || extra == nullptr || !extra->task || object.state.load() != ObjectState::kStore) return false;
+  return extra->task->retries_left != 0 && extra->task->actor_id.is_nil();
+}
+
+void Objects::remember(Object& object) {
+  ++object.extra().remembered;
+  add_to_table(object);
+  drop_use(object);
+}
+
+void Objects::recall(Object& object) {
+  add_use(object);
+  --object.extra().remembered;
+}
+
+void Objects::give_value_up(Object& object) {
+  if (!can_be_remade(object)) return;
+  Object::Extra& extra = object.extra();
+  object.state.store(ObjectState::kPending, std::memory_order_release);
+  extra.gone = true;
+  erase_stored(object);
+  extra.node = NodeId();
+  extra.copies.clear();
+  extra.lost_at.clear();
+  extra.has_moved = false;
+  release_contained(object);
+}
+
+bool Objects::begin_remaking(Object& object) {
+  Object::Extra* extra = object.find_extra();
+  return extra != nullptr && std::exchange(extra->gone, false);
+}
+
+// Somebody who was not counted asks after all for what was given up.
+void Objects::come_back(Object& object) {
+  if (begin_remaking(object)) out_.recover(object);
+}
+
+void Objects::erase_stored(Object& object) {
+  const Object::Extra* extra = object.find_extra();
+  out_.erase_stored(object.id, node_of(object), object.escaped);
+  if (extra == nullptr || !extra->has_moved) return;
+  for (const NodeId& node : extra->copies) out_.erase_stored(object.id, node, true);
 }
 
 void Objects::release(Object& object) {
@@ -144,9 +196,7 @@ void Objects::release(Object& object) {
   } else if (extra != nullptr && extra->is_actor) {
     out_.actor_out_of_scope(object.id);
   } else if (object.state.load(std::memory_order_relaxed) == ObjectState::kStore) {
-    out_.erase_stored(object.id, node_of(object), object.escaped);
-    if (extra != nullptr && extra->has_moved)
-      for (const NodeId& node : extra->copies) out_.erase_stored(object.id, node, true);
+    erase_stored(object);
   }
   if (extra != nullptr) {
     release_contained(object);
@@ -301,7 +351,7 @@ void Objects::became_ready(Object& object) {
   out_.became_ready();
   Object::Extra* extra = object.find_extra();
   if (extra == nullptr) return;
-  extra->lost = false;
+  extra->lost = extra->gone = false;
   std::vector<ReadyListener*> listeners = std::move(extra->listeners);
   extra->listeners.clear();
   for (ReadyListener* listener : listeners) listener->on_ready(object);
@@ -508,6 +558,7 @@ void Objects::on_get_object(rpc::Connection& from, const rpc::Frame& frame) {
     if (same && (node != links_.self().node || !out_.is_stored(id))) on_lost(*object);
   }
   if (object->is_ready()) return reply(from, frame.call_id, *object);
+  come_back(*object);
   auto* waiting = new Request;
   waiting->objects = this;
   waiting->from = from.peer();

@@ -62,8 +62,15 @@ class Objects {
     if (object.uses.fetch_add(1, std::memory_order_relaxed) == 0) object.ref();
   }
   void drop_use(Object& object);
-  // Gives the object up if nothing holds it.
+  // Gives the object up if nothing holds it, or its value alone if it may be needed and can be made again.
   void maybe_release(Object& object);
+  static bool can_be_remade(const Object& object);
+  // A use becomes a memory: the value may go.
+  void remember(Object& object);
+  // The reverse.
+  void recall(Object& object);
+  // Whether its value had gone. From now on it is awaited; recover() follows.
+  static bool begin_remaking(Object& object);
   void add_to_table(Object& object);
 
   // ---- becoming ready ----
@@ -141,6 +148,9 @@ class Objects {
   void remove_from_table(Object& object);
   void release(Object& object);
   void release_contained(Object& object);
+  void give_value_up(Object& object);
+  void erase_stored(Object& object);
+  void come_back(Object& object);
   void became_ready(Object& object);
   void reply(rpc::Connection& to, uint32_t call_id, Object& object);
   void reply_missing(rpc::Connection& to, uint32_t call_id, const ObjectId& id);

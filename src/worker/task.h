@@ -111,6 +111,9 @@ struct Task {
   bool told = false;               // the node was told of its present state
   bool told_once = false;          // of any state: it must be told of the end
   int lineage_holders = 0;         // stored returns that may need the task again
+  bool forgotten = false;          // too many others came after it: it may not run again
+  uint64_t remembering = 0;        // its number among those that remember
+  std::vector<ObjectPtr> remembered;  // ended: arguments that are made again if it is to run again
 
   // Streaming: items in order, as they arrive.
   struct Stream {
