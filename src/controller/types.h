@@ -43,7 +43,7 @@ struct ActorSpec {
   JobId job;
   Address owner;
   std::string name, name_space, class_name, runtime_env, methods;
-  bool detached = false, get_if_exists = false, capture = false;
+  bool detached = false, get_if_exists = false, capture = false, out_of_order = false;
   int max_restarts = 0, max_task_retries = 0;
   sched::ResourceSet placement, running;
   PgId pg;

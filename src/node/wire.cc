@@ -194,6 +194,7 @@ controller::ActorSpec actor_spec_of(const wire::ActorSpec& spec) {
   out.detached = spec.detached();
   out.get_if_exists = spec.get_if_exists();
   out.capture = spec.capture();
+  out.out_of_order = spec.out_of_order();
   out.max_restarts = spec.max_restarts();
   out.max_task_retries = spec.max_task_retries();
   out.placement = resources_of(spec.placement_resources());
@@ -244,6 +245,7 @@ void pack_actor_update(Builder& builder, const controller::Actor& actor) {
   update.add_max_task_retries(actor.spec.max_task_retries);
   update.add_class_name(class_name);
   update.add_pid(actor.pid);
+  update.add_out_of_order(actor.spec.out_of_order);
   builder.Finish(update.Finish());
 }
 

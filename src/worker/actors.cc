@@ -148,6 +148,7 @@ void Actors::on_update(const rpc::Frame& frame) {
   ActorPtr alive = hold(*known);
   Actor& actor = *known;
   if (update->class_name() != nullptr) actor.class_name = update->class_name()->str();
+  actor.out_of_order |= update->out_of_order();
   switch (update->state()) {
     case wire::ActorState::Alive: {
       if (update->incarnation() <= actor.incarnation) return;

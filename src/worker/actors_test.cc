@@ -141,6 +141,19 @@ TEST_F(ActorsTest, without_order_ready_calls_overtake) {
   EXPECT_THAT(pushed(), ElementsAre(1));
 }
 
+TEST_F(ActorsTest, a_handle_from_elsewhere_learns_that_calls_may_overtake) {
+  flatbuffers::FlatBufferBuilder b;
+  auto address = address_of(kWorker).to_wire(b);
+  auto id = id_.to_wire<wire::ActorId>();
+  b.Finish(wire::CreateActorUpdate(b, &id, State::Alive, 0, address, Cause::None, 0, 0, 0, 17, true));
+  actors_.on_update(Mail::make(wire::MessageType::ActorUpdate, 0, b).frame());
+  TaskPtr first = submit_unresolved(1);
+  submit(2);
+  EXPECT_THAT(pushed(), ElementsAre(2));
+  resolve(first);
+  EXPECT_THAT(pushed(), ElementsAre(1));
+}
+
 TEST_F(ActorsTest, a_failed_argument_fails_the_call_alone) {
   update(State::Alive);
   TaskPtr task = call(1);

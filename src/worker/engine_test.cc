@@ -4,39 +4,23 @@
 #include <thread>
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <poll.h>
 
-#include "worker/testing/fake_node.h"
-#include "worker/testing/fake_objects.h"
+#include "worker/testing/engines.h"
 
 namespace narke::worker {
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using testing::ActorEngines;
+using testing::EngineTest;
 using testing::FakeNode;
 using ::testing::HasSubstr;
+using testing::soon;
 using testing::text_of;
+using testing::TwoEngines;
 using testing::value_of;
-
-// Far more than anything here takes: a failure ends, a slow machine does not fail.
-Deadline soon() { return Clock::now() + seconds(30); }
-
-class EngineTest : public ::testing::Test {
- protected:
-  std::unique_ptr<Engine> connect(wire::ProgramKind kind = wire::ProgramKind::Driver) {
-    EngineConfig config;
-    config.kind = kind;
-    config.node_socket = node_.path();
-    config.token = FakeNode::token();
-    Result<std::unique_ptr<Engine>> engine = Engine::connect(config);
-    EXPECT_TRUE(engine.ok()) << engine.error().message;
-    return std::move(engine).value();
-  }
-
-  FakeNode node_;
-};
 
 // ---- a program alone ----
 
@@ -304,91 +288,6 @@ TEST_F(EngineTest, everything_pending_ends_when_the_node_is_lost) {
 
 // ---- two programs ----
 
-class TwoEngines : public EngineTest {
- protected:
-  void SetUp() override {
-    driver_ = connect();
-    worker_ = connect(wire::ProgramKind::Worker);
-    node_.lend(worker_->self());
-    runner_ = std::thread([this] { run_calls(); });
-    spec_ = new CallSpec;
-    spec_->name = "echo";
-    spec_->function = new Function(testing::numbered<FunctionId>(1), "pickled", "echo");
-    spec_->max_retries = 3;
-    LeaseShape shape;
-    shape.resources = {{"CPU", 10'000}};
-    Lock held = driver_->lock();
-    spec_->lease_class = driver_->submitter().lease_class(shape);
-  }
-  void TearDown() override {
-    worker_->leave();
-    runner_.join();
-    driver_->disconnect(seconds(30));
-    worker_->disconnect(seconds(30));
-    spec_ = {};
-    driver_.reset(), worker_.reset();
-  }
-
-  // The worker answers every call with its argument, or with an error when that begins with '!'.
-  void run_calls() {
-    while (true) {
-      while (is_held_) std::this_thread::yield();
-      Waited waited;
-      InboundPtr call = worker_->next_call("", kNoDeadline, &waited);
-      if (!call) return;
-      ++begun_;
-      while (is_kept_) std::this_thread::yield();
-      Outcome outcome;
-      outcome.bytes.assign(call->raw.begin(), call->raw.end());
-      ++answered_;
-      if (!outcome.bytes.empty() && outcome.bytes[0] == '!') outcome.kind = wire::ResultKind::Error;
-      Lock held = worker_->lock();
-      worker_->executor().reply(
-          *call, outcome.kind == wire::ResultKind::Error ? wire::TaskStatus::Failed : wire::TaskStatus::Done,
-          {outcome});
-    }
-  }
-
-  // Returns the result with one use.
-  ObjectPtr submit(const std::string& argument) {
-    TaskPtr task = driver_->new_task(spec_, 1);
-    task->values.append(argument.data(), argument.size());
-    task->args.push_back({static_cast<uint32_t>(argument.size()), {}, ""});
-    return submit(task);
-  }
-  ObjectPtr submit_on(const ObjectPtr& reference) {
-    TaskPtr task = driver_->new_task(spec_, 1);
-    task->args.push_back({0, reference, ""});
-    return submit(task);
-  }
-  ObjectPtr submit(TaskPtr task) {
-    ObjectPtr result = task->first_return;
-    Objects::add_use(*result);
-    driver_->submit(std::move(task));
-    return result;
-  }
-  std::string get(const ObjectPtr& object) {
-    if (driver_->wait_ready(*object, soon()) != Waited::kReady) return "(not ready)";
-    std::string text = text_of(object->value);
-    driver_->drop_use(*object);
-    return text;
-  }
-
-  bool until_answered(int calls) {
-    const Deadline limit = soon();
-    while (answered_ < calls && Clock::now() < limit) std::this_thread::yield();
-    return answered_ >= calls;
-  }
-
-  std::unique_ptr<Engine> driver_, worker_;
-  std::atomic<int> answered_ = 0;
-  std::atomic<int> begun_ = 0;
-  std::atomic<bool> is_held_ = false;  // no further call is begun
-  std::atomic<bool> is_kept_ = false;  // the call that has begun is not answered
-  std::thread runner_;
-  CallSpecPtr spec_;
-};
-
 TEST_F(TwoEngines, a_task_is_answered) { EXPECT_EQ(get(submit("hello")), "hello"); }
 
 TEST_F(TwoEngines, the_node_is_told_what_became_of_a_task) {
@@ -567,42 +466,6 @@ TEST_F(TwoEngines, an_owner_learns_of_a_borrowers_death_that_it_never_met) {
 
 // ---- actors ----
 
-class ActorEngines : public TwoEngines {
- protected:
-  void SetUp() override {
-    TwoEngines::SetUp();
-    flatbuffers::FlatBufferBuilder b;
-    b.Finish(wire::CreateCreateActor(b));
-    id_ = driver_->new_actor_id();
-    driver_->create_actor(id_, b, {}, false, false, {}, false);
-    Lock held = driver_->lock();
-    handle_ = driver_->actors().find(id_)->handle;
-    method_ = new CallSpec;
-    method_->method = "m";
-  }
-  void update(wire::ActorState state) {
-    flatbuffers::FlatBufferBuilder b;
-    auto address = worker_->self().to_wire(b);
-    auto wire_id = id_.to_wire<wire::ActorId>();
-    b.Finish(wire::CreateActorUpdate(b, &wire_id, state, 0, address));
-    node_.send(wire::MessageType::ActorUpdate, b);
-  }
-  ObjectPtr call(const std::string& argument, std::vector<ObjectPtr> nested = {}) {
-    TaskPtr task = driver_->new_task(method_, 1);
-    task->values.append(argument.data(), argument.size());
-    task->args.push_back({static_cast<uint32_t>(argument.size()), {}, ""});
-    task->nested = std::move(nested);
-    ObjectPtr result = task->first_return;
-    Objects::add_use(*result);
-    EXPECT_TRUE(driver_->submit_call(id_, task, -1).ok);
-    return result;
-  }
-
-  ActorId id_;
-  ObjectPtr handle_;
-  CallSpecPtr method_;
-};
-
 TEST_F(ActorEngines, calls_wait_for_the_actor_and_are_answered_in_order) {
   std::vector<ObjectPtr> results;
   for (int i = 0; i < 20; ++i) results.push_back(call(std::to_string(i)));
@@ -659,63 +522,6 @@ TEST_F(ActorEngines, pending_calls_are_bounded) {
   driver_->drop_use(*handle_);
 }
 
-// ---- raw calls ----
-
-struct Heard : RawSink {
-  void on_item(rpc::Bytes value) override { items.emplace_back(value.begin(), value.end()); }
-  void on_end(bool error, rpc::Bytes value) override {
-    is_error = error;
-    result.assign(value.begin(), value.end());
-    ended = true;
-  }
-  std::vector<std::string> items;
-  std::string result;
-  bool is_error = false, ended = false;
-};
-
-class RawCalls : public ActorEngines {
- protected:
-  TaskPtr call_raw(const std::string& argument, Heard& heard) {
-    rpc::Bytes bytes(reinterpret_cast<const uint8_t*>(argument.data()), argument.size());
-    TaskPtr task = driver_->submit_raw(id_, method_, {&bytes, 1}, heard);
-    driver_->flush();
-    return task;
-  }
-  void await(Heard& heard) {
-    Lock held = driver_->lock();
-    EXPECT_EQ(driver_->wait(held, [&] { return heard.ended; }, soon()), Waited::kReady);
-  }
-};
-
-TEST_F(RawCalls, are_answered_with_bytes) {
-  Heard before, after;
-  call_raw("early", before);
-  update(wire::ActorState::Alive);
-  await(before);
-  call_raw("late", after);
-  await(after);
-  EXPECT_EQ(before.result, "early");
-  EXPECT_EQ(after.result, "late");
-  EXPECT_FALSE(after.is_error);
-  driver_->drop_use(*handle_);
-}
-
-TEST_F(RawCalls, what_a_turn_sends_leaves_at_its_end) {
-  update(wire::ActorState::Alive);
-  Heard first, second;
-  call_raw("a", first);
-  await(first);
-  driver_->set_polled(true);
-  driver_->begin_turn();
-  rpc::Bytes bytes(reinterpret_cast<const uint8_t*>("b"), 1);
-  TaskPtr task = driver_->submit_raw(id_, method_, {&bytes, 1}, second);
-  driver_->end_turn();
-  EXPECT_TRUE(until_answered(2));
-  driver_->set_polled(false);
-  await(second);
-  driver_->drop_use(*handle_);
-}
-
 TEST_F(ActorEngines, a_long_turn_does_not_hold_back_what_it_gathered) {
   update(wire::ActorState::Alive);
   EXPECT_EQ(get(call("a")), "a");
@@ -746,55 +552,6 @@ TEST_F(ActorEngines, a_call_that_has_not_begun_keeps_the_worker_looking) {
   EXPECT_EQ(get(second), "b");
   Lock held = worker_->lock();
   worker_->set_title_hook(nullptr);
-}
-
-TEST_F(RawCalls, an_exception_is_an_error) {
-  Heard heard;
-  update(wire::ActorState::Alive);
-  call_raw("!no", heard);
-  await(heard);
-  EXPECT_TRUE(heard.is_error);
-  EXPECT_EQ(heard.result, "!no");
-  driver_->drop_use(*handle_);
-}
-
-TEST_F(RawCalls, end_when_the_actor_is_dead) {
-  Heard waiting, later;
-  call_raw("1", waiting);
-  update(wire::ActorState::Dead);
-  await(waiting);
-  EXPECT_TRUE(waiting.is_error);
-  EXPECT_THAT(waiting.result, HasSubstr("ActorDiedError"));
-  call_raw("2", later);
-  EXPECT_TRUE(later.ended && later.is_error);
-  driver_->drop_use(*handle_);
-}
-
-TEST_F(RawCalls, a_dead_actor_that_nobody_holds_is_forgotten) {
-  Heard waiting, later;
-  driver_->drop_use(*handle_);  // the calls below know the actor by its id alone
-  call_raw("1", waiting);
-  update(wire::ActorState::Dead);
-  await(waiting);
-  {
-    Lock held = driver_->lock();
-    EXPECT_EQ(driver_->actors().find(id_), nullptr);
-  }
-  call_raw("2", later);  // the node is asked again, and answers again
-  update(wire::ActorState::Dead);
-  await(later);
-  EXPECT_THAT(later.result, HasSubstr("ActorDiedError"));
-  Lock held = driver_->lock();
-  EXPECT_EQ(driver_->actors().find(id_), nullptr);
-}
-
-TEST_F(RawCalls, one_that_waits_can_be_cancelled) {
-  Heard heard;
-  TaskPtr task = call_raw("1", heard);
-  driver_->cancel_raw(*task);
-  EXPECT_TRUE(heard.ended && heard.is_error);
-  EXPECT_THAT(heard.result, HasSubstr("TaskCancelledError"));
-  driver_->drop_use(*handle_);
 }
 
 }  // namespace

@@ -281,3 +281,23 @@ class TestThreads:
         (tmp_path / "gate").touch()
         assert ray.get([first, second]) == [[1], [1, 2]]
         assert ray.get(free_first) == [2, 1]
+
+    def test_a_handle_elsewhere_knows_that_calls_may_overtake(self, tmp_path):
+        @ray.remote(num_cpus=0)
+        def late():
+            hold(tmp_path / "gate")
+            return 1
+
+        @ray.remote(num_cpus=0)
+        class Log:
+            async def note(self, value):
+                return value
+
+        @ray.remote(num_cpus=0)
+        def call(log):
+            first, second = log.note.remote(late.remote()), log.note.remote(2)
+            seen = ray.get(second, timeout=60)
+            (tmp_path / "gate").touch()
+            return seen, ray.get(first)
+
+        assert ray.get(call.remote(Log.remote())) == (2, 1)
