@@ -3,7 +3,8 @@
 // While a task is under way, its arguments are in use: each has a use of the task's. When it has ended and left values
 // in stores, its arguments may be needed once more. Those that can be made again themselves are then remembered rather
 // than kept: their values go when nobody else uses them, and come back, the first of a chain first, when a value that
-// was made of them is lost. So a program that turns one large value into the next keeps one of them, not all.
+// was made of them is lost. One that comes back with another stays until it is needed too: its task need not run for
+// each of them. So a program that turns one large value into the next keeps one of them, not all.
 #include <algorithm>
 
 #include "worker/engine.h"

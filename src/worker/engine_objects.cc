@@ -153,7 +153,12 @@ Engine::Viewed Engine::view(Object& object, Deadline deadline) {
       },
       deadline);
   if (out.waited != Waited::kReady) store_->forget(object.id);
-  if (auto pulled = pulls_.find(object.id); pulled != pulls_.end() && pulled->second.done) pulls_.erase(pulled);
+  if (auto pulled = pulls_.find(object.id); pulled != pulls_.end()) {
+    const bool is_here = out.waited == Waited::kReady && !out.changed && out.full.empty();
+    // The node's answer is still on its way, and may come when nobody here knows the object any more.
+    if (is_here && !pulled->second.done) objects_.note_copy(object);
+    if (is_here || pulled->second.done) pulls_.erase(pulled);
+  }
   if (out.changed) objects_.on_lost(object);
   out.mapping = store_->mapping();
   return out;

@@ -112,6 +112,7 @@ class Object {
     bool is_actor = false;  // stands for an actor's handle: released = the actor is out of scope
     bool lost = false;      // being made again
     bool gone = false;      // owned: nobody uses the value, and it was given up; its task can make it again
+    bool unasked = false;   // owned: it came back with another value, and stays until it is needed too
     int remembered = 0;     // owned: ended tasks that would need it to run again
     int lent_again = 0;     // borrowed: how often the owner counts this program beyond the first time
     std::string call_site;  // where the reference was made, if that is recorded

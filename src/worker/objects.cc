@@ -155,11 +155,12 @@ void Objects::remember(Object& object) {
 void Objects::recall(Object& object) {
   add_use(object);
   --object.extra().remembered;
+  object.extra().unasked = false;
 }
 
 void Objects::give_value_up(Object& object) {
-  if (!can_be_remade(object)) return;
   Object::Extra& extra = object.extra();
+  if (extra.unasked || !can_be_remade(object)) return;
   object.state.store(ObjectState::kPending, std::memory_order_release);
   extra.gone = true;
   erase_stored(object);
@@ -351,7 +352,8 @@ void Objects::became_ready(Object& object) {
   out_.became_ready();
   Object::Extra* extra = object.find_extra();
   if (extra == nullptr) return;
-  extra->lost = extra->gone = false;
+  extra->unasked = std::exchange(extra->gone, false);
+  extra->lost = false;
   std::vector<ReadyListener*> listeners = std::move(extra->listeners);
   extra->listeners.clear();
   for (ReadyListener* listener : listeners) listener->on_ready(object);

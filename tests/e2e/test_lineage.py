@@ -85,6 +85,19 @@ class TestComingBack:
         assert narke.get(last, timeout=30)[0] == 2
         assert narke.get(five, timeout=30)[0] == 5
 
+    def test_what_comes_back_with_another_is_there_when_it_is_needed(self, tmp_path):
+        @narke.remote(num_returns=2)
+        def pair():
+            mark(tmp_path)
+            return np.ones(SIZE), np.full(SIZE, 5.0)
+
+        grow = narke.remote(lambda values: values + 1)
+        both = [ready(grow.remote(ref)) for ref in pair.remote()]
+        for ref in both:
+            drop_object(ref)
+        assert [narke.get(ref, timeout=30)[0] for ref in both] == [2, 6]
+        assert len(marks(tmp_path)) == 2
+
     def test_an_item_of_a_generator(self, grown):
         @narke.remote(num_returns="streaming")
         def stream():
