@@ -15,8 +15,9 @@ import narke as ray
 from narke.cluster_utils import Cluster
 
 STORE = 100_000_000
-COUNT = 7
-VALUES = 2_500_000  # 20 MB: four fit
+COUNT = 8
+VALUES = 2_500_000  # 20 MB
+MOST_IN_MEMORY = 5
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +72,8 @@ def spilled_there(cluster, storage):
     refs = [full_of.remote(number) for number in range(COUNT)]
     ready, _ = ray.wait(refs, num_returns=COUNT, timeout=60, fetch_local=False)
     assert len(ready) == COUNT
-    too_many = COUNT - (STORE - 1) // (8 * VALUES)
-    until(lambda: too_many <= len(storage.files()) == len(storage.files(at_least=8 * VALUES)))
+    least = COUNT - MOST_IN_MEMORY
+    until(lambda: least <= len(storage.files()) == len(storage.files(at_least=8 * VALUES)))
     return node, refs
 
 
