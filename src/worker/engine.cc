@@ -4,6 +4,7 @@
 #include <csignal>
 #include <system_error>
 
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -222,7 +223,12 @@ int Engine::lead(Lock& lock, int timeout_ms) {
   ++lead_count_;
   reactor_.flush_all();
   lock.unlock();
-  int n = reactor_.wait(timeout_ms);
+  int n = spin_.pays() ? spin_.look([this] { return reactor_.wait(0); }, sched_yield) : 0;
+  if (n <= 0) {
+    const auto began = Clock::now();
+    n = reactor_.wait(timeout_ms);
+    spin_.slept(began, Clock::now());
+  }
   lock.lock();
   leader_ = Leader::kNone;
   dispatch_arrived();

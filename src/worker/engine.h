@@ -25,6 +25,7 @@
 #include "worker/executor.h"
 #include "worker/objects.h"
 #include "worker/raw_call.h"
+#include "worker/spin.h"
 #include "worker/submitter.h"
 #include "worker/task_log.h"
 
@@ -418,6 +419,7 @@ class Engine final : public Links,
   std::unordered_set<ObjectId> adopted_;  // values handed over, until who waits for that has seen it
 
   Leader leader_ = Leader::kNone;
+  Spin spin_;  // the leading thread's
   uint64_t lead_count_ = 0;
   std::vector<Waiter*> waiters_;
   bool dispatching_ = false;
