@@ -451,9 +451,10 @@ def auto_init() -> None:
     """Connect with the defaults, because something needs a cluster.
 
     Raises:
-        RuntimeError: automatic connecting is switched off with RAY_ENABLE_AUTO_CONNECT=0.
+        RaySystemError: automatic connecting is switched off with RAY_ENABLE_AUTO_CONNECT=0, or the thread is one of
+            Narke's own, which outlived its session.
     """
-    if os.environ.get("RAY_ENABLE_AUTO_CONNECT", "1") == "0":
+    if os.environ.get("RAY_ENABLE_AUTO_CONNECT", "1") == "0" or session.is_in_background():
         from narke.exceptions import RaySystemError
 
         raise RaySystemError("Ray has not been started yet. You can start Ray with 'ray.init()'.")

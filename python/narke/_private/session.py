@@ -56,6 +56,7 @@ lock = _thread.RLock()
 _session: Session | None = None
 _extension: Any = None  # the module, once it was needed
 _closers: list[Callable[[], None]] = []
+_background: set[int] = set()  # threads
 
 
 def current() -> Session | None:
@@ -85,6 +86,21 @@ def native() -> Any:
         from narke import _native as _extension
 
     return _extension
+
+
+def stay_in_background() -> None:
+    """What this thread does begins no session from now on: if there is none, the one it served has ended."""
+    _background.add(_thread.get_ident())
+
+
+def leave_background() -> None:
+    """The thread ends: another may get its number."""
+    _background.discard(_thread.get_ident())
+
+
+def is_in_background() -> bool:
+    """Whether this thread stays there."""
+    return _thread.get_ident() in _background
 
 
 def open_session(session: Session) -> None:

@@ -449,9 +449,15 @@ class _Watcher:
             return self._changed.wait_for(lambda: self._version >= version, timeout_s)
 
     def _listen(self) -> None:
+        session.stay_in_background()
+        try:
+            self._listen_to(session.current())
+        finally:
+            session.leave_background()
+
+    def _listen_to(self, here: Any) -> None:
         import narke
 
-        here = session.current()
         while session.current() is here and here is not None:
             try:
                 ref = self._controller().serve_table.remote(self._version)
@@ -466,7 +472,8 @@ class _Watcher:
 
     async def _listen_async(self) -> None:
         reporter = asyncio.get_running_loop().create_task(self._report_async())
-        while True:
+        here = session.current()
+        while session.current() is here:
             try:
                 self._take(*await self._controller().serve_table.remote(self._version))
             except asyncio.CancelledError:
@@ -475,6 +482,7 @@ class _Watcher:
             except Exception:  # as above
                 self._known_controller = None
                 await asyncio.sleep(0.1)
+        reporter.cancel()
 
     async def _report_async(self) -> None:
         while True:
@@ -502,11 +510,16 @@ class _Watcher:
             with contextlib.suppress(Exception):  # the next regular report tells it
                 self._report()
 
+        def report_from_thread() -> None:
+            session.stay_in_background()
+            report()
+            session.leave_background()
+
         loop = asyncio._get_running_loop()
         if loop is not None:
             loop.call_later(0.01, report)
         else:
-            timer = threading.Timer(0.01, report)
+            timer = threading.Timer(0.01, report_from_thread)
             timer.daemon = True
             timer.start()
 
