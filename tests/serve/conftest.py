@@ -3,6 +3,7 @@ import pathlib
 import socket
 import sys
 import time
+import warnings
 
 import pytest
 
@@ -40,6 +41,9 @@ def until(condition, what, limit_s=40):
 @contextlib.contextmanager
 def serving(num_cpus=8, http_options=None, **options):
     """A cluster with Serve on a free port."""
+    if ray.is_initialized():  # seen once: one file's failure is not that of all that follow
+        warnings.warn("a session was begun after the one before had ended", stacklevel=2)
+        ray.shutdown()
     ray.init(address="local", num_cpus=num_cpus, include_dashboard=False, log_to_driver=False)
     port = free_port()
     serve.start(http_options={"port": port, **(http_options or {})}, **options)
