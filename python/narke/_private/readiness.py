@@ -96,11 +96,10 @@ def watch_from_thread() -> None:
 
 def _watch() -> None:
     global _thread_of
-    session.stay_in_background()
-    while session.current() is not None:
-        _wait_for_tokens()
-        _dispatch()
-    session.leave_background()
+    with session.Background():
+        while session.current() is not None:
+            _wait_for_tokens()
+            _dispatch()
     with _lock:
         _thread_of = None
 

@@ -88,18 +88,18 @@ def native() -> Any:
     return _extension
 
 
-def stay_in_background() -> None:
-    """What this thread does begins no session from now on: if there is none, the one it served has ended."""
-    _background.add(_thread.get_ident())
+class Background:
+    """While it is entered, its thread begins no session: if there is none, the one it served has ended."""
 
+    def __enter__(self) -> None:
+        _background.add(_thread.get_ident())
 
-def leave_background() -> None:
-    """The thread ends: another may get its number."""
-    _background.discard(_thread.get_ident())
+    def __exit__(self, *error: object) -> None:
+        _background.discard(_thread.get_ident())  # another thread may get the number
 
 
 def is_in_background() -> bool:
-    """Whether this thread stays there."""
+    """Whether this thread begins no session."""
     return _thread.get_ident() in _background
 
 

@@ -13,13 +13,9 @@ def test_a_thread_in_the_background_begins_no_session(monkeypatch):
     raised = []
 
     def work():
-        session.stay_in_background()
-        try:
-            with pytest.raises(exceptions.RaySystemError) as error:
-                session.connected()
-            raised.append(error.value)
-        finally:
-            session.leave_background()
+        with session.Background(), pytest.raises(exceptions.RaySystemError) as error:
+            session.connected()
+        raised.append(error.value)
 
     thread = threading.Thread(target=work)
     thread.start()

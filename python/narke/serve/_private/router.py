@@ -449,11 +449,8 @@ class _Watcher:
             return self._changed.wait_for(lambda: self._version >= version, timeout_s)
 
     def _listen(self) -> None:
-        session.stay_in_background()
-        try:
+        with session.Background():
             self._listen_to(session.current())
-        finally:
-            session.leave_background()
 
     def _listen_to(self, here: Any) -> None:
         import narke
@@ -511,9 +508,8 @@ class _Watcher:
                 self._report()
 
         def report_from_thread() -> None:
-            session.stay_in_background()
-            report()
-            session.leave_background()
+            with session.Background():
+                report()
 
         loop = asyncio._get_running_loop()
         if loop is not None:
